@@ -1,0 +1,198 @@
+"""The logical operators: what a transformation compiles to, and what the compiler's passes work on.
+
+A transformation says *what* happens to rows with these few values; fusing, push-down, join strategy and two-phase
+aggregation are the compiler's and come for free to every transformation, also a third party's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import pyarrow as pa
+
+from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.session import KernelSession
+
+
+@dataclass(frozen=True)
+class Column:
+    """An output column and the expression that gives its value.
+
+    `reason` is the dead letter's reason code when the expression fails on a row.
+    """
+
+    name: str
+    expression: Expression
+    reason: str = "expression_failed"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"a column's name is text, not {self.name!r}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition that every row must meet: a row for which it is false *or null* is rejected.
+
+    `message` is what the dead letter says; `column` the column at fault, where there is one.
+    """
+
+    condition: Expression
+    message: str
+    reason: str = "validation_failed"
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Row by row, in SQL: first `keep`, then `checks`, then `columns`.
+
+    A row for which `keep` is false or null is *filtered*; one that breaks a check, or on which an expression fails, is
+    *rejected*. `columns` None leaves the columns as they are.
+    """
+
+    columns: tuple[Column, ...] | None = None
+    keep: Expression | None = None
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch kernel made of a batch.
+
+    `parents[i]` is the row of the input that row i of `batch` comes from, ascending; None when there is one for one.
+    `rejected` is a kernels.rejection.REJECTION table whose `row` is a row of the input. Every input row that is neither a
+    parent nor rejected counts as filtered; a parent of several rows counts as adding rows.
+    """
+
+    batch: pa.RecordBatch
+    parents: pa.Array | None = None
+    rejected: pa.Table | None = None
+
+
+class BatchKernel(ABC):
+    """A row-wise function over batches that SQL alone does not express; picklable, opened once per worker."""
+
+    def open(self, session: KernelSession) -> None:  # noqa: B027 - opening is optional
+        """Prepare; called before the first batch, in the process that runs it."""
+
+    @abstractmethod
+    def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
+        """Turn one batch (also an empty one) into another; never keeps state between batches."""
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Row by row, by a batch kernel. `lineage` maps each output column to the input columns that it comes from."""
+
+    kernel: BatchKernel
+    schema: pa.Schema
+    lineage: Mapping[str, tuple[str, ...]]
+    can_reject: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One aggregate over plain columns of the input.
+
+    `function` is DuckDB's name, `arguments` columns, `order` (column, descending) pairs inside the aggregate, `where` a
+    boolean column. `parameters` are literal SQL arguments after the columns (a quantile's 0.5). `type` is the result's.
+    """
+
+    name: str
+    function: str
+    arguments: tuple[str, ...]
+    type: pa.DataType
+    distinct: bool = False
+    order: tuple[tuple[str, bool], ...] = ()
+    where: str | None = None
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One row per distinct `keys` (one row in all without keys) with the measures; keys come first, in order."""
+
+    keys: tuple[str, ...]
+    measures: tuple[Measure, ...]
+
+
+@dataclass(frozen=True)
+class PerKey:
+    """Rows of equal `keys` meet and one SQL query sees them all, as the relation `input`.
+
+    `sql` reads `input` and gives the output (columns of `schema`). `reduce`, when given, is a query over `input` with
+    the input's own columns that may run on any part of the rows beforehand and changes nothing (the first of each key
+    now, the first of those later). `keys` empty: all rows meet. `lineage` as in Apply. Rows that do not come out are
+    merged away.
+    """
+
+    keys: tuple[str, ...]
+    sql: str
+    schema: pa.Schema
+    lineage: Mapping[str, tuple[str, ...]]
+    reduce: str | None = None
+
+
+class JoinKind(StrEnum):
+    """Which rows a join gives."""
+
+    INNER = "inner"
+    LEFT = "left"
+    RIGHT = "right"
+    FULL = "full"
+    SEMI = "semi"
+    ANTI = "anti"
+    ASOF = "asof"
+
+
+@dataclass(frozen=True)
+class Join:
+    """Joins the first input (left) with the second (right) on equal `left_keys` and `right_keys`; nulls never match.
+
+    `columns` are the output: (name, side 0 or 1, column of that side); a FULL or RIGHT join takes a key from either
+    side where `side` is -1. `asof` is (left column, right column, operator, one of >= > <= <): the nearest match.
+    `unmatched` and `ambiguous`: what becomes of a left row without a match, or with several, in an enrichment:
+    "keep" (as the kind says), "drop" (filtered) or "reject".
+    """
+
+    kind: JoinKind
+    left_keys: tuple[str, ...]
+    right_keys: tuple[str, ...]
+    columns: tuple[tuple[str, int, str], ...]
+    asof: tuple[str, str, str] | None = None
+    unmatched: str = "keep"
+    ambiguous: str = "keep"
+    strategy: str | None = None
+
+
+@dataclass(frozen=True)
+class Union:
+    """All rows of all inputs, in `schema`: a column that an input lacks is null, others are widened."""
+
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
+class Route:
+    """Each row goes to the first branch whose condition is true, or to `default`; without one it is rejected.
+
+    `copy`: to every branch whose condition is true instead.
+    """
+
+    branches: tuple[tuple[str, Expression], ...]
+    default: str | None = None
+    copy: bool = False
+
+
+Operator = Rows | Apply | Aggregate | PerKey | Join | Union | Route
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The operators of one transformation, in order; only the first may take several inputs."""
+
+    operators: tuple[Operator, ...] = field(default_factory=tuple)

@@ -1,0 +1,99 @@
+"""The contract of a sink: plan the write, stage under the run's name, publish once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
+from beam_datahub.component.config import Config, Example
+from beam_datahub.component.source import Report
+
+
+@dataclass(frozen=True)
+class WriteRequest:
+    """What one run writes to one destination. `step` is the destination's id; `run_id` names the staging place."""
+
+    run_id: str
+    step: str
+    schema: pa.Schema
+    mode: WriteMode = WriteMode.APPEND
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one bundle staged: where, how many rows and bytes. Only receipts of bundles that counted are committed."""
+
+    location: str
+    rows: int
+    bytes: int = 0
+    detail: Any = None
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a commit published: rows, bytes, and where a user finds them."""
+
+    rows: int
+    bytes: int
+    locations: tuple[str, ...]
+
+
+class Writer(ABC):
+    """Stages the batches of one bundle."""
+
+    @abstractmethod
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Stage one batch; it has the schema of the request."""
+
+    @abstractmethod
+    def close(self) -> Sequence[Receipt]:
+        """Finish and say what was staged; nothing is visible to readers yet."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what this writer staged; called when its bundle failed."""
+
+
+class Sink(ABC):
+    """One outside system to write to. Subclasses set Connection, Options, capabilities, examples."""
+
+    name: ClassVar[str]
+    Connection: ClassVar[type[Config]]
+    Options: ClassVar[type[Config]]
+    capabilities: ClassVar[SinkCapabilities] = SinkCapabilities()
+    examples: ClassVar[tuple[Example, ...]] = ()
+
+    def __init__(self, connection: Any, options: Any) -> None:
+        self.connection = connection
+        self.options = options
+
+    @abstractmethod
+    def check(self) -> Report:
+        """Can it be reached and written; raises nothing, leaves nothing behind."""
+
+    @abstractmethod
+    def plan_write(self, request: WriteRequest) -> None:
+        """Refuse at `validate` what could not be kept. Raises LossyWrite or InvalidValue; touches nothing outside."""
+
+    @abstractmethod
+    def prepare(self, request: WriteRequest) -> None:
+        """Before anything runs: prove that the target can be written, sweep what dead runs left. Raises TargetUnusable."""
+
+    @abstractmethod
+    def open(self, request: WriteRequest) -> Writer:
+        """A writer for one bundle, on a worker."""
+
+    @abstractmethod
+    def commit(self, request: WriteRequest, receipts: Sequence[Receipt]) -> Committed:
+        """Publish all receipts at once; called again after a failure, it changes nothing that it has done. An empty list
+        publishes an empty result (overwrite: the target becomes empty, with the schema where the format has one)."""
+
+    @abstractmethod
+    def abort(self, request: WriteRequest) -> None:
+        """Remove all that the run staged; what was published before stays."""

@@ -1,0 +1,160 @@
+"""The contract of a source: what it holds, how it splits, and how a split becomes batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.config import Config, Example
+
+# A batch aims at this many bytes of Arrow data.
+BATCH_BYTES = 16 * 1024 * 1024
+
+
+class Drift(StrEnum):
+    """What a source does with data that leaves its schema."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    DISCARD_ROW = "discard_row"
+    DISCARD_VALUE = "discard_value"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What happens to a record with a column, or a value of a type, that the schema does not have.
+
+    columns: evolve (a new column is let go by and reported, until discovery includes it), freeze (SchemaDrift),
+    discard_row (rejected, reason `contract`), discard_value (the value is dropped, the record stays).
+    types: evolve (discovery widens over all of the sample; at run time a misfit is rejected, reason `type_mismatch`),
+    freeze (SchemaDrift), discard_row (rejected, reason `contract`), discard_value (becomes null).
+    """
+
+    columns: Drift = Drift.EVOLVE
+    types: Drift = Drift.EVOLVE
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a source found out about its data: canonical schema, and estimates where they are cheap (None: unknown)."""
+
+    schema: pa.Schema
+    rows: int | None = None
+    bytes: int | None = None
+    partitions: int | None = None
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """What the plan wants of a source.
+
+    `schema` is the whole schema of the source (declared or discovered) in canonical types; `columns` those to read, in
+    the schema's order. `declared` says that the user wrote the schema. `limit` ends each split early. `threads` is how
+    many cores one read may use. `split_bytes` asks for splits of about that size where the engine has several workers;
+    None asks for one split a file (or so).
+    """
+
+    schema: pa.Schema
+    columns: tuple[str, ...]
+    contract: Contract = field(default_factory=Contract)
+    declared: bool = False
+    limit: int | None = None
+    batch_bytes: int = BATCH_BYTES
+    threads: int = 1
+    split_bytes: int | None = None
+
+    @property
+    def projected(self) -> pa.Schema:
+        """The schema of the batches to produce."""
+        return pa.schema([self.schema.field(name) for name in self.columns])
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a source that one worker reads: a file or a range of it; picklable. `detail` is the connector's own."""
+
+    name: str
+    start: int | None = None
+    end: int | None = None
+    detail: Any = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a block came from. `first_row` counts from 0 within [byte_start, byte_end) of `file`."""
+
+    file: str | None = None
+    byte_start: int | None = None
+    byte_end: int | None = None
+    first_row: int = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A batch as it was read, and what of the block did not make it into the batch.
+
+    A *position* counts the records of the block from 0, in their order, rejected ones included. `batch` has exactly
+    `ReadRequest.projected`; `positions` gives the position of each of its rows (None: row i is record i). `rejected` is
+    a kernels.rejection.REJECTION table whose `row` is a position. `originals(positions)` gives the original records with
+    all their columns as JSON objects, or the raw text where a record could not be parsed; `lines(positions)` their
+    1-based line numbers in the file. Both are asked only for rejected records, before the next block is taken.
+    `drifted` names columns of the data that the schema lacks.
+    """
+
+    batch: pa.RecordBatch
+    origin: Origin = field(default_factory=Origin)
+    rejected: pa.Table | None = None
+    positions: pa.Array | None = None
+    originals: Callable[[Sequence[int]], list[str]] | None = None
+    lines: Callable[[Sequence[int]], list[int | None]] | None = None
+    drifted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found: each line is (what, fine?, detail)."""
+
+    lines: tuple[tuple[str, bool, str], ...]
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(ok for _, ok, _ in self.lines)
+
+
+class Source(ABC):
+    """One outside system to read from. Subclasses set Connection, Options, capabilities, examples."""
+
+    name: ClassVar[str]
+    Connection: ClassVar[type[Config]]
+    """The settings and secrets that reach the system: what stands under `connection:`."""
+    Options: ClassVar[type[Config]]
+    """What to read and how: what stands beside `connection:`."""
+    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities()
+    examples: ClassVar[tuple[Example, ...]] = ()
+
+    def __init__(self, connection: Any, options: Any) -> None:
+        self.connection = connection
+        self.options = options
+
+    @abstractmethod
+    def check(self) -> Report:
+        """Can it be reached, and with what rights; raises nothing."""
+
+    @abstractmethod
+    def discover(self) -> Discovery:
+        """Find the schema by sampling. Raises ConnectorError."""
+
+    @abstractmethod
+    def splits(self, request: ReadRequest) -> Iterator[Split]:
+        """The parts to read; runs on a worker, when the run starts. Raises ConnectorError."""
+
+    @abstractmethod
+    def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
+        """Read one split, in order. Raises ConnectorError where the split as a whole cannot be read."""

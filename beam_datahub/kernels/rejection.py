@@ -1,0 +1,76 @@
+"""Rejected rows: what a kernel says of them, and the form in which the dead letter keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+# What a kernel reports: `row` is the position in the batch that it was given.
+REJECTION = pa.schema(
+    [("row", pa.int64()), ("reason", pa.string()), ("message", pa.string()), ("column", pa.string())],
+)
+
+# A record of the dead letter.
+DEAD_LETTER = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("integration", pa.string()),
+        ("step", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("column", pa.string()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("byte_start", pa.int64()),
+        ("byte_end", pa.int64()),
+        ("row", pa.int64()),
+        ("original", pa.string()),
+        ("rejected_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason code of the dead letter and what it means; `REASONS` lists them for the reference."""
+
+    code: str
+    meaning: str
+
+
+REASONS: tuple[Reason, ...] = (
+    Reason("malformed", "the source could not parse the record"),
+    Reason("ragged", "the record has more or fewer fields than the header"),
+    Reason("encoding", "the record is not valid in the declared encoding"),
+    Reason("type_mismatch", "a value does not fit the declared or discovered type of its column"),
+    Reason("contract", "the record has a column or a type that the source's contract discards"),
+    Reason("cast_failed", "a value could not be converted to the wanted type"),
+    Reason("expression_failed", "an expression raised an error on the record"),
+    Reason("validation_failed", "the record breaks a field rule or a JSON Schema"),
+    Reason("missing_reference", "enrichment found no match and `missing` is reject"),
+    Reason("ambiguous_reference", "enrichment found several matches for one record"),
+    Reason("no_route", "no branch of a route takes the record and there is no default"),
+    Reason("python_failed", "the user's Python function raised on the record"),
+    Reason("quality", "the record breaks a quality rule whose action is reject"),
+)
+
+
+def rejections(
+    rows: Sequence[int] | pa.Array, reason: str, message: str | Sequence[str], column: str | Sequence[str | None] | None = None
+) -> pa.Table:
+    """A REJECTION table for `rows`; a single reason, message or column serves all of them."""
+    count = len(rows)
+    messages = [message] * count if isinstance(message, str) else list(message)
+    columns = [column] * count if column is None or isinstance(column, str) else list(column)
+    return pa.table(
+        [pa.array(rows, pa.int64()), pa.array([reason] * count), pa.array(messages, pa.string()), pa.array(columns, pa.string())],
+        schema=REJECTION,
+    )
+
+
+def no_rejections() -> pa.Table:
+    """An empty REJECTION table."""
+    return REJECTION.empty_table()

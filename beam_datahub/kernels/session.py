@@ -1,0 +1,195 @@
+"""The kernel session: one hardened in-memory DuckDB connection that runs SQL over Arrow batches.
+
+User expressions can reach no file, no network, no setting and no other table than those that the session was given.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+
+from beam_datahub.kernels.types import JSON, canonical, canonical_schema, quoted, sql_type
+
+# Rows per slice that one DuckDB thread scans at a time: an Arrow scan is parallel over batches, not within one.
+_SLICE_ROWS = 61_440
+
+
+class KernelSession:
+    """Runs SQL over named Arrow tables; not safe for use by several threads at once.
+
+    `threads`: kernel threads, all cores when None. `memory_bytes`: DuckDB's budget, past which it spills to `spill_dir`.
+    """
+
+    def __init__(self, *, threads: int | None = None, memory_bytes: int | None = None, spill_dir: str | None = None) -> None:
+        self.threads = threads or os.cpu_count() or 1
+        self._spill = tempfile.TemporaryDirectory(prefix="beam-datahub-", dir=spill_dir)
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": self.threads,
+                "temp_directory": self._spill.name,
+                # Arrow timestamps are UTC; a session in another zone would render and truncate them differently.
+                "TimeZone": "UTC",
+                "preserve_insertion_order": "true",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+                # DuckDB 2.0 hoists common subexpressions out of TRY, which would make an error mask raise.
+                "disabled_optimizers": "common_subexpressions",
+                **({"memory_limit": f"{memory_bytes}B"} if memory_bytes else {}),
+            },
+        )
+        from beam_datahub.kernels.functions import register_functions
+
+        register_functions(self._connection)
+        self._connection.execute("SET enable_external_access=false; SET lock_configuration=true")
+
+    def put(self, name: str, data: pa.Table | pa.RecordBatch) -> None:
+        """Give the session `data` under `name`, by reference; replaces what was there."""
+        table = data if isinstance(data, pa.Table) else pa.Table.from_batches([data])
+        if self.threads > 1 and table.num_rows > _SLICE_ROWS:
+            table = pa.Table.from_batches(table.to_batches(max_chunksize=_SLICE_ROWS), table.schema)
+        self._connection.register(name, table)
+
+    def keep(self, name: str, data: pa.Table) -> None:
+        """Copy `data` into the session's own table `name`, which may spill to disk."""
+        self.put(f"{name}__arrow", data)
+        self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS FROM {quoted(name + '__arrow')}")
+        self.drop(f"{name}__arrow")
+
+    def drop(self, name: str) -> None:
+        """Forget the table that was `put` under `name`."""
+        self._connection.unregister(name)
+
+    def query(self, sql: str, schema: pa.Schema | None = None) -> pa.Table:
+        """The rows of `sql`, in canonical types or in exactly `schema`."""
+        table = self._connection.sql(sql).to_arrow_table()
+        return conform(table, schema if schema is not None else canonical_schema(table.schema))
+
+    def scalar(self, sql: str) -> object:
+        """The one value of a one-row, one-column query."""
+        row = self._connection.execute(sql).fetchone()
+        return row[0] if row else None
+
+    def stream(self, sql: str, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+        """The rows of `sql` over `batches` known as `name`, read as they come: memory holds the state, not the input."""
+        self._connection.register(name, pa.RecordBatchReader.from_batches(schema, batches))
+        try:
+            return self._connection.sql(sql).to_arrow_table()
+        finally:
+            self._connection.unregister(name)
+
+    def describe(self, sql: str) -> pa.Schema:
+        """The canonical schema of `sql`, without running it. Raises duckdb.Error where it does not bind."""
+        relation = self._connection.sql(f"SELECT * FROM ({sql}) LIMIT 0")
+        return canonical_schema(relation.to_arrow_table().schema)
+
+    def close(self) -> None:
+        """Release the connection and its spill files."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` in exactly the types of `schema`, by position; layouts change, values do not. Raises pa.ArrowInvalid."""
+    if table.schema.equals(schema, check_metadata=False):
+        return table.replace_schema_metadata(schema.metadata)
+    columns = [_conform_column(column, field.type) for column, field in zip(table.columns, schema, strict=True)]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _conform_column(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+    if column.type == target:
+        return column
+    if target == JSON:
+        text = column.cast(pa.string()) if not isinstance(column.type, pa.BaseExtensionType) else _storage(column)
+        return pa.chunked_array([pa.ExtensionArray.from_storage(JSON, c.cast(pa.string())) for c in text.chunks], type=JSON)
+    if isinstance(column.type, pa.BaseExtensionType):
+        if column.type.extension_name in ("arrow.uuid", "arrow.opaque"):
+            return _through_duckdb(column, target)
+        return _conform_column(_storage(column), target)
+    if _nests_extension(column.type) or _nests_extension(target):
+        return _through_duckdb(column, target)
+    return column.cast(target)
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([c.storage for c in column.chunks], type=column.type.storage_type)
+
+
+def _nests_extension(data_type: pa.DataType) -> bool:
+    if isinstance(data_type, pa.BaseExtensionType):
+        return True
+    return any(_nests_extension(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+_shared = threading.local()
+
+
+def _through_duckdb(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+    """Rebuild a column whose DuckDB form Arrow cannot cast (128-bit integers, uuids, JSON inside lists)."""
+    connection = getattr(_shared, "connection", None)
+    if connection is None:
+        connection = _shared.connection = duckdb.connect(":memory:", config={"TimeZone": "UTC"})
+    connection.register("t", pa.table({"c": column}))
+    found = connection.sql(f"SELECT CAST(c AS {sql_type(_plain(target))}) AS c FROM t").to_arrow_table().column(0)
+    connection.unregister("t")
+    if canonical(found.type) != canonical(target) and not _nests_extension(target):
+        found = found.cast(target)
+    if _nests_extension(target):
+        return pa.chunked_array([_retype(c, target) for c in found.chunks], type=target)
+    return found.cast(target)
+
+
+def _plain(data_type: pa.DataType) -> pa.DataType:
+    """`data_type` with text in place of JSON, whose nested form casts without a loss."""
+    if data_type == JSON:
+        return pa.string()
+    if pa.types.is_list(data_type):
+        return pa.list_(_plain(data_type.value_type))
+    if pa.types.is_map(data_type):
+        return pa.map_(data_type.key_type, _plain(data_type.item_type))
+    if pa.types.is_struct(data_type):
+        return pa.struct([pa.field(f.name, _plain(f.type)) for f in data_type])
+    return data_type
+
+
+def _retype(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """`array` with the JSON leaves of `target` put back on its buffers."""
+    if array.type == target:
+        return array
+    if target == JSON:
+        return pa.ExtensionArray.from_storage(JSON, array.cast(pa.string()))
+    if pa.types.is_list(target):
+        return pa.ListArray.from_arrays(array.offsets, _retype(array.values, target.value_type), type=target, mask=array.is_null())
+    if pa.types.is_struct(target):
+        fields = [_retype(array.field(i), target.field(i).type) for i in range(target.num_fields)]
+        return pa.StructArray.from_arrays(fields, fields=list(target), mask=array.is_null())
+    if pa.types.is_map(target):
+        values = _retype(array.items, target.item_type)
+        return pa.MapArray.from_arrays(array.offsets, array.keys, values, type=target, mask=array.is_null())
+    return array.cast(target)
+
+
+def single_batch(table: pa.Table) -> pa.RecordBatch:
+    """`table` as one record batch."""
+    merged = table.combine_chunks()
+    batches: Sequence[pa.RecordBatch] = merged.to_batches()
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema=table.schema)
+    return pa.concat_batches(batches)
