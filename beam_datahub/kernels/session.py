@@ -35,8 +35,6 @@ class KernelSession:
             config={
                 "threads": self.threads,
                 "temp_directory": self._spill.name,
-                # Arrow timestamps are UTC; a session in another zone would render and truncate them differently.
-                "TimeZone": "UTC",
                 "preserve_insertion_order": "true",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -49,7 +47,8 @@ class KernelSession:
         from beam_datahub.kernels.functions import register_functions
 
         register_functions(self._connection)
-        self._connection.execute("SET enable_external_access=false; SET lock_configuration=true")
+        # Arrow timestamps are UTC; a session in another zone would render and truncate them differently.
+        self._connection.execute("SET TimeZone='UTC'; SET enable_external_access=false; SET lock_configuration=true")
 
     def put(self, name: str, data: pa.Table | pa.RecordBatch) -> None:
         """Give the session `data` under `name`, by reference; replaces what was there."""
@@ -143,7 +142,8 @@ def _through_duckdb(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedA
     """Rebuild a column whose DuckDB form Arrow cannot cast (128-bit integers, uuids, JSON inside lists)."""
     connection = getattr(_shared, "connection", None)
     if connection is None:
-        connection = _shared.connection = duckdb.connect(":memory:", config={"TimeZone": "UTC"})
+        connection = _shared.connection = duckdb.connect(":memory:")
+        connection.execute("SET TimeZone='UTC'")
     connection.register("t", pa.table({"c": column}))
     found = connection.sql(f"SELECT CAST(c AS {sql_type(_plain(target))}) AS c FROM t").to_arrow_table().column(0)
     connection.unregister("t")
