@@ -15,7 +15,7 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from beam_datahub.kernels.types import JSON, canonical, canonical_schema, quoted, sql_type
+from beam_datahub.kernels.types import JSON, canonical, from_duckdb, quoted, sql_type
 
 # Rows per slice that one DuckDB thread scans at a time: an Arrow scan is parallel over batches, not within one.
 _SLICE_ROWS = 61_440
@@ -69,8 +69,10 @@ class KernelSession:
 
     def query(self, sql: str, schema: pa.Schema | None = None) -> pa.Table:
         """The rows of `sql`, in canonical types or in exactly `schema`."""
-        table = self._connection.sql(sql).to_arrow_table()
-        return conform(table, schema if schema is not None else canonical_schema(table.schema))
+        relation = self._connection.sql(sql)
+        if schema is None:
+            schema = pa.schema([pa.field(n, from_duckdb(t)) for n, t in zip(relation.columns, relation.types, strict=True)])
+        return conform(relation.to_arrow_table(), schema)
 
     def scalar(self, sql: str) -> object:
         """The one value of a one-row, one-column query."""
@@ -88,7 +90,7 @@ class KernelSession:
     def describe(self, sql: str) -> pa.Schema:
         """The canonical schema of `sql`, without running it. Raises duckdb.Error where it does not bind."""
         relation = self._connection.sql(f"SELECT * FROM ({sql}) LIMIT 0")
-        return canonical_schema(relation.to_arrow_table().schema)
+        return pa.schema([pa.field(n, from_duckdb(t)) for n, t in zip(relation.columns, relation.types, strict=True)])
 
     def close(self) -> None:
         """Release the connection and its spill files."""
@@ -120,8 +122,10 @@ def _conform_column(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedA
         if column.type.extension_name in ("arrow.uuid", "arrow.opaque"):
             return _through_duckdb(column, target)
         return _conform_column(_storage(column), target)
-    if _nests_extension(column.type) or _nests_extension(target):
+    if _nests_extension(column.type):
         return _through_duckdb(column, target)
+    if _nests_extension(target):
+        return pa.chunked_array([_retype(c, target) for c in column.chunks], type=target)
     return column.cast(target)
 
 

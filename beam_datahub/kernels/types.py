@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 JSON = pa.json_(pa.string())
@@ -49,6 +51,35 @@ def sql_type(data_type: pa.DataType) -> str:
     if pa.types.is_struct(data_type):
         return f"STRUCT({', '.join(f'{quoted(f.name)} {sql_type(f.type)}' for f in data_type)})"
     raise TypeError(f"no SQL type holds {data_type}")
+
+
+_BY_DUCKDB_ID: dict[str, pa.DataType] = {
+    **{name.lower(): arrow for arrow, name in _SCALARS.items() if arrow != pa.null()},
+    "hugeint": pa.decimal128(38, 0),
+    "uhugeint": pa.decimal128(38, 0),
+    "timestamp with time zone": TIMESTAMPTZ,
+    "timestamp_s": TIMESTAMP,
+    "timestamp_ms": TIMESTAMP,
+    "timestamp_ns": TIMESTAMP,
+    "variant": JSON,
+}
+
+
+def from_duckdb(duckdb_type: Any) -> pa.DataType:
+    """The canonical Arrow type of a DuckDBPyType; what has none of its own (uuid, enum, bit, timetz) becomes text."""
+    if str(duckdb_type) == "JSON":
+        return JSON
+    if duckdb_type.id == "decimal":
+        sizes = dict(duckdb_type.children)
+        return pa.decimal128(sizes["precision"], sizes["scale"])
+    if duckdb_type.id in ("list", "array"):
+        return pa.list_(pa.field("item", from_duckdb(dict(duckdb_type.children)["child"])))
+    if duckdb_type.id == "map":
+        sides = dict(duckdb_type.children)
+        return pa.map_(from_duckdb(sides["key"]), from_duckdb(sides["value"]))
+    if duckdb_type.id == "struct":
+        return pa.struct([pa.field(name, from_duckdb(child)) for name, child in duckdb_type.children])
+    return _BY_DUCKDB_ID.get(duckdb_type.id, pa.string())
 
 
 def canonical(data_type: pa.DataType) -> pa.DataType:

@@ -1,0 +1,162 @@
+"""The plan: a typed graph of sources, operators and destinations, each edge with its Arrow schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Rows
+from beam_datahub.component.sink import Sink, WriteRequest
+from beam_datahub.component.source import ReadRequest, Source
+
+
+@dataclass(frozen=True)
+class Read:
+    """Reads a source; `estimated_bytes` of the whole source where it is known."""
+
+    connector: str
+    source: Source
+    request: ReadRequest
+    estimated_rows: int | None = None
+    estimated_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Write:
+    """Writes a destination; `dead_letter` marks the one for rejected records."""
+
+    connector: str
+    sink: Sink
+    request: WriteRequest
+    dead_letter: bool = False
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One input of a shuffle: a query over the bundle's rows (`input`) that runs first, and the keys that rows meet by."""
+
+    keys: tuple[str, ...]
+    before: str | None
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """Rows of equal keys meet in a shard, where `after` is a query over `input` (of two inputs: `input` and `other`).
+
+    `global_row`: without keys a row comes out even when none went in (an aggregate over everything).
+    """
+
+    exchanges: tuple[Exchange, ...]
+    after: str
+    schema: pa.Schema
+    kind: str
+    global_row: bool = False
+    join: Join | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Row-wise steps that run as one: an optional read, then the steps, in order.
+
+    `sides` maps a step to the node whose rows a broadcast join holds as a table.
+    """
+
+    steps: tuple[tuple[str, Operator], ...]
+    read: Read | None = None
+    read_id: str | None = None
+    schemas: tuple[pa.Schema, ...] = ()
+    sides: Mapping[str, tuple[str, pa.Schema]] = field(default_factory=dict)
+
+
+PlanOperator = Read | Write | Operator | Shuffle | Stage
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node: its id (unique), the step of the spec that it belongs to, what it does, and what feeds it.
+
+    `inputs` are node ids, or `id.branch` for a branch of a route. `schema` is that of its output. `lineage` maps each
+    output column to (input index, input column) pairs and `expressions` to the text that made it.
+    """
+
+    id: str
+    step: str
+    operator: PlanOperator
+    inputs: tuple[str, ...]
+    schema: pa.Schema
+    lineage: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    expressions: Mapping[str, str] = field(default_factory=dict)
+    type: str = ""
+
+    def with_(self, **changes: Any) -> Node:
+        """A copy with changes."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All nodes in topological order."""
+
+    name: str
+    nodes: Mapping[str, Node]
+    max_rejected: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def node(self, reference: str) -> Node:
+        """The node behind an input reference, which may name a branch."""
+        return self.nodes[reference] if reference in self.nodes else self.nodes[reference.rpartition(".")[0]]
+
+    def consumers(self, node_id: str) -> list[Node]:
+        """The nodes that a node feeds, once per edge."""
+        return [node for node in self for reference in node.inputs if self.node(reference).id == node_id]
+
+    def reads(self) -> list[Node]:
+        """The source nodes."""
+        return [node for node in self if isinstance(node.operator, Read)]
+
+    def writes(self) -> list[Node]:
+        """The destination nodes, the dead letter last."""
+        found = [node for node in self if isinstance(node.operator, Write)]
+        return sorted(found, key=lambda node: isinstance(node.operator, Write) and node.operator.dead_letter)
+
+    def replaced(self, nodes: Mapping[str, Node]) -> Plan:
+        """A copy with other nodes."""
+        return replace(self, nodes=dict(nodes))
+
+    def step_ids(self) -> list[str]:
+        """The steps of the spec, in order, each once."""
+        return list(dict.fromkeys(node.step for node in self))
+
+
+def can_reject(operator: PlanOperator) -> bool:
+    """Whether an operator can send rows to the dead letter."""
+    if isinstance(operator, Rows):
+        return (
+            bool(operator.checks)
+            or (operator.keep is not None and operator.keep.can_fail)
+            or any(column.expression.can_fail for column in operator.columns or ())
+        )
+    if isinstance(operator, Apply):
+        return operator.can_reject
+    if isinstance(operator, Join):
+        return "reject" in (operator.unmatched, operator.ambiguous)
+    if isinstance(operator, Stage):
+        return any(can_reject(step) for _, step in operator.steps)
+    return False
+
+
+def is_row_wise(operator: PlanOperator) -> bool:
+    """Whether an operator looks at one row at a time (a broadcast join does, over its left rows)."""
+    return isinstance(operator, Rows | Apply) or (isinstance(operator, Join) and operator.strategy == "broadcast")
+
+
+def shuffles(operator: PlanOperator) -> bool:
+    """Whether rows must meet others first."""
+    return isinstance(operator, Aggregate | PerKey | Shuffle) or (isinstance(operator, Join) and operator.strategy != "broadcast")
