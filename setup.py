@@ -1,0 +1,68 @@
+"""Packages beam-datahub: its code, its content (connectors, transformations, templates) and what it depends on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "beam_datahub" / "__init__.py").read_text("utf-8"), re.MULTILINE)
+assert VERSION is not None
+
+DEPENDENCIES = [
+    "apache-beam[gcp,aws]==2.77.*",  # the engine under every run: shuffle, checkpoints, runners, filesystems (gs://, s3://)
+    "pyarrow>=23,<26",  # the element of every PCollection is an Arrow record batch; CSV, JSON and Parquet readers
+    "duckdb==2.0.*",  # the kernel that evaluates expressions, joins and aggregates; one version gives one answer
+    "sqlglot>=30,<31",  # parses user expressions, checks them against the allow-list, traces columns
+    "pydantic>=2.12,<3",  # the typed model of a spec and of every component's options; its JSON Schema
+    "ruamel.yaml>=0.18.15,<0.20",  # reads YAML with the line of every key, so that errors can name it
+    "jsonschema>=4.23,<5",  # the `validation` transformation's JSON Schema drafts
+    "fastavro>=1.12,<2",  # Avro files, block by block
+    "click>=8.1.8,<9",  # the command line
+    "rich>=14,<16",  # tables, trees and live progress on the terminal
+    "sqlalchemy>=2.0.40,<3",  # reflection, DDL and dialects of SQL databases; the store of runs and versions
+    "google-cloud-pubsub>=2.28,<3",  # Pub/Sub as a source and a destination
+    "boto3>=1.40,<2",  # S3, SQS and the other AWS services
+]
+
+EXTRAS = {
+    # the `normalise` transformation's forms: phone numbers, countries and currencies, e-mail addresses, units
+    "normalise": ["phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "pint>=0.25,<0.27"],
+    # Avro blocks compressed with snappy, zstandard and LZ4
+    "codecs": ["cramjam>=2.9,<3", "backports.zstd>=1,<2; python_version < '3.14'", "lz4>=4.4,<5"],
+    # `python` transformations whose functions take pandas frames
+    "pandas": ["pandas>=2.2,<4"],
+    # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
+    "test": [
+        "pytest>=9,<10",
+        "pytest-xdist>=3.8,<4",  # one worker a core
+        "hypothesis>=6.140,<7",  # properties over generated specs and data
+        "ruff==0.17.5",
+        "mypy==2.4.1",
+        "import-linter==2.16",  # holds the layers of the package
+        "types-jsonschema",
+    ],
+}
+
+CONTENT = ("io", "transforms", "templates")
+
+setup(
+    name="beam-datahub",
+    version=VERSION.group(1),
+    description="A declarative data-integration hub on columnar Apache Beam",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["beam_datahub", "beam_datahub.*"]), *(f"beam_datahub_content.{name}" for name in CONTENT)],
+    package_dir={f"beam_datahub_content.{name}": name for name in CONTENT},
+    package_data={
+        "beam_datahub": ["py.typed", "**/*.html", "**/*.json", "**/*.yaml", "**/*.sql"],
+        **{f"beam_datahub_content.{name}": ["**/*"] for name in CONTENT},
+    },
+    install_requires=DEPENDENCIES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["beam-datahub = beam_datahub.cli:main"]},
+    zip_safe=False,
+)

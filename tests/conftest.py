@@ -1,0 +1,49 @@
+"""What all tests share: where the real data and the servers are, and in which order the tests run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CASES = ROOT.parent / "shared" / "cases"
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests, those over every engine and system, after all others."""
+    items.sort(key=lambda item: item.path.is_relative_to(ROOT / "tests" / "matrix"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the parts of run_tests.sh that failed before pytest began, where nobody misses them."""
+    if failed := os.environ.get("FAILED_PARTS"):
+        terminalreporter.write_line(f"FAILED before the tests: {failed}", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of real data; it stands beside the project and is not part of it."""
+    if not CASES.is_dir():
+        pytest.skip(f"the real data is not here: {CASES}")
+    return CASES
+
+
+@pytest.fixture(scope="session")
+def prism() -> str:
+    """The path of Beam's Prism runner, built once and kept."""
+    return service_output("prism")
+
+
+def service_output(name: str) -> str:
+    """Run tests/services/NAME.sh and return the line that it prints; where it cannot be had, skip, or fail in CI."""
+    done = subprocess.run(["bash", ROOT / "tests" / "services" / f"{name}.sh"], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return done.stdout.strip()
+    reason = f"{name} cannot be had: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+    if IN_CI:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
