@@ -26,7 +26,7 @@ part() {
 part format "$bin/ruff" format --check .
 part lint "$bin/ruff" check .
 part types "$bin/mypy"
-part imports "$bin/lint-imports" --no-cache
+part imports "$bin/lint-imports" --no-cache --no-logo
 part docs "$bin/beam-datahub" docs --check
 
 # pytest names these parts again beside its own result, see tests/conftest.py.

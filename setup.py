@@ -14,6 +14,7 @@ assert VERSION is not None
 DEPENDENCIES = [
     "apache-beam[gcp,aws]==2.77.*",  # the engine under every run: shuffle, checkpoints, runners, filesystems (gs://, s3://)
     "pyarrow>=23,<26",  # the element of every PCollection is an Arrow record batch; CSV, JSON and Parquet readers
+    "numpy>=2.1,<3",  # index arithmetic over Arrow columns: splitting a batch by key or partition
     "duckdb==2.0.*",  # the kernel that evaluates expressions, joins and aggregates; one version gives one answer
     "sqlglot>=30,<31",  # parses user expressions, checks them against the allow-list, traces columns
     "pydantic>=2.12,<3",  # the typed model of a spec and of every component's options; its JSON Schema
@@ -46,7 +47,8 @@ EXTRAS = {
     ],
 }
 
-CONTENT = ("io", "transforms", "templates")
+# Folders of content without Python; git keeps no empty folder.
+CONTENT = [name for name in ("io", "transforms", "templates") if (ROOT / name).is_dir()]
 
 setup(
     name="beam-datahub",
