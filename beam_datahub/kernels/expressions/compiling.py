@@ -1,0 +1,195 @@
+"""Compiles what a user writes for a value into a typed DuckDB expression."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from beam_datahub.errors import InvalidExpression
+from beam_datahub.kernels.expressions.expression import Expression, column
+from beam_datahub.kernels.expressions.failing import can_fail
+from beam_datahub.kernels.expressions.literals import literal_sql
+from beam_datahub.kernels.expressions.predicates import as_predicate, left_to_right
+from beam_datahub.kernels.expressions.resolve import Names, bind
+from beam_datahub.kernels.expressions.syntax import Node, children, parse, render, walk
+from beam_datahub.kernels.expressions.typing import (
+    arrow_type,
+    canonical_sql,
+    empty_relation,
+    is_canonical,
+    sql_types,
+    typing_session,
+)
+from beam_datahub.kernels.session import KernelSession
+from beam_datahub.kernels.types import literal, sql_type
+
+_IDENTIFIER = re.compile(r"[^\W\d]\w*\Z")
+_WORDS = frozenset(("true", "false", "null"))
+
+
+def compile_expression(value: Any, schema: pa.Schema, session: KernelSession | None = None) -> Expression:
+    """The typed expression that `value` means over columns of `schema`.
+
+    `value` is text in one of the four forms (field, `$.path`, `${template}`, SQL), `{"value": literal}`, or a plain
+    number, boolean or None. Raises UnknownColumn and InvalidExpression, unplaced.
+    """
+    session = session or typing_session()
+    if isinstance(value, str):
+        return _compile_text(value, schema, session, predicate=False)
+    return _compile_literal(value, session)
+
+
+def compile_predicate(value: Any, schema: pa.Schema, session: KernelSession | None = None) -> Expression:
+    """The condition that `value` means: a boolean expression that holds for a row where it is true.
+
+    `and` and `or` are evaluated from left to right and no further than needed, so that
+    `x is not null and cast(x as int) > 0` fails on no row without x. False and null both mean that it does not hold.
+    """
+    session = session or typing_session()
+    if isinstance(value, str):
+        found = _compile_text(value, schema, session, predicate=True)
+    else:
+        found = _compile_literal(value, session)
+    if found.type != pa.bool_():
+        raise InvalidExpression(
+            f"a condition is true or false, and this is {sql_type(found.type).lower()}", hint="compare it with something"
+        )
+    return found
+
+
+def _compile_text(text: str, schema: pa.Schema, session: KernelSession, *, predicate: bool) -> Expression:
+    names = Names(schema)
+    if text in schema.names:
+        return column(text, schema)
+    stripped = text.strip()
+    if "${" in stripped:
+        from beam_datahub.kernels.expressions.templates import compile_template
+
+        return compile_template(text, schema, session)
+    if stripped.startswith("$") and not stripped.startswith("$$"):
+        from beam_datahub.kernels.expressions.jsonpath import compile_path
+
+        return compile_path(stripped, schema, session)
+    if stripped in schema.names:
+        return column(stripped, schema)
+    if _IDENTIFIER.match(stripped) and stripped.casefold() not in _WORDS and (found := names.find(stripped)) is not None:
+        return column(found, schema)
+    return compile_node(text, bind(parse(text, session), names), schema, session, predicate=predicate)
+
+
+def _compile_literal(value: Any, session: KernelSession) -> Expression:
+    if isinstance(value, dict):
+        if set(value) != {"value"}:
+            raise InvalidExpression("an expression is a text or {value: literal}", hint="write {value: …} for a literal")
+        value = value["value"]
+    elif isinstance(value, list):
+        raise InvalidExpression("an expression is a text or {value: literal}", hint="write {value: […]} for a literal list")
+    sql = literal_sql(value)
+    (name,) = sql_types(sql, "", session)
+    return Expression(str(value), canonical_sql(sql, name), arrow_type(name), (), can_fail=False)
+
+
+def compile_node(text: str, node: Node, schema: pa.Schema, session: KernelSession, *, predicate: bool = False) -> Expression:
+    """The expression of a bound syntax tree."""
+    columns = node_columns(node, schema)
+    if node["class"] == "COLUMN_REF" and len(columns) == 1:
+        found = column(columns[0], schema)
+        return Expression(text, found.sql, found.type, found.columns, can_fail=False)
+    typed = Typed(node, schema, session)
+    if predicate:
+        node = as_predicate(node, typed.can_fail)
+    else:
+        node = left_to_right(node, typed.can_fail)
+    sql = render([node], session)
+    return Expression(text, canonical_sql(sql, typed.name), typed.type, columns, can_fail=typed.fails)
+
+
+def node_columns(node: Node, schema: pa.Schema) -> tuple[str, ...]:
+    """The columns of `schema` that a bound tree reads, in order of appearance."""
+    found: dict[str, None] = {}
+    _collect(node, schema, frozenset(), found)
+    return tuple(found)
+
+
+def _collect(node: Node, schema: pa.Schema, bound: frozenset[str], found: dict[str, None]) -> None:
+    if node["class"] == "COLUMN_REF":
+        name = node["column_names"][0].lstrip("\x01")
+        if name not in bound and name in schema.names:
+            found[name] = None
+        return
+    if node["class"] == "LAMBDA":
+        parameters = {part["column_names"][0].lstrip("\x01") for part in walk(node["lhs"]) if part["class"] == "COLUMN_REF"}
+        _collect(node["expr"], schema, bound | parameters, found)
+        return
+    for child in children(node):
+        _collect(child, schema, bound, found)
+
+
+class Typed:
+    """A bound syntax tree with the type of every part of it that can be typed by itself."""
+
+    def __init__(self, node: Node, schema: pa.Schema, session: KernelSession) -> None:
+        self.node = node
+        self._session = session
+        self._schema = schema
+        self._relation = empty_relation(schema, node_columns(node, schema))
+        sql = render([node], session)
+        (self.name,) = sql_types(sql, self._relation, session)
+        self.type = arrow_type(self.name)
+        self._types: dict[int, pa.DataType | None] | None = None
+        self._fails: dict[int, bool] = {}
+
+    def can_fail(self, node: Node) -> bool:
+        """Whether evaluating a part of the tree may raise on some row."""
+        if id(node) not in self._fails:
+            self._fails[id(node)] = can_fail(node, self._type_of, self._holds)
+        return self._fails[id(node)]
+
+    @property
+    def fails(self) -> bool:
+        """Whether the whole, made canonical, may raise on some row."""
+        return self.can_fail(self.node) or not (_is_plain(self.name) or not node_columns(self.node, self._schema))
+
+    def _type_of(self, node: Node) -> pa.DataType | None:
+        if self._types is None:
+            self._types = self._find_types()
+        return self._types.get(id(node))
+
+    def _find_types(self) -> dict[int, pa.DataType | None]:
+        parts = _outside_lambdas(self.node)
+        names = sql_types(render(parts, self._session), self._relation, self._session)
+        types: dict[int, pa.DataType | None] = {}
+        for part, name in zip(parts, names, strict=True):
+            types[id(part)] = arrow_type(name) if _is_plain(name) else None
+        return types
+
+    def _holds(self, node: Node) -> bool:
+        """Whether a tree without columns (or a text constant as some type) evaluates without an error."""
+        if "constant" in node:
+            sql = f"CAST({literal(node['constant']['literal']['text'])} AS {sql_type(node['as'])})"
+        else:
+            sql = render([node], self._session)
+        try:
+            self._session.scalar(f"SELECT ({sql}) IS NULL")
+        except duckdb.Error:
+            return False
+        return True
+
+
+def _is_plain(name: str) -> bool:
+    """Whether DuckDB's type `name` becomes the canonical one without a conversion that can fail."""
+    try:
+        return name == '"NULL"' or is_canonical(name)
+    except InvalidExpression:
+        return False
+
+
+def _outside_lambdas(node: Node) -> list[Node]:
+    found = [node]
+    for child in children(node):
+        if child["class"] != "LAMBDA":
+            found.extend(_outside_lambdas(child))
+    return found

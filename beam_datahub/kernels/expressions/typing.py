@@ -1,0 +1,125 @@
+"""Types of expressions: what DuckDB says they are, and the cast that makes them canonical."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from beam_datahub.errors import InvalidExpression, InvalidValue, nearest
+from beam_datahub.kernels.expressions.allowed import SCALAR_NAMES
+from beam_datahub.kernels.expressions.syntax import Node, parse, sentence, walk
+from beam_datahub.kernels.session import KernelSession
+from beam_datahub.kernels.types import JSON, canonical, quoted, sql_type
+
+_local = threading.local()
+
+
+def typing_session() -> KernelSession:
+    """This thread's session for typing; it holds no data."""
+    session: KernelSession | None = getattr(_local, "session", None)
+    if session is None:
+        session = _local.session = KernelSession(threads=1)
+    return session
+
+
+def empty_relation(schema: pa.Schema, columns: Iterable[str]) -> str:
+    """A FROM clause over no rows with these columns of `schema`."""
+    nulls = ", ".join(f"CAST(NULL AS {sql_type(schema.field(name).type)}) AS {quoted(name)}" for name in columns)
+    return f" FROM (SELECT {nulls}) AS input" if nulls else ""
+
+
+def sql_types(select: str, relation: str, session: KernelSession) -> list[str]:
+    """DuckDB's type of each value of a select list. Raises InvalidExpression where it does not bind."""
+    try:
+        found = session.scalar(f"SELECT list(column_type) FROM (DESCRIBE SELECT {select}{relation})")
+    except duckdb.Error as error:
+        raise InvalidExpression(sentence(error), hint=_hint(error)) from error
+    return [str(item) for item in found] if isinstance(found, Sequence) else []
+
+
+def _hint(error: duckdb.Error) -> str | None:
+    text = str(error)
+    if "does not exist" in text and "Function with name" in text:
+        name = text.split("Function with name", 1)[1].split()[0]
+        guess = nearest(name, SCALAR_NAMES)
+        return f"did you mean '{guess}'?" if guess else None
+    if "add explicit type cast" in text:
+        return "convert the value first, for example cast(x as varchar)"
+    return None
+
+
+@functools.lru_cache(maxsize=2048)
+def arrow_type(name: str) -> pa.DataType:
+    """The canonical Arrow type of a type that DuckDB itself has named. Raises InvalidExpression where there is none."""
+    if "VARIANT" in name:
+        if name == "VARIANT":
+            return JSON
+        raise InvalidExpression(f"no column can hold {name}", hint="convert it to json")
+    try:
+        return canonical(typing_session().describe(f"SELECT CAST(NULL AS {name}) AS v").field(0).type)
+    except (TypeError, pa.ArrowException, duckdb.Error) as error:
+        raise InvalidExpression(f"no column can hold {name}", hint="convert it to json or varchar") from error
+
+
+@functools.lru_cache(maxsize=2048)
+def is_canonical(name: str) -> bool:
+    """Whether DuckDB's type `name` is already the one that edges use."""
+    held = sql_type(arrow_type(name))
+    return name == held or sql_types(f"CAST(NULL AS {held})", "", typing_session()) == [name]
+
+
+def canonical_sql(sql: str, name: str) -> str:
+    """`sql`, whose DuckDB type is `name`, cast to the canonical type where it is another."""
+    return sql if is_canonical(name) else f"CAST({sql} AS {sql_type(arrow_type(name))})"
+
+
+_TYPE_NAMES = (
+    "bigint", "binary", "blob", "bool", "boolean", "bytea", "char", "date", "datetime", "decimal", "double", "float", "float4",
+    "float8", "hugeint", "int", "int1", "int2", "int4", "int8", "integer", "interval", "json", "list", "logical", "long", "map",
+    "numeric", "real", "short", "smallint", "string", "struct", "text", "time", "timestamp", "timestamptz", "tinyint", "ubigint",
+    "uinteger", "usmallint", "utinyint", "uuid", "varbinary", "varchar",
+)  # fmt: skip
+
+
+def data_type(sql: str) -> pa.DataType:
+    """The canonical Arrow type of a SQL type name such as `bigint`, `decimal(12,2)`, `json` or `struct(a int, b varchar[])`.
+
+    Raises InvalidValue for anything else.
+    """
+    return _data_type(sql)
+
+
+@functools.lru_cache(maxsize=2048)
+def _data_type(sql: str) -> pa.DataType:
+    session = typing_session()
+    wrong = f"'{sql}' is not a type"
+    try:
+        node = parse(f"CAST(NULL AS {sql})", session)
+    except InvalidExpression as error:
+        raise InvalidValue(wrong, hint=_type_hint(sql)) from error
+    if (
+        node["class"] != "CAST"
+        or node["child"].get("literal", {}).get("kind") != "NULL_LITERAL"
+        or not _is_type(node["type_expr"])
+    ):
+        raise InvalidValue(wrong, hint=_type_hint(sql))
+    try:
+        (name,) = sql_types(f"CAST(NULL AS {sql}\n)", "", session)
+        return arrow_type(name)
+    except InvalidExpression as error:
+        raise InvalidValue(
+            wrong if "does not exist" in error.reason else f"{wrong}: {error.reason}", hint=_type_hint(sql)
+        ) from error
+
+
+def _type_hint(sql: str) -> str:
+    guess = nearest(sql.split("(")[0].split("[")[0].strip(), _TYPE_NAMES)
+    return f"did you mean '{guess}'?" if guess else "types are those of SQL, such as bigint, varchar, date, json"
+
+
+def _is_type(node: Node) -> bool:
+    return all(part["class"] in ("TYPE", "CONSTANT") for part in walk(node))
