@@ -1,0 +1,322 @@
+"""Loads a spec: reads the file, resolves its references, validates it, and remembers where everything stands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, MissingValue, Place, SpecError, UnknownName
+from beam_datahub.security import Secrets, default_providers, redact_error
+from beam_datahub.spec.graph import Graph, Node, read_graph
+from beam_datahub.spec.model import (
+    DeadLetterSpec,
+    DestinationSpec,
+    Integration,
+    SourceSpec,
+    TestSpec,
+    TransformationSpec,
+)
+from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
+from beam_datahub.spec.references import References
+from beam_datahub.spec.tree import Keys, Tree, read_text, read_tree
+from beam_datahub.spec.words import shown, spec_errors
+from beam_datahub.spec.written import (
+    WrittenDeadLetter,
+    WrittenDestination,
+    WrittenIntegration,
+    WrittenSource,
+    WrittenTransformation,
+)
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class SpecDocument:
+    """An integration with the places of all that it says.
+
+    `path` is the file, None for a text; `folder` is where relative paths start; `secrets` are the secret values that it
+    uses, for redaction; `parameters` the typed values of its parameters.
+    """
+
+    def __init__(
+        self,
+        integration: Integration,
+        *,
+        path: Path | None,
+        folder: Path,
+        tree: Tree,
+        secrets: Secrets,
+        parameters: Mapping[str, Any],
+        environment: Mapping[str, str],
+        grafts: Mapping[Keys, tuple[Tree, Keys]] | None = None,
+    ) -> None:
+        self.integration = integration
+        self.path = path
+        self.folder = folder
+        self.tree = tree
+        self.secrets = secrets
+        self.parameters = parameters
+        self.environment = environment
+        # Where steps of a reusable transformation were put in: their paths of keys lead into another file.
+        self.grafts = dict(grafts or {})
+
+    def place(self, *keys: str | int) -> Place:
+        """The place of a path of keys, or the line of its nearest existing parent."""
+        for length in range(len(keys), 0, -1):
+            if keys[:length] in self.grafts:
+                tree, start = self.grafts[keys[:length]]
+                return tree.place(*start, *keys[length:])
+        return self.tree.place(*keys)
+
+
+def load(
+    path: str | Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> SpecDocument:
+    """The integration in a YAML or JSON file.
+
+    `parameters` are the values of `--set`, as text or of their types; `environment` stands in for the process's own.
+    Raises SpecError, or an ErrorGroup of all that is wrong with the file.
+    """
+    file = Path(path)
+    tree = read_tree(read_text(file), str(path))
+    return _document(tree, file, file.resolve().parent, parameters or {}, environment)
+
+
+def loads(
+    text: str,
+    *,
+    name: str = "<text>",
+    folder: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> SpecDocument:
+    """The integration in a YAML or JSON text; like `load`, with relative paths starting in `folder` (default: here)."""
+    tree = read_tree(text, name)
+    return _document(tree, None, Path(folder or Path.cwd()).resolve(), parameters or {}, environment)
+
+
+def _document(
+    tree: Tree, path: Path | None, folder: Path, given: Mapping[str, Any], environment: Mapping[str, str] | None
+) -> SpecDocument:
+    found = Findings(tree)
+    if not isinstance(tree.value, dict):
+        hint = "begin with `name: …`, `source: …` and `destination: …`"
+        raise InvalidValue(f"an integration is a mapping (key: value), not {shown(tree.value)}", hint=hint).at(tree.place())
+    secrets = Secrets()
+    variables = dict(os.environ if environment is None else environment)
+    providers = default_providers(variables)
+
+    raw = dict(tree.value)
+    written_parameters = raw.pop("parameters", None)
+    defaults = References(
+        parameters={},
+        environment=variables,
+        providers=providers,
+        secrets=secrets,
+        report=found.report,
+        kinds=("env",),
+    )
+    declared = defaults.resolve(written_parameters, ("parameters",))
+    values, specs = _parameters(declared, given, found)
+    references = References(
+        parameters={**{name: f"${{param.{name}}}" for name in specs}, **values},
+        environment=variables,
+        providers=providers,
+        secrets=secrets,
+        report=found.report,
+    )
+    raw = references.resolve(raw)
+    whole = raw if written_parameters is None else {**raw, "parameters": declared}
+    graph = read_graph(raw, found.report, lambda keys: tree.place(*keys).line)
+    written = found.validate(WrittenIntegration, whole, ())
+    _check_tests(raw, graph, found.report)
+    found.raise_all(secrets)
+    assert written is not None
+    return SpecDocument(
+        _integration(written, graph),
+        path=path,
+        folder=folder,
+        tree=tree,
+        secrets=secrets,
+        parameters=values,
+        environment=variables,
+    )
+
+
+class Findings:
+    """Collects the errors of a file, places them, and raises them in one go."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.errors: list[SpecError] = list(tree.errors)
+
+    def report(self, error: SpecError, keys: Keys) -> None:
+        """Keep `error`, which is about what stands at `keys`."""
+        self.errors.append(error.at(self._tree.place(*keys)))
+
+    def validate(self, model: type[_Model], raw: Any, at: Keys) -> _Model | None:
+        """`raw` as a `model`; None where it is not one, which is kept as errors."""
+        try:
+            return model.model_validate(raw)
+        except ValidationError as failure:
+            for keys, error in spec_errors(model, raw, failure):
+                self.report(error, (*at, *keys))
+        return None
+
+    def raise_all(self, secrets: Secrets | None = None) -> None:
+        """Raise what was found, in the order of the lines, each place and reason once."""
+        unique = {str(error): error for error in self.errors}
+        raise_errors(sorted(unique.values(), key=lambda error: (error.place and error.place.line) or 0), secrets)
+
+
+def raise_errors(errors: Iterable[DataHubError], secrets: Secrets | None = None) -> None:
+    """Raise a single error as it is, several as an ErrorGroup, and nothing when there is none."""
+    listed = [redact_error(error, secrets) if secrets else error for error in errors]
+    if len(listed) == 1:
+        raise listed[0]
+    if listed:
+        raise ErrorGroup(listed)
+
+
+def _parameters(
+    declared: Any, given: Mapping[str, Any], found: Findings
+) -> tuple[dict[str, Any], dict[str, ParameterSpec | None]]:
+    """The values, and every name that is declared, also those whose declaration is wrong."""
+    if declared is None or not isinstance(declared, dict):
+        declared = {}
+    specs: dict[str, ParameterSpec | None] = {}
+    for name, raw in declared.items():
+        try:
+            specs[name] = ParameterSpec.model_validate(raw)
+        except ValidationError:
+            specs[name] = None  # the validation of the whole reports it
+    fine = {name: spec for name, spec in specs.items() if spec is not None}
+    settable = {name: value for name, value in given.items() if name in fine or name not in specs}
+    values = resolve_parameters(
+        fine, settable, {name: spec.default for name, spec in fine.items()}, ("parameters",), found.report
+    )
+    return values, specs
+
+
+def _check_tests(raw: Mapping[str, Any], graph: Graph, report: Any) -> None:
+    tests = raw.get("tests")
+    sources = [node.id for node in graph.sources]
+    steps = [*sources, *(node.id for node in graph.transformations)]
+    outputs = [*steps, *(node.id for node in graph.destinations)]
+    for position, test in enumerate(tests if isinstance(tests, list) else []):
+        if not isinstance(test, dict):
+            continue
+        given, expect, rejected = test.get("given"), test.get("expect"), test.get("rejected")
+        if "given" in test and "expect" not in test and "rejected" not in test:
+            hint = "say which rows come out, or what is rejected"
+            report(MissingValue("`expect` or `rejected` is missing", hint=hint), ("tests", position))
+        for name in given if isinstance(given, dict) else ():
+            if name not in sources:
+                report(UnknownName("source", name, sources), ("tests", position, "given", name))
+        for name in expect if isinstance(expect, dict) else ():
+            if name not in outputs and name.partition(".")[0] not in steps:
+                report(UnknownName("step or destination", name, outputs), ("tests", position, "expect", name))
+        for number, each in enumerate(rejected if isinstance(rejected, list) else []):
+            step = each.get("step") if isinstance(each, dict) else None
+            if isinstance(step, str) and step not in outputs:
+                report(UnknownName("step", step, outputs), ("tests", position, "rejected", number, "step"))
+
+
+def _integration(written: WrittenIntegration, graph: Graph) -> Integration:
+    sources = [written.source] if written.source else list((written.sources or {}).values())
+    sinks = [written.destination] if written.destination else list(written.destinations or ())
+    pairs = zip(graph.sources, sources, strict=True)
+    return Integration(
+        name=written.name,
+        type=written.type,
+        description=written.description,
+        sources={node.id: _source(node, each) for node, each in pairs},
+        transformations=tuple(
+            transformation(node, each) for node, each in zip(graph.transformations, written.transformations, strict=True)
+        ),
+        destinations=tuple(_destination(node, each) for node, each in zip(graph.destinations, sinks, strict=True)),
+        dead_letter=_dead_letter(written.dead_letter) if written.dead_letter else None,
+        max_rejected=written.max_rejected,
+        tests=tuple(
+            TestSpec(name=test.name, at=("tests", position), given=test.given, expect=test.expect, rejected=test.rejected)
+            for position, test in enumerate(written.tests)
+        ),
+    )
+
+
+def _source(node: Node, written: WrittenSource) -> SourceSpec:
+    return SourceSpec(
+        name=node.id,
+        at=node.at,
+        connector=written.connector,
+        connection=written.connection,
+        columns=written.columns,
+        contract=written.contract,
+        options=written.model_extra or {},
+    )
+
+
+def transformation(node: Node, written: WrittenTransformation) -> TransformationSpec:
+    """The step that `written` says, with the id and the inputs of its node."""
+    return TransformationSpec(
+        id=node.id,
+        at=node.at,
+        type=written.type,
+        input=node.input,
+        config=written.config,
+        description=written.description,
+    )
+
+
+def _destination(node: Node, written: WrittenDestination) -> DestinationSpec:
+    return DestinationSpec(
+        id=node.id,
+        at=node.at,
+        input=node.input,
+        connector=written.connector,
+        connection=written.connection,
+        write_mode=written.write_mode,
+        key=written.key or (),
+        options=written.model_extra or {},
+    )
+
+
+def _dead_letter(written: WrittenDeadLetter) -> DeadLetterSpec:
+    return DeadLetterSpec(
+        at=("dead_letter",), connector=written.connector, connection=written.connection, options=written.model_extra or {}
+    )
+
+
+def validate_config(
+    model: type[_Model],
+    raw: Mapping[str, Any],
+    document: SpecDocument,
+    *at: str | int,
+    errors: list[SpecError] | None = None,
+) -> _Model | None:
+    """The raw options at `at` as a component's `model`.
+
+    Placed errors are added to `errors`, and the result is None; without `errors` they are raised in one go.
+    """
+    found: list[SpecError] = []
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as failure:
+        for keys, error in spec_errors(model, raw, failure):
+            found.append(error.at(document.place(*at, *keys)))
+    except SpecError as error:
+        found.append(error.at(document.place(*at)))
+    for each in found:
+        redact_error(each, document.secrets)
+    if errors is None:
+        raise_errors(found)
+    else:
+        errors.extend(found)
+    return None

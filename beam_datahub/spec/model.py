@@ -1,0 +1,136 @@
+"""The typed integration: what a spec says once its short forms, defaults and references are resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Drift = Literal["evolve", "freeze", "discard_row", "discard_value"]
+WriteMode = Literal["append", "overwrite", "merge"]
+
+
+class SpecModel(BaseModel):
+    """A part of a spec: frozen, no unknown keys, one attribute docstring per key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+
+class ContractSpec(SpecModel):
+    """What becomes of records that leave the schema of their source."""
+
+    columns: Drift = "evolve"
+    """A column that the schema lacks: let it go by and report it, fail, reject the record, or drop the value."""
+    types: Drift = "evolve"
+    """A value that does not fit its column's type: widen the type, fail, reject the record, or make the value null."""
+
+
+class SourceSpec(SpecModel):
+    """Where records come from. `at` is the path of keys to it in the file."""
+
+    name: str
+    at: tuple[str | int, ...]
+    connector: str
+    connection: Mapping[str, Any]
+    columns: Mapping[str, str] | None
+    """The declared schema, column → SQL type; None where it is to be discovered."""
+    contract: ContractSpec
+    options: Mapping[str, Any]
+    """The connector's own options, unchecked."""
+
+
+class TransformationSpec(SpecModel):
+    """One step. `at` is the path of keys to it in the file; `config` is checked by the component."""
+
+    id: str
+    at: tuple[str | int, ...]
+    type: str
+    input: tuple[str, ...]
+    config: Mapping[str, Any]
+    description: str | None = None
+
+
+class DestinationSpec(SpecModel):
+    """Where records go. `write_mode` None is the connector's usual one."""
+
+    id: str
+    at: tuple[str | int, ...]
+    input: tuple[str, ...]
+    connector: str
+    connection: Mapping[str, Any]
+    write_mode: WriteMode | None
+    key: tuple[str, ...]
+    options: Mapping[str, Any]
+    """The connector's own options, unchecked."""
+
+
+class DeadLetterSpec(SpecModel):
+    """Where rejected records go."""
+
+    at: tuple[str | int, ...]
+    connector: str
+    connection: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+class RejectedBudget(SpecModel):
+    """How many rejected records a run bears: a count, or a share (0 to 1) of the records read."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def exceeded(self, rejected: int, read: int) -> bool:
+        """Whether `rejected` of `read` records are too many."""
+        if self.count is not None:
+            return rejected > self.count
+        return self.share is not None and rejected > self.share * read
+
+    def __str__(self) -> str:
+        return f"{self.count}" if self.count is not None else f"{(self.share or 0) * 100:g}%"
+
+
+class RejectedSpec(SpecModel):
+    """A record that a test expects to be rejected; what is not given is not compared."""
+
+    step: str | None = None
+    """The step that rejects it."""
+    reason: str | None = None
+    """The reason code of the dead letter."""
+    column: str | None = None
+    """The column at fault."""
+    message: str | None = None
+    """A part of the message."""
+
+
+class TestSpec(SpecModel):
+    """Rows that the sources give, and what must come out. `at` is the path of keys to it in the file."""
+
+    __test__ = False  # pytest would take it for a test class
+
+    name: str
+    at: tuple[str | int, ...]
+    given: Mapping[str, tuple[Mapping[str, Any], ...]]
+    expect: Mapping[str, tuple[Mapping[str, Any], ...]]
+    rejected: int | tuple[RejectedSpec, ...] | None
+    """The rejected records, or how many there are; None is not checked."""
+
+
+class Integration(SpecModel):
+    """Everything that one spec says, with ids, inputs and defaults filled in."""
+
+    name: str
+    type: Literal["batch"]
+    description: str | None
+    sources: Mapping[str, SourceSpec]
+    transformations: tuple[TransformationSpec, ...]
+    destinations: tuple[DestinationSpec, ...]
+    dead_letter: DeadLetterSpec | None
+    max_rejected: RejectedBudget | None
+    """None: any number of rejected records is borne."""
+    tests: tuple[TestSpec, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The names of all sources, transformations and destinations, in this order."""
+        return (*self.sources, *(step.id for step in self.transformations), *(sink.id for sink in self.destinations))

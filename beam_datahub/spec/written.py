@@ -1,0 +1,185 @@
+"""The spec as a user writes it, short forms included; validation and the JSON Schema come from these models."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from beam_datahub.spec.model import ContractSpec, RejectedBudget, RejectedSpec, SpecModel, WriteMode
+from beam_datahub.spec.parameters import ParameterSpec
+
+ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
+RUNNABLE_TYPES = ("batch",)
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Id = Annotated[
+    str,
+    BeforeValidator(lambda value: _id(value)),
+    WithJsonSchema({"type": "string", "pattern": ID_PATTERN}),
+]
+Rows = tuple[dict[str, Any], ...]
+Names = Annotated[
+    tuple[Text, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+
+def _id(value: Any) -> Any:
+    if isinstance(value, str) and not re.match(ID_PATTERN, value):
+        raise ValueError(f"'{value}' cannot be an id: use letters, digits, '_' and '-', beginning with a letter")
+    return value
+
+
+def _type(value: Any) -> Any:
+    if value in ("real-time", "hybrid"):
+        raise ValueError(f"integrations of type '{value}' cannot run yet; the types that can: {', '.join(RUNNABLE_TYPES)}")
+    return value
+
+
+def _budget(value: Any) -> Any:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)) and float(match[1]) <= 100:
+        return RejectedBudget(share=float(match[1]) / 100)
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return RejectedBudget(count=value)
+    if isinstance(value, RejectedBudget):
+        return value
+    number = f", not {value}" if isinstance(value, (int, float, str)) and not _is_nan(value) else ""
+    raise ValueError(f"must be a share of the records read such as 5% or a count such as 100{number}")
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+Budget = Annotated[
+    RejectedBudget,
+    BeforeValidator(_budget),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"}]}),
+]
+
+
+class WrittenSource(SpecModel):
+    """Where records come from; the connector's own options stand beside these keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    connector: Text
+    """The connector that reads; `beam-datahub connectors` lists them."""
+    connection: dict[str, Any] = {}
+    """The settings and secrets that reach the system."""
+    columns: dict[str, Text] | None = Field(default=None, alias="schema")
+    """The columns and their SQL types, such as `{id: bigint, amount: "decimal(12,2)"}`; discovered when left out."""
+    contract: ContractSpec = ContractSpec()
+    """What becomes of records that leave the schema."""
+
+
+class WrittenSingleSource(WrittenSource):
+    """The only source; it is called `source` unless it has a name."""
+
+    name: Id | None = None
+    """The source's name."""
+    id: Id | None = None
+    """Another word for `name`."""
+
+
+class WrittenTransformation(SpecModel):
+    """One step between sources and destinations."""
+
+    id: Id | None = None
+    """The step's name; its type when left out, numbered where that is taken."""
+    type: Text
+    """A transformation, or the name of a reusable one; `beam-datahub transforms` lists them."""
+    description: str | None = None
+    """What the step is for."""
+    input: Names | None = None
+    """The sources and steps that it reads; the step before it when left out, the source for the first."""
+    dependencies: Names | None = None
+    """Another word for `input`."""
+    config: dict[str, Any] = {}
+    """The options of the transformation, or the parameters of a reusable one."""
+
+
+class WrittenDestination(SpecModel):
+    """Where records go; the connector's own options stand beside these keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Id | None = None
+    """The destination's name; its connector when left out, numbered where that is taken."""
+    input: Names | None = None
+    """The source or step that it writes; the last step when left out."""
+    connector: Text
+    """The connector that writes; `beam-datahub connectors` lists them."""
+    connection: dict[str, Any] = {}
+    """The settings and secrets that reach the system."""
+    write_mode: WriteMode | None = None
+    """Add to what is there, replace it, or merge by `key`; the connector's usual mode when left out."""
+    key: Names | None = None
+    """The columns that tell records apart, for `merge`."""
+
+
+class WrittenDeadLetter(SpecModel):
+    """Where rejected records go; the connector's own options stand beside these keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    connector: Text
+    """The connector that writes the rejected records."""
+    connection: dict[str, Any] = {}
+    """The settings and secrets that reach the system."""
+
+
+class WrittenTest(SpecModel):
+    """Rows that the sources give, and the rows that must come out."""
+
+    name: Text
+    """What the test shows."""
+    given: dict[str, Rows]
+    """The rows of each source; a source that is left out is empty."""
+    expect: dict[str, Rows] = {}
+    """The rows of destinations or steps, in any order."""
+    rejected: Annotated[int, Field(ge=0)] | tuple[RejectedSpec, ...] | None = None
+    """The rejected records, or how many there are; not checked when left out."""
+
+
+class WrittenIntegration(SpecModel):
+    """One integration: where records come from, what happens to them, and where they go."""
+
+    name: Text
+    """The integration's name."""
+    type: Annotated[Literal["batch"], BeforeValidator(_type)] = "batch"
+    """How it runs: `batch` reads everything there is and ends."""
+    description: str | None = None
+    """What the integration is for."""
+    parameters: dict[str, ParameterSpec] = {}
+    """Values that a run may set; texts use them as `${param.NAME}`."""
+    sources: Annotated[dict[Id, WrittenSource], Field(min_length=1)] | None = None
+    """Where records come from, by name."""
+    source: WrittenSingleSource | None = None
+    """The only source, instead of `sources`."""
+    transformations: tuple[WrittenTransformation, ...] = ()
+    """The steps, in any order that reads well."""
+    destinations: Annotated[tuple[WrittenDestination, ...], Field(min_length=1)] | None = None
+    """Where records go."""
+    destination: WrittenDestination | None = None
+    """The only destination, instead of `destinations`."""
+    dead_letter: WrittenDeadLetter | None = None
+    """Where rejected records go."""
+    max_rejected: Budget | None = None
+    """How many rejected records a run bears: a count, or a share such as `5%`; any number when left out."""
+    tests: tuple[WrittenTest, ...] = ()
+    """Examples of rows that go in and rows that come out; `beam-datahub test` runs them."""
