@@ -17,7 +17,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_datahub.errors import AccessDenied, ConnectorError, DataHubError, SourceMissing, TargetUnusable, Transient, UnreadableData
+from beam_datahub.errors import (
+    AccessDenied,
+    ConnectorError,
+    DataHubError,
+    SourceMissing,
+    TargetUnusable,
+    Transient,
+    UnreadableData,
+)
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
@@ -227,9 +235,8 @@ class BeamStore(Store):
 
         folder = path.rpartition("/")[0]
         # Object stores have no folders and refuse nothing; file systems need them.
-        if not _URL.match(path) or path.startswith(("file:", "hdfs:")):
-            if not self._systems.exists(folder):
-                self._systems.mkdirs(folder)
+        if (not _URL.match(path) or path.startswith(("file:", "hdfs:"))) and not self._systems.exists(folder):
+            self._systems.mkdirs(folder)
         return pa.PythonFile(self._systems.create(path, compression_type=CompressionTypes.UNCOMPRESSED), mode="w")
 
     def move(self, source: str, target: str) -> None:

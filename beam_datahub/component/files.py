@@ -5,6 +5,7 @@ A format subclasses `FileSource` and implements `sample` and `read_file`, and `f
 
 from __future__ import annotations
 
+import itertools
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -144,7 +145,9 @@ class FileSource(Source):
             return data
         wanted = ", ".join(self.extensions)
         if files:
-            raise SourceMissing(f"'{path}' holds no {wanted} file", hint=f"it holds {os.path.basename(files[0][0])}; name files by a glob")
+            raise SourceMissing(
+                f"'{path}' holds no {wanted} file", hint=f"it holds {os.path.basename(files[0][0])}; name files by a glob"
+            )
         raise SourceMissing(f"there is no file '{path}'", hint="paths are relative to the folder of the spec")
 
     def _has_extension(self, path: str) -> bool:
@@ -198,7 +201,7 @@ def byte_ranges(file: DataFile, request: ReadRequest) -> Iterator[Split]:
         return
     count = -(-file.size // request.split_bytes)
     edges = [file.size * i // count for i in range(count + 1)]
-    for i, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for i, (start, end) in enumerate(itertools.pairwise(edges)):
         yield Split(f"{file.path}#{i}", start, end)
 
 

@@ -1,0 +1,146 @@
+"""The writer of one bundle's files: encodes on a thread of its own while the next batch is being made."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.component.file_publish import Publication
+from beam_datahub.component.file_store import store_of, writing
+from beam_datahub.component.files import HIVE_NULL, record_batch
+from beam_datahub.component.sink import Receipt, Writer, WriteRequest
+
+if TYPE_CHECKING:
+    from beam_datahub.component.file_sink import FileSink, OpenFile
+
+_WAITING_BATCHES = 2
+_OPEN_FILES = 64
+
+
+@dataclass
+class _Part:
+    file: OpenFile
+    name: str
+    rows: int = 0
+
+
+class BundleWriter(Writer):
+    """Stages one bundle: one file at a time for each partition, each until it has reached the target size."""
+
+    def __init__(self, sink: FileSink, request: WriteRequest, publication: Publication) -> None:
+        self._sink, self._request, self._publication = sink, request, publication
+        self._schema, self._partition_by = sink.file_schema(request), sink.options.partition_by
+        self._bundle, self._number = uuid.uuid4().hex[:12], 0
+        self._parts: OrderedDict[str, _Part] = OrderedDict()
+        self._receipts: list[Receipt] = []
+        self._failure: BaseException | None = None
+        self._queue: queue.Queue[pa.RecordBatch | None] = queue.Queue(_WAITING_BATCHES)
+        self._thread: threading.Thread | None = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"write {self._request.step}", daemon=True)
+            self._thread.start()
+        self._raise_failure()
+        self._queue.put(batch)
+
+    def close(self) -> Sequence[Receipt]:
+        self._join()
+        self._raise_failure()
+        with writing(self._publication.target.path):
+            for folder in list(self._parts):
+                self._finish(folder)
+        return self._receipts
+
+    def discard(self) -> None:
+        self._failure = self._failure or InterruptedError("discarded")
+        self._join()
+        for part in self._parts.values():
+            part.file.drop()
+        for path in [part.file.path for part in self._parts.values()] + [receipt.location for receipt in self._receipts]:
+            store_of(path).delete(path)
+        self._parts.clear()
+        self._receipts.clear()
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            # After a failure the queue is drained, so that no caller waits on it for ever.
+            if self._failure is None:
+                try:
+                    with writing(self._publication.target.path):
+                        self._stage(batch)
+                except BaseException as error:
+                    self._failure = error
+
+    def _stage(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        for folder, rows in _by_partition(batch, self._partition_by, self._schema):
+            part = self._part(folder)
+            part.rows += rows.num_rows
+            size = part.file.write(rows)
+            if size >= self._sink.options.target_file_size and not self._publication.target.single:
+                self._finish(folder)
+
+    def _part(self, folder: str) -> _Part:
+        if folder not in self._parts:
+            if len(self._parts) >= _OPEN_FILES:
+                self._finish(next(iter(self._parts)))
+            name = folder + self._publication.part_name(self._bundle, self._number)
+            self._number += 1
+            self._parts[folder] = _Part(self._sink.create(self._publication.staged(name), self._schema), name)
+        self._parts.move_to_end(folder)
+        return self._parts[folder]
+
+    def _finish(self, folder: str) -> None:
+        part = self._parts[folder]
+        self._receipts.append(Receipt(part.file.path, part.rows, part.file.close(), part.name))
+        del self._parts[folder]
+
+
+def _by_partition(batch: pa.RecordBatch, columns: Sequence[str], schema: pa.Schema) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The rows of each partition with its folder ("" without partitions, else ending in a slash)."""
+    if not columns:
+        yield "", batch
+        return
+    codes = np.zeros(batch.num_rows, dtype=np.int64)
+    names: list[list[str]] = []
+    for column in columns:
+        found = pc.dictionary_encode(pc.cast(batch.column(column), pa.string()), null_encoding="encode")
+        names.append([_folder(column, value) for value in found.dictionary.to_pylist()])
+        codes = codes * len(names[-1]) + found.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [len(ordered)]])
+    data = record_batch([batch.column(name) for name in schema.names], schema, batch.num_rows).take(pa.array(order))
+    for start, end in itertools.pairwise(starts):
+        parts, code = [], int(ordered[start])
+        for values in reversed(names):
+            code, index = divmod(code, len(values))
+            parts.append(values[index])
+        yield "/".join(reversed(parts)) + "/", data.slice(start, end - start)
+
+
+def _folder(column: str, value: str | None) -> str:
+    return f"{quote(column, safe='')}={HIVE_NULL if value is None else quote(value, safe=' -')}"
