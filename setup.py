@@ -17,6 +17,7 @@ DEPENDENCIES = [
     "numpy>=2.1,<3",  # index arithmetic over Arrow columns: splitting a batch by key or partition
     "duckdb==2.0.*",  # the kernel that evaluates expressions, joins and aggregates; one version gives one answer
     "sqlglot>=30,<31",  # parses user expressions, checks them against the allow-list, traces columns
+    "jsonpath-rfc9535>=1,<2",  # parses JSONPath and evaluates what has no SQL: filters and descendants, exactly as RFC 9535 says
     "pydantic>=2.12,<3",  # the typed model of a spec and of every component's options; its JSON Schema
     "ruamel.yaml>=0.18.15,<0.20",  # reads YAML with the line of every key, so that errors can name it
     "jsonschema>=4.23,<5",  # the `validation` transformation's JSON Schema drafts

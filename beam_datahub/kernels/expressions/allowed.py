@@ -41,8 +41,8 @@ FUNCTIONS: tuple[Group, ...] = (
         "ascii bar bit_length char_length character_length chr concat concat_ws contains ends_with format "
         "formatreadabledecimalsize formatreadablesize format_bytes pg_size_pretty instr lcase left left_grapheme len length "
         "length_grapheme lower lpad ltrim nfc_normalize octet_length ord overlay parse_dirname parse_dirpath parse_filename "
-        "parse_formatted_bytes parse_path path_join position prefix printf repeat replace reverse right right_grapheme rpad rtrim "
-        "split split_part starts_with str_split string_split string_to_array strip_accents strlen strpos substr substring "
+        "parse_formatted_bytes parse_path path_join position prefix printf repeat replace reverse right right_grapheme rpad "
+        "rtrim split split_part starts_with str_split string_split string_to_array strip_accents strlen strpos substr substring "
         "substring_grapheme suffix translate trim ucase unicode upper url_decode url_encode",
     ),
     _group(

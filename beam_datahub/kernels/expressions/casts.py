@@ -36,5 +36,6 @@ def _holds_json(data_type: pa.DataType) -> bool:
 
 
 def error_mask_sql(sql: str) -> str:
-    """Boolean SQL that is true just where evaluating `sql` fails."""
-    return f"TRY(({sql}) IS NULL) IS NULL"
+    """Boolean SQL that is true just where evaluating `sql` fails; it never fails itself and is never null."""
+    # `sql IS NULL` would not do: DuckDB answers it for a struct, a list or a case of constants without evaluating it.
+    return f"TRY(hash({sql})) IS NULL"

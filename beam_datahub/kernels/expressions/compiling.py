@@ -49,10 +49,8 @@ def compile_predicate(value: Any, schema: pa.Schema, session: KernelSession | No
     `x is not null and cast(x as int) > 0` fails on no row without x. False and null both mean that it does not hold.
     """
     session = session or typing_session()
-    if isinstance(value, str):
-        found = _compile_text(value, schema, session, predicate=True)
-    else:
-        found = _compile_literal(value, session)
+    is_text = isinstance(value, str)
+    found = _compile_text(value, schema, session, predicate=True) if is_text else _compile_literal(value, session)
     if found.type != pa.bool_():
         raise InvalidExpression(
             f"a condition is true or false, and this is {sql_type(found.type).lower()}", hint="compare it with something"
@@ -72,7 +70,7 @@ def _compile_text(text: str, schema: pa.Schema, session: KernelSession, *, predi
     if stripped.startswith("$") and not stripped.startswith("$$"):
         from beam_datahub.kernels.expressions.jsonpath import compile_path
 
-        return compile_path(stripped, schema, session)
+        return compile_path(text, schema)
     if stripped in schema.names:
         return column(stripped, schema)
     if _IDENTIFIER.match(stripped) and stripped.casefold() not in _WORDS and (found := names.find(stripped)) is not None:
@@ -99,11 +97,8 @@ def compile_node(text: str, node: Node, schema: pa.Schema, session: KernelSessio
         found = column(columns[0], schema)
         return Expression(text, found.sql, found.type, found.columns, can_fail=False)
     typed = Typed(node, schema, session)
-    if predicate:
-        node = as_predicate(node, typed.can_fail)
-    else:
-        node = left_to_right(node, typed.can_fail)
-    sql = render([node], session)
+    ordered = as_predicate(node, typed.can_fail) if predicate else left_to_right(node, typed.can_fail)
+    sql = render([ordered], session)
     return Expression(text, canonical_sql(sql, typed.name), typed.type, columns, can_fail=typed.fails)
 
 

@@ -117,9 +117,9 @@ def _function_is_total(name: str, operands: list[Node], types: list[pa.DataType 
     if name in ("nullif", "greatest", "least", "list_value"):
         return _compare(operands, types, holds)
     if name == "if":
-        return types[0] == pa.bool_() and _compare(operands[1:], types[1:], holds)
+        return bool(types[0] == pa.bool_()) and _compare(operands[1:], types[1:], holds)
     if name == "struct_extract":
-        return pa.types.is_struct(known[0])
+        return bool(pa.types.is_struct(known[0]))
     return name in ("struct_pack", "row", "typeof", "md5", "cardinality", "array_length", "len", "length")
 
 
