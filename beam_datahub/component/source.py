@@ -151,6 +151,10 @@ class Source(ABC):
     def discover(self) -> Discovery:
         """Find the schema by sampling. Raises ConnectorError."""
 
+    def estimate(self) -> Discovery:
+        """Rows and bytes of a source whose schema is declared, where they are cheaper to find than the schema."""
+        return self.discover()
+
     @abstractmethod
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         """The parts to read; runs on a worker, when the run starts. Raises ConnectorError."""

@@ -57,11 +57,15 @@ class KernelSession:
             table = pa.Table.from_batches(table.to_batches(max_chunksize=_SLICE_ROWS), table.schema)
         self._connection.register(name, table)
 
-    def keep(self, name: str, data: pa.Table) -> None:
-        """Copy `data` into the session's own table `name`, which may spill to disk."""
-        self.put(f"{name}__arrow", data)
-        self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS FROM {quoted(name + '__arrow')}")
-        self.drop(f"{name}__arrow")
+    def create(self, name: str, sql: str) -> None:
+        """Make the session's own table `name`, which may spill to disk, from the rows of `sql`."""
+        self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {sql}")
+
+    def load(self, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Copy `batches` into the session's own table `name`, one after the other."""
+        self._connection.register("loading", pa.RecordBatchReader.from_batches(schema, batches))
+        self.create(name, "FROM loading")
+        self.drop("loading")
 
     def drop(self, name: str) -> None:
         """Forget the table that was `put` under `name`."""
@@ -73,6 +77,10 @@ class KernelSession:
         if schema is None:
             schema = pa.schema([pa.field(n, from_duckdb(t)) for n, t in zip(relation.columns, relation.types, strict=True)])
         return conform(relation.to_arrow_table(), schema)
+
+    def fetch(self, sql: str) -> pa.Table:
+        """The rows of `sql` in DuckDB's own Arrow types; for what stays inside a kernel."""
+        return self._connection.sql(sql).to_arrow_table()
 
     def scalar(self, sql: str) -> object:
         """The one value of a one-row, one-column query."""

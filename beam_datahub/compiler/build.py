@@ -1,0 +1,366 @@
+"""Builds the typed plan of a spec: discovers sources, compiles every step, checks every write; all errors in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from beam_datahub.compiler.checks import check_unused
+from beam_datahub.compiler.plan import Node, Plan, Read, Write
+from beam_datahub.compiler.schema import edge_of
+from beam_datahub.compiler.scope import StepScope
+from beam_datahub.component.capabilities import WriteMode
+from beam_datahub.component.operators import Route
+from beam_datahub.component.registry import component
+from beam_datahub.component.sink import Sink, WriteRequest
+from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
+from beam_datahub.component.transform import Transform
+from beam_datahub.errors import (
+    CyclicSteps,
+    DataHubError,
+    ErrorGroup,
+    InvalidValue,
+    SpecError,
+    UnknownColumn,
+    UnknownName,
+)
+from beam_datahub.kernels.expressions import data_type
+from beam_datahub.kernels.rejection import DEAD_LETTER
+from beam_datahub.kernels.types import is_hidden
+from beam_datahub.spec import (
+    DeadLetterSpec,
+    DestinationSpec,
+    SourceSpec,
+    SpecDocument,
+    TransformationSpec,
+    validate_config,
+)
+
+DEAD_LETTER_STEP = "dead_letter"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a plan is built. `given` replaces sources by rows (tables) and `limit` ends each split early, for previews;
+    without `outputs` the
+    destinations are left out."""
+
+    run_id: str = "plan"
+    threads: int | None = None
+    limit: int | None = None
+    split_bytes: int | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    dead_letter_folder: str | None = None
+    outputs: bool = True
+
+
+def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
+    """The logical plan of a spec. Raises ErrorGroup with all errors, or the single one."""
+    return _Builder(document, options or BuildOptions()).build()
+
+
+class _Builder:
+    def __init__(self, document: SpecDocument, options: BuildOptions) -> None:
+        self._document, self._options = document, options
+        self._spec = document.integration
+        self._nodes: dict[str, Node] = {}
+        self._errors: list[DataHubError] = []
+        # What a step's outputs are called: itself, or itself with a branch.
+        self._broken: set[str] = set()
+
+    def build(self) -> Plan:
+        transforms = {step.id: self._transform(step) for step in self._spec.transformations}
+        for source in self._spec.sources.values():
+            self._guarded(source.name, source.at, lambda source=source: self._read(source))
+        for step in self._ordered(transforms):
+            transform = transforms[step.id]
+            if transform is None:
+                self._broken.add(step.id)
+            else:
+                self._guarded(step.id, step.at, lambda step=step, transform=transform: self._step(step, transform))
+        for destination in self._spec.destinations if self._options.outputs else ():
+            self._guarded(destination.id, destination.at, lambda destination=destination: self._write(destination))
+        if self._options.outputs:
+            self._guarded(DEAD_LETTER_STEP, ("dead_letter",), self._dead_letter)
+        plan = Plan(self._spec.name, self._nodes, self._spec.max_rejected, {"description": self._spec.description})
+        if not self._broken and self._options.outputs:
+            self._errors.extend(check_unused(plan, self._document))
+        self._raise()
+        return plan
+
+    def _raise(self) -> None:
+        unique = list({str(error): error for error in self._errors}.values())
+        unique.sort(key=lambda error: (error.place.line or 0) if error.place else 0)
+        if len(unique) == 1:
+            raise unique[0]
+        if unique:
+            raise ErrorGroup(unique)
+
+    def _guarded(self, name: str, at: tuple[str | int, ...], work: Callable[[], None]) -> None:
+        try:
+            work()
+        except DataHubError as error:
+            self._broken.add(name)
+            for each in error.errors if isinstance(error, ErrorGroup) else (error,):
+                self._errors.append(each.at(self._document.place(*at)))
+
+    # sources
+
+    def _read(self, spec: SourceSpec) -> None:
+        given = self._options.sources.get(spec.name)
+        source = given if given is not None else self._source(spec)
+        declared = self._declared(spec)
+        if given is not None or declared is None:
+            discovery = source.discover()
+        else:
+            discovery = self._estimated(source, declared)
+        schema = declared if declared is not None and given is None else discovery.schema
+        if not len(schema):
+            raise InvalidValue(f"the source '{spec.name}' has no columns", hint="declare them under `schema`")
+        hidden = next((name for name in schema.names if is_hidden(name)), None)
+        if hidden is not None:
+            raise InvalidValue(f"the column name '{hidden}' is reserved", hint="rename the column")
+        request = ReadRequest(
+            schema=schema,
+            columns=tuple(schema.names),
+            contract=Contract(Drift(spec.contract.columns), Drift(spec.contract.types)),
+            declared=declared is not None,
+            limit=self._options.limit,
+            threads=self._options.threads or 1,
+            split_bytes=self._options.split_bytes,
+        )
+        read = Read(spec.connector, source, request, discovery.rows, discovery.bytes)
+        self._nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
+
+    def _source(self, spec: SourceSpec) -> Source:
+        kind = self._component("source", spec.connector, *spec.at, "connector")
+        connection, options = self._configs(kind, spec.connection, spec.options, spec.at)
+        return kind(connection, options)  # type: ignore[no-any-return]
+
+    def _declared(self, spec: SourceSpec) -> pa.Schema | None:
+        if spec.columns is None:
+            return None
+        fields, errors = [], []
+        for name, text in spec.columns.items():
+            try:
+                fields.append(pa.field(name, data_type(text)))
+            except SpecError as error:
+                errors.append(error.at(self._document.place(*spec.at, "schema", name)))
+        if errors:
+            raise ErrorGroup(errors)
+        return pa.schema(fields)
+
+    @staticmethod
+    def _estimated(source: Source, declared: pa.Schema) -> Discovery:
+        """Sizes for a declared source; a source that cannot tell (it is empty as yet) is of unknown size."""
+        try:
+            found = source.estimate()
+        except DataHubError:
+            return Discovery(declared)
+        return Discovery(declared, found.rows, found.bytes)
+
+    # transformations
+
+    def _transform(self, step: TransformationSpec) -> Transform | None:
+        found: list[Transform] = []
+
+        def work() -> None:
+            kind = self._component("transform", step.type, *step.at, "type")
+            errors: list[SpecError] = []
+            config = validate_config(kind.Config, step.config, self._document, *step.at, "config", errors=errors)
+            if config is None:
+                raise ErrorGroup(errors)
+            found.append(kind(config))
+
+        self._guarded(step.id, step.at, work)
+        return found[0] if found else None
+
+    def _inputs(self, step: TransformationSpec, transform: Transform | None) -> tuple[str, ...]:
+        return (*step.input, *(transform.references() if transform is not None else ()))
+
+    def _ordered(self, transforms: Mapping[str, Transform | None]) -> list[TransformationSpec]:
+        """The steps after those that feed them; a cycle is reported and its steps are left out."""
+        steps = {step.id: step for step in self._spec.transformations}
+        known = {*steps, *self._spec.sources}
+        order: list[TransformationSpec] = []
+        state: dict[str, int] = {}
+        path: list[str] = []
+
+        def visit(name: str) -> None:
+            if name not in steps or state.get(name) == 2:
+                return
+            if state.get(name) == 1:
+                cycle = path[path.index(name) :]
+                self._errors.append(CyclicSteps(cycle, place=self._document.place(*steps[name].at)))
+                self._broken.update(cycle)
+                return
+            state[name] = 1
+            path.append(name)
+            for reference in self._inputs(steps[name], transforms[name]):
+                visit(reference if reference in known else reference.rpartition(".")[0])
+            path.pop()
+            state[name] = 2
+            order.append(steps[name])
+
+        for name in steps:
+            visit(name)
+        return [step for step in order if step.id not in self._broken or transforms[step.id] is None]
+
+    def _resolve(self, reference: str, at: tuple[str | int, ...]) -> str | None:
+        """The node id behind an input of the spec; None when the step behind it is itself in error."""
+        step, _, branch = reference.rpartition(".")
+        name = reference if reference in self._nodes or reference in self._broken else step or reference
+        if name in self._broken:
+            return None
+        node = self._nodes.get(name)
+        if node is None:
+            raise UnknownName("step", reference, self._references()).at(self._document.place(*at))
+        if isinstance(node.operator, Route):
+            branches = [f"{name}.{each}" for each in _branches(node.operator)]
+            if reference not in branches:
+                hint = f"take one of {', '.join(branches)}"
+                raise InvalidValue(f"'{reference}' has several outputs", hint=hint).at(self._document.place(*at))
+        elif branch and name != reference:
+            raise UnknownName("branch", reference, self._references()).at(self._document.place(*at))
+        return reference
+
+    def _references(self) -> list[str]:
+        names: list[str] = []
+        for node in self._nodes.values():
+            if isinstance(node.operator, Route):
+                names += [f"{node.id}.{each}" for each in _branches(node.operator)]
+            elif not isinstance(node.operator, Write) and "#" not in node.id:
+                names.append(node.id)
+        return names
+
+    def _step(self, step: TransformationSpec, transform: Transform) -> None:
+        names = self._inputs(step, transform)
+        least, most = type(transform).input_count
+        if len(names) < least or (most is not None and len(names) > most):
+            wanted = f"{least}" if least == most else f"{least} to {most}" if most else f"{least} or more"
+            reason = f"'{step.type}' takes {wanted} inputs, not {len(names)}"
+            raise InvalidValue(reason, hint="name them under `input: [a, b]`").at(self._document.place(*step.at, "input"))
+        resolved = [self._resolve(name, (*step.at, "input")) for name in names]
+        if None in resolved:
+            self._broken.add(step.id)
+            return
+        references = tuple(str(name) for name in resolved)
+        inputs = {name: self._schema(name) for name in references}
+        scope = StepScope(lambda *keys: self._document.place(*step.at, "config", *keys), str(self._document.folder))
+        operators = transform.compile(inputs, scope)
+        if scope.errors:
+            raise ErrorGroup(scope.errors)
+        self._chain(step, operators, references)
+
+    def _schema(self, reference: str) -> pa.Schema:
+        return (self._nodes[reference] if reference in self._nodes else self._nodes[reference.rpartition(".")[0]]).schema
+
+    def _chain(self, step: TransformationSpec, operators: Any, references: tuple[str, ...]) -> None:
+        """Nodes for the operators of a step; the last has the step's own id."""
+        inputs = references
+        for number, operator in enumerate(operators, start=1):
+            last = number == len(operators)
+            node_id = step.id if last else f"{step.id}#{number}"
+            edge = edge_of(operator, [self._schema(name) for name in inputs])
+            if last:
+                _check_names(edge.schema.names, step.id)
+            self._nodes[node_id] = Node(
+                node_id, step.id, operator, inputs, edge.schema, edge.lineage, edge.expressions, type=step.type
+            )
+            inputs = (node_id,)
+
+    # destinations
+
+    def _write(self, spec: DestinationSpec) -> None:
+        kind = self._component("sink", spec.connector, *spec.at, "connector")
+        connection, options = self._configs(kind, spec.connection, spec.options, spec.at)
+        sink: Sink = kind(connection, options)
+        if len(spec.input) != 1:
+            raise InvalidValue(f"a destination has one input, not {len(spec.input)}", hint="put a `union` step before it").at(
+                self._document.place(*spec.at, "input")
+            )
+        reference = self._resolve(spec.input[0], (*spec.at, "input"))
+        if reference is None:
+            self._broken.add(spec.id)
+            return
+        schema = self._schema(reference)
+        mode = self._mode(kind, spec)
+        for key in spec.key:
+            if key not in schema.names:
+                raise UnknownColumn(key, schema.names).at(self._document.place(*spec.at, "key"))
+        request = WriteRequest(self._options.run_id, spec.id, schema, mode, spec.key)
+        sink.plan_write(request)
+        self._nodes[spec.id] = Node(
+            spec.id, spec.id, Write(spec.connector, sink, request), (reference,), schema, type=spec.connector
+        )
+
+    def _mode(self, kind: type[Sink], spec: DestinationSpec) -> WriteMode:
+        modes = kind.capabilities.write_modes
+        if spec.write_mode is None:
+            return modes[0]
+        if spec.write_mode not in modes:
+            raise InvalidValue(
+                f"'{spec.connector}' cannot {spec.write_mode}", hint=f"it can {', '.join(mode.value for mode in modes)}"
+            ).at(self._document.place(*spec.at, "write_mode"))
+        return WriteMode(spec.write_mode)
+
+    def _dead_letter(self) -> None:
+        spec: DeadLetterSpec | None = self._spec.dead_letter
+        if spec is None:
+            if self._options.dead_letter_folder is None:
+                return
+            spec = DeadLetterSpec(
+                at=("dead_letter",),
+                connector="jsonl",
+                connection={"path": self._options.dead_letter_folder + "/"},
+                options={},
+            )
+        kind = self._component("sink", spec.connector, *spec.at, "connector")
+        connection, options = self._configs(kind, spec.connection, spec.options, spec.at)
+        sink: Sink = kind(connection, options)
+        modes = kind.capabilities.write_modes
+        mode = WriteMode.APPEND if WriteMode.APPEND in modes else modes[0]
+        request = WriteRequest(self._options.run_id, DEAD_LETTER_STEP, DEAD_LETTER, mode)
+        sink.plan_write(request)
+        write = Write(spec.connector, sink, request, dead_letter=True)
+        self._nodes[DEAD_LETTER_STEP] = Node(DEAD_LETTER_STEP, DEAD_LETTER_STEP, write, (), DEAD_LETTER, type=spec.connector)
+
+    # shared
+
+    def _component(self, kind: Any, name: str, *at: str | int) -> Any:
+        try:
+            return component(kind, name)
+        except UnknownName as error:
+            raise error.at(self._document.place(*at)) from None
+
+    def _configs(
+        self, kind: Any, connection: Mapping[str, Any], options: Mapping[str, Any], at: tuple[str | int, ...]
+    ) -> tuple[BaseModel, BaseModel]:
+        errors: list[SpecError] = []
+        reach = validate_config(kind.Connection, connection, self._document, *at, "connection", errors=errors)
+        how = validate_config(kind.Options, options, self._document, *at, errors=errors)
+        if reach is None or how is None:
+            raise ErrorGroup(errors)
+        resolved = getattr(reach, "resolved", None)
+        return (resolved(str(self._document.folder)) if resolved is not None else reach), how
+
+
+def _branches(route: Route) -> list[str]:
+    return list(dict.fromkeys([name for name, _ in route.branches] + ([route.default] if route.default else [])))
+
+
+def _check_names(names: list[str], step: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if is_hidden(name):
+            raise InvalidValue(f"the column name '{name}' is reserved", hint="choose another name")
+        if name.casefold() in seen:
+            other = seen[name.casefold()]
+            how = "occurs twice" if other == name else f"differs from '{other}' only in case"
+            raise InvalidValue(f"the column '{name}' of '{step}' {how}", hint="rename one of them")
+        seen[name.casefold()] = name
+

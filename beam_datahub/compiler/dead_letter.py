@@ -1,0 +1,127 @@
+"""Builds the records of the dead letter: what was rejected, where it came from, and its original form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.component.source import Block, Origin
+from beam_datahub.kernels.rejection import DEAD_LETTER
+from beam_datahub.kernels.session import KernelSession, single_batch
+from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
+
+POSITION = f"{HIDDEN}position"
+_ORIGIN = b"beam_datahub.origin"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose dead letter it is."""
+
+    run_id: str
+    integration: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the rows of a batch came from: the source's id and the origin of the block."""
+
+    source: str | None = None
+    origin: Origin = Origin()
+
+    def onto(self, schema: pa.Schema) -> pa.Schema:
+        """`schema` with this provenance as metadata."""
+        return schema.with_metadata({_ORIGIN: json.dumps({"source": self.source, **asdict(self.origin)}).encode()})
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Provenance:
+        """The provenance in a schema's metadata, if any."""
+        text = (schema.metadata or {}).get(_ORIGIN)
+        if text is None:
+            return cls()
+        facts = json.loads(text)
+        return cls(facts.pop("source"), Origin(**facts))
+
+
+def letters(
+    identity: Identity,
+    step: str,
+    found: pa.Table,
+    provenance: Provenance,
+    *,
+    block: Block | None = None,
+    table: pa.Table | None = None,
+    session: KernelSession | None = None,
+) -> pa.RecordBatch:
+    """Dead-letter records for a REJECTION table.
+
+    Its `row` counts positions of `block` (records as the source read them), or rows of `table`, a step's input, whose
+    rows then are the originals.
+    """
+    rows = found["row"].to_pylist()
+    lines: Sequence[int | None] = [None] * len(rows)
+    if block is not None:
+        originals: Sequence[str | None] = block.originals(rows) if block.originals else _of_batch(block, rows, session)
+        lines = block.lines(rows) if block.lines else lines
+        ordinals: Sequence[int | None] = [provenance.origin.first_row + row for row in rows]
+    elif table is not None and session is not None:
+        taken = table.take(found["row"].combine_chunks())
+        originals = _as_json(taken, session)
+        ordinals = taken[POSITION].to_pylist() if POSITION in table.schema.names else [None] * len(rows)
+    else:
+        originals, ordinals = [None] * len(rows), [None] * len(rows)
+    count, origin = len(rows), provenance.origin
+    columns = [
+        [identity.run_id] * count,
+        [identity.integration] * count,
+        [step] * count,
+        found["reason"].combine_chunks(),
+        found["message"].combine_chunks(),
+        found["column"].combine_chunks(),
+        [provenance.source] * count,
+        [origin.file] * count,
+        list(lines),
+        [origin.byte_start] * count,
+        [origin.byte_end] * count,
+        list(ordinals),
+        list(originals),
+        [datetime.now(UTC)] * count,
+    ]
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, DEAD_LETTER, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER)
+
+
+def _of_batch(block: Block, rows: list[int], session: KernelSession | None) -> Sequence[str | None]:
+    """The rows of a block whose source keeps no other form of them: what the batch itself holds."""
+    if session is None:
+        return [None] * len(rows)
+    table = pa.Table.from_batches([block.batch])
+    if block.positions is None:
+        return _as_json(table.take(rows), session)
+    indices = pc.index_in(pa.array(rows, pa.int64()), value_set=block.positions)
+    return _as_json(table.take(indices), session)
+
+
+def _as_json(table: pa.Table, session: KernelSession) -> list[str]:
+    names = [name for name in table.schema.names if not is_hidden(name)]
+    session.put("originals", table)
+    packed = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
+    found = session.fetch(f"SELECT CAST(to_json(struct_pack({packed})) AS VARCHAR) AS j FROM originals")
+    session.drop("originals")
+    return [str(text) for text in found["j"].to_pylist()]
+
+
+def with_positions(table: pa.Table, positions: pa.Array | None, provenance: Provenance) -> pa.RecordBatch:
+    """`table` as a batch that remembers where its rows came from, for a later stage that may reject one."""
+    first = provenance.origin.first_row
+    rows = positions if positions is not None else pa.array(range(table.num_rows), pa.int64())
+    carried = table.append_column(POSITION, pc.add(rows.cast(pa.int64()), first))
+    return single_batch(carried).replace_schema_metadata(provenance.onto(carried.schema).metadata)

@@ -1,0 +1,294 @@
+"""The DoFns that a plan is lowered to; each holds one kernel session and reports its books once a bundle."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_datahub.compiler.commit import receipt_to_json
+from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, with_positions
+from beam_datahub.compiler.plan import Stage
+from beam_datahub.compiler.rows import Tally
+from beam_datahub.compiler.stage import StageRunner
+from beam_datahub.component.failure import carried
+from beam_datahub.component.operators import Route
+from beam_datahub.component.progress import PROGRESS
+from beam_datahub.component.sink import Sink, Writer, WriteRequest
+from beam_datahub.component.source import Block, ReadRequest, Source, Split
+from beam_datahub.errors import Interrupted
+from beam_datahub.kernels.rejection import rejections
+from beam_datahub.kernels.session import KernelSession, conform, single_batch
+from beam_datahub.kernels.types import quoted, visible
+
+REJECTED, REPORT = "rejected", "report"
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """How kernel sessions are set up: threads of one session (None: all cores) and DuckDB's memory budget in bytes."""
+
+    threads: int | None = None
+    memory_bytes: int | None = None
+
+
+class KernelDoFn(beam.DoFn):  # type: ignore[misc]
+    """A DoFn with a kernel session and books, which leave as one report at the end of the bundle."""
+
+    def __init__(self, kernel: KernelOptions) -> None:
+        self._kernel = kernel
+        self._session: KernelSession | None = None
+        self._books: dict[str, Tally] = {}
+
+    def session(self) -> KernelSession:
+        """The session of this worker, opened when it is first needed."""
+        if self._session is None:
+            self._session = KernelSession(threads=self._kernel.threads, memory_bytes=self._kernel.memory_bytes)
+        return self._session
+
+    def start_bundle(self) -> None:
+        """Open new books."""
+        self._books = defaultdict(Tally)
+
+    def enter(self, step: str, **terms: int) -> None:
+        """Enter terms in the books of a step."""
+        self._books[step].add(**terms)
+        for term, count in terms.items():
+            if count:
+                PROGRESS.add(step, term.rstrip("_"), count)
+        if PROGRESS.stopping:
+            raise Interrupted("the run was stopped")
+
+    def merge(self, books: dict[str, Tally]) -> None:
+        """Enter the books of a batch."""
+        for step, tally in books.items():
+            self.enter(step, **{f"{term}_": count for term, count in tally.counts.items()})
+
+    def refuse(self, step: str, letter: pa.RecordBatch) -> Any:
+        """The dead letter's records as a tagged element, entered in the books by their reason."""
+        for each in letter["reason"].value_counts().to_pylist():
+            self._books[step].add(**{f"reason:{each['values']}": each["counts"]})
+        return beam.pvalue.TaggedOutput(REJECTED, letter)
+
+    def report(self) -> Iterator[Any]:
+        """The bundle's books as a tagged element."""
+        if self._books:
+            body = json.dumps({step: tally.counts for step, tally in self._books.items()})
+            yield beam.pvalue.TaggedOutput(REPORT, _global(("books", body)))
+        self._books = defaultdict(Tally)
+
+    def teardown(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _global(value: Any) -> WindowedValue:
+    return WindowedValue(value, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+
+class ListSplits(beam.DoFn):  # type: ignore[misc]
+    """Lists the splits of a source."""
+
+    def __init__(self, source: Source, request: ReadRequest) -> None:
+        self._source, self._request = source, request
+
+    @carried
+    def process(self, element: Any) -> Iterator[Split]:
+        yield from self._source.splits(self._request)
+
+
+class RunStage(KernelDoFn):
+    """Runs the row-wise steps of a stage over batches, or over what it reads from splits.
+
+    `carry`: rows keep their positions, because a later stage may reject one.
+    """
+
+    def __init__(self, stage: Stage, identity: Identity, kernel: KernelOptions, *, carry: bool) -> None:
+        super().__init__(kernel)
+        self._stage, self._identity, self._carry = stage, identity, carry
+        self._runner: StageRunner | None = None
+        self._loaded = False
+        self._drifted: set[str] = set()
+
+    @carried
+    def process(self, element: Any, *sides: Any) -> Iterator[Any]:
+        if self._runner is None:
+            self._runner = StageRunner(self._stage, track=self._carry)
+            self._runner.open(self.session())
+        if not self._loaded:
+            for run, batches in zip(self._runner.lookups, sides, strict=True):
+                schema = self._stage.sides[run.step][1]
+                rows = [pa.Table.from_batches([b]).select(schema.names) for b in batches]
+                run.load(pa.concat_tables([schema.empty_table(), *(conform(t, schema) for t in rows)]), self.session())
+            self._loaded = True
+        if isinstance(element, Split):
+            yield from self._read(element)
+        else:
+            yield from self._step(element)
+
+    def _read(self, split: Split) -> Iterator[Any]:
+        read = self._stage.read
+        assert read is not None and self._stage.read_id is not None
+        source_id = self._stage.read_id
+        for block in read.source.read(split, read.request):
+            provenance = Provenance(source_id, block.origin)
+            refused = 0
+            if block.rejected is not None and block.rejected.num_rows:
+                refused = block.rejected.num_rows
+                found = letters(self._identity, source_id, block.rejected, provenance, block=block, session=self.session())
+                yield self.refuse(source_id, found)
+            rows = block.batch.num_rows
+            self.enter(source_id, read=rows + refused, rejected=refused, out=rows)
+            for column in block.drifted:
+                if column not in self._drifted:
+                    self._drifted.add(column)
+                    yield beam.pvalue.TaggedOutput(REPORT, ("drift", json.dumps({"source": source_id, "column": column})))
+            yield from self._run(pa.Table.from_batches([block.batch]), provenance, block=block)
+
+    def _step(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        table = pa.Table.from_batches([batch])
+        yield from self._run(table.select(visible(table.schema).names), Provenance.of(batch.schema), carried=table)
+
+    def _run(
+        self, table: pa.Table, provenance: Provenance, *, block: Block | None = None, carried: pa.Table | None = None
+    ) -> Iterator[Any]:
+        assert self._runner is not None
+        result = self._runner.run(table, self.session())
+        for step, found in result.rejected:
+            if block is not None and block.positions is not None:
+                found = found.set_column(0, found.schema.field(0), block.positions.take(found["row"].combine_chunks()))
+            letter = letters(
+                self._identity, step.split("#")[0], found, provenance, block=block, table=carried, session=self.session()
+            )
+            yield self.refuse(step, letter)
+        self.merge(result.books)
+        if not result.table.num_rows:
+            return
+        if not self._carry:
+            yield single_batch(result.table)
+            return
+        positions = result.rows
+        if block is not None and block.positions is not None:
+            positions = block.positions if positions is None else block.positions.take(positions)
+        if carried is not None:
+            if POSITION not in carried.schema.names:
+                yield single_batch(result.table)
+                return
+            held = carried[POSITION].combine_chunks()
+            moved = held if positions is None else held.take(positions)
+            batch = single_batch(result.table.append_column(POSITION, moved))
+            yield batch.replace_schema_metadata(provenance.onto(batch.schema).metadata)
+            return
+        yield with_positions(result.table, positions, provenance)
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        self._loaded = False
+        yield from self.report()
+
+
+class RouteRows(KernelDoFn):
+    """Sends each row to the branch that takes it."""
+
+    def __init__(self, step: str, route: Route, identity: Identity, kernel: KernelOptions) -> None:
+        super().__init__(kernel)
+        self._step, self._route, self._identity = step, route, identity
+
+    @carried
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        session = self.session()
+        table = pa.Table.from_batches([batch])
+        session.put("input", table)
+        taken: list[str] = []
+        masks = []
+        for name, condition in self._route.branches:
+            mask = f"coalesce(({condition.sql}), false)"
+            if not self._route.copy and taken:
+                mask = f"(NOT ({' OR '.join(taken)})) AND {mask}"
+            taken.append(f"coalesce(({condition.sql}), false)")
+            masks.append(f"{mask} AS {quoted(name)}")
+        rest = f"NOT ({' OR '.join(taken)})"
+        found = session.fetch(f"SELECT {', '.join(masks)}, {rest} AS {quoted('')} FROM input" if masks else "")
+        out = 0
+        for name, _ in self._route.branches:
+            part = table.filter(found[name])
+            out += part.num_rows
+            self.enter(f"{self._step}.{name}", routed=part.num_rows)
+            if part.num_rows:
+                yield beam.pvalue.TaggedOutput(name, single_batch(part))
+        left = table.filter(found[""])
+        refused = 0
+        if self._route.default is not None:
+            out += left.num_rows
+            self.enter(f"{self._step}.{self._route.default}", routed=left.num_rows)
+            if left.num_rows:
+                yield beam.pvalue.TaggedOutput(self._route.default, single_batch(left))
+        elif left.num_rows:
+            refused = left.num_rows
+            rows = pa.array(range(refused), pa.int64())
+            reasons = rejections(rows, "no_route", "no branch takes the record and there is no default")
+            provenance = Provenance.of(batch.schema)
+            letter = letters(self._identity, self._step, reasons, provenance, table=left, session=session)
+            yield self.refuse(self._step, letter)
+        came = table.num_rows
+        self.enter(self._step, in_=came, out=out, rejected=refused, added=out + refused - came)
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self.report()
+
+
+class StageRows(KernelDoFn):
+    """Stages what a destination is given; the receipts leave as reports."""
+
+    def __init__(self, sink: Sink, request: WriteRequest, kernel: KernelOptions) -> None:
+        super().__init__(kernel)
+        self._sink, self._request = sink, request
+        self._writer: Writer | None = None
+
+    @carried
+    def process(self, batch: pa.RecordBatch) -> None:
+        if self._writer is None:
+            self._writer = self._sink.open(self._request)
+        if batch.schema.names != self._request.schema.names or batch.schema.metadata:
+            table = pa.Table.from_batches([batch]).select(self._request.schema.names)
+            batch = single_batch(conform(table, self._request.schema))
+        try:
+            self._writer.write(batch)
+        except BaseException:
+            self._discard()
+            raise
+        self.enter(self._request.step, in_=batch.num_rows)
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._writer is not None:
+            try:
+                receipts = self._writer.close()
+            except BaseException:
+                self._discard()
+                raise
+            self._writer = None
+            for receipt in receipts:
+                yield beam.pvalue.TaggedOutput(REPORT, _global(("receipt", receipt_to_json(self._request.step, receipt))))
+        yield from self.report()
+
+    def _discard(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.discard()
+
+    def teardown(self) -> None:
+        """Drop what an unfinished bundle staged."""
+        self._discard()
+        super().teardown()
+

@@ -1,0 +1,234 @@
+"""Lowers a physical plan to a Beam pipeline: the ids of the spec become the names of the steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_datahub.compiler.books import Entry, Ledger, Link
+from beam_datahub.compiler.commit import Budget, Commit, Target
+from beam_datahub.compiler.dead_letter import POSITION, Identity
+from beam_datahub.compiler.dofns import REJECTED, REPORT, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
+from beam_datahub.compiler.plan import Node, Plan, Shuffle, Stage, Write, can_reject
+from beam_datahub.compiler.rows import without_mixed
+from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
+from beam_datahub.component import coder as _coder  # noqa: F401 - registers the coder of record batches
+from beam_datahub.component.operators import Column, Route, Rows, Union
+from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.types import quoted, sql_type
+
+_Batches = pa.RecordBatch
+_Reports = tuple[str, str]
+_Sharded = tuple[int, pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has."""
+
+    identity: Identity
+    report_path: str
+    kernel: KernelOptions = KernelOptions()
+    shards: int = 8
+    reshuffle_splits: bool = False
+    budget: Budget = Budget()
+
+
+@dataclass
+class _Built:
+    """The pipeline under construction: batches and book entries by reference, reports and rejects so far."""
+
+    batches: dict[str, Any] = field(default_factory=dict)
+    entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    reports: list[Any] = field(default_factory=list)
+    rejected: list[Any] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    parts: dict[str, list[str]] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+
+
+def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
+    """Build `plan` (after the passes) on `pipeline` and return how its books hang together."""
+    built = _Built()
+    for node in plan:
+        operator = node.operator
+        if isinstance(operator, Stage):
+            _stage(node, operator, plan, pipeline, built, lowering)
+        elif isinstance(operator, Shuffle):
+            _shuffle(node, operator, plan, pipeline, built, lowering)
+        elif isinstance(operator, Union):
+            _union(node, operator, plan, built, lowering)
+        elif isinstance(operator, Route):
+            _route(node, operator, built, lowering)
+        elif isinstance(operator, Write):
+            if not operator.dead_letter:
+                _write(node, operator, built.batches[node.inputs[0]], built, lowering)
+                _link(built, node.inputs[0], node.id)
+        else:
+            raise TypeError(f"{type(operator).__name__} is not a physical operator")
+    letter = next((n for n in plan.writes() if isinstance(n.operator, Write) and n.operator.dead_letter), None)
+    if letter is not None and isinstance(letter.operator, Write) and built.rejected:
+        gathered = tuple(built.rejected) | f"{letter.id}/gather" >> beam.Flatten()
+        _write(letter, letter.operator, gathered, built, lowering)
+    steps = {step: tuple(parts) for step, parts in built.parts.items()}
+    ledger = Ledger(tuple(built.links), steps)
+    start = pipeline | "run/start" >> beam.Create([("start", json.dumps({}))]).with_output_types(_Reports)
+    (
+        (start, *built.reports)
+        | "run/reports" >> beam.Flatten()
+        | "run/key" >> beam.Map(_keyed).with_output_types(tuple[int, _Reports])
+        | "run/gather" >> beam.GroupByKey()
+        | "run/commit" >> beam.ParDo(Commit(ledger, tuple(built.targets), lowering.budget, lowering.report_path))
+    )
+    return ledger
+
+
+def _tagged(dofn: beam.DoFn, main: Any, tags: Mapping[str, Any], *sides: Any) -> Any:
+    """A ParDo whose outputs all have their types: an untyped one would be pickled, batch by batch."""
+    return beam.ParDo(dofn, *sides).with_output_types(main, **tags).with_outputs(*tags, main="out")
+
+
+def _keyed(report: _Reports) -> tuple[int, _Reports]:
+    return (0, report)
+
+
+def _part(built: _Built, step: str, part: str) -> str:
+    built.parts.setdefault(step, []).append(part)
+    return part
+
+
+def _link(built: _Built, reference: str, consumer: str) -> None:
+    built.links.append(Link(built.entries[reference], consumer))
+
+
+def _outputs(built: _Built, outputs: Any, *, rejected: bool = True) -> None:
+    built.reports.append(outputs[REPORT])
+    if rejected:
+        built.rejected.append(outputs[REJECTED])
+
+
+def carries(node: Node, plan: Plan) -> bool:
+    """Whether a later stage may reject a row of this one without a shuffle between: rows then keep their positions."""
+    for consumer in plan.consumers(node.id):
+        operator = consumer.operator
+        if isinstance(operator, Stage) and can_reject(operator):
+            return True
+        if isinstance(operator, Route) and operator.default is None and not operator.copy:
+            return True
+        if isinstance(operator, Stage | Route | Union) and carries(consumer, plan):
+            return True
+    return False
+
+
+def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
+    label = "+".join(dict.fromkeys([*([stage.read_id] if stage.read_id else []), *(s.split("#")[0] for s, _ in stage.steps)]))
+    sides = [beam.pvalue.AsList(built.batches[reference]) for reference, _ in stage.sides.values()]
+    previous: tuple[Entry, ...]
+    if stage.read is not None and stage.read_id is not None:
+        source = (
+            pipeline
+            | f"{label}/start" >> beam.Create([0])
+            | f"{label}/list" >> beam.ParDo(ListSplits(stage.read.source, stage.read.request))
+        )
+        if lowering.reshuffle_splits:
+            source = source | f"{label}/spread" >> beam.Reshuffle()
+        previous = (Entry(_part(built, stage.read_id, stage.read_id)),)
+    else:
+        source = built.batches[node.inputs[0]]
+        previous = built.entries[node.inputs[0]]
+    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=carries(node, plan))
+    outputs = source | label >> _tagged(dofn, _Batches, {REJECTED: _Batches, REPORT: _Reports}, *sides)
+    for step, operator in stage.steps:
+        parts = [part for part, _ in without_mixed([(step, operator)])] if isinstance(operator, Rows) else [step]
+        for part in parts:
+            _part(built, step.split("#")[0], part)
+            built.links.append(Link(previous, part))
+            previous = (Entry(part),)
+    built.batches[node.id] = outputs["out"]
+    built.entries[node.id] = previous
+    _outputs(built, outputs)
+
+
+def _shuffle(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
+    halves, entries = [], []
+    for side, (reference, exchange) in enumerate(zip(node.inputs, shuffle.exchanges, strict=True)):
+        part = _part(built, node.step, f"{node.id}#before" if exchange.before else f"{node.id}#split{side}")
+        schema = plan.node(reference).schema
+        dofn = SplitByKey(node.id, exchange, side, schema, lowering.shards if exchange.keys else 1, lowering.kernel)
+        outputs = built.batches[reference] | f"{node.id}/by key {side}" >> _tagged(dofn, _Sharded, {REPORT: _Reports})
+        _link(built, reference, part)
+        halves.append(outputs["out"])
+        entries.append(Entry(part))
+        built.reports.append(outputs[REPORT])
+    if shuffle.global_row:
+        halves.append(
+            pipeline
+            | f"{node.id}/seed" >> beam.Create([0])
+            | f"{node.id}/empty" >> beam.ParDo(Seed(shuffle.exchanges[0].schema)).with_output_types(_Sharded)
+        )
+    met = halves[0] if len(halves) == 1 else tuple(halves) | f"{node.id}/sides" >> beam.Flatten()
+    outputs = (
+        met
+        | f"{node.id}/shuffle" >> beam.GroupByKey()
+        | node.id >> _tagged(FinishShard(node.id, shuffle, lowering.kernel), _Batches, {REPORT: _Reports})
+    )
+    built.links.append(Link(tuple(entries), _part(built, node.step, node.id)))
+    built.batches[node.id] = outputs["out"]
+    built.entries[node.id] = (Entry(node.id),)
+    built.reports.append(outputs[REPORT])
+
+
+def _union(node: Node, union: Union, plan: Plan, built: _Built, lowering: Lowering) -> None:
+    aligned, entries = [], []
+    for number, reference in enumerate(node.inputs, start=1):
+        schema = plan.node(reference).schema
+        step = f"{node.id}#{number}"
+        stage = Stage(((step, Rows(tuple(_aligned(f, schema) for f in union.schema))),), schemas=(schema, union.schema))
+        dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=carries(node, plan))
+        outputs = built.batches[reference] | step >> _tagged(dofn, _Batches, {REJECTED: _Batches, REPORT: _Reports})
+        _part(built, node.step, step)
+        _link(built, reference, step)
+        entries.append(Entry(step))
+        aligned.append(outputs["out"])
+        _outputs(built, outputs)
+    built.batches[node.id] = tuple(aligned) | node.id >> beam.Flatten()
+    built.entries[node.id] = tuple(entries)
+
+
+def _aligned(wanted: pa.Field, schema: pa.Schema) -> Column:
+    """A union's column: the input's own, widened, or null where the input has none."""
+    if wanted.name not in schema.names:
+        sql, used = f"CAST(NULL AS {sql_type(wanted.type)})", ()
+    elif schema.field(wanted.name).type == wanted.type:
+        sql, used = quoted(wanted.name), (wanted.name,)
+    else:
+        sql, used = f"CAST({quoted(wanted.name)} AS {sql_type(wanted.type)})", (wanted.name,)
+    return Column(wanted.name, Expression(wanted.name, sql, wanted.type, used, can_fail=False))
+
+
+def _route(node: Node, route: Route, built: _Built, lowering: Lowering) -> None:
+    names = list(dict.fromkeys([name for name, _ in route.branches] + ([route.default] if route.default else [])))
+    dofn = RouteRows(node.id, route, lowering.identity, lowering.kernel)
+    tags = {**dict.fromkeys(names, _Batches), REJECTED: _Batches, REPORT: _Reports}
+    outputs = built.batches[node.inputs[0]] | node.id >> _tagged(dofn, _Batches, tags)
+    _link(built, node.inputs[0], _part(built, node.step, node.id))
+    for name in names:
+        reference = f"{node.id}.{name}"
+        built.batches[reference] = outputs[name]
+        built.entries[reference] = (Entry(reference, "routed"),)
+    _outputs(built, outputs)
+
+
+def _write(node: Node, write: Write, batches: Any, built: _Built, lowering: Lowering) -> None:
+    outputs = batches | node.id >> _tagged(StageRows(write.sink, write.request, lowering.kernel), _Batches, {REPORT: _Reports})
+    built.reports.append(outputs[REPORT])
+    built.targets.append(Target(write.sink, write.request, write.dead_letter))
+    _part(built, node.step, node.id)
+
+
+__all__ = ["POSITION", "Lowering", "carries", "lower"]

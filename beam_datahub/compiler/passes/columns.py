@@ -1,0 +1,92 @@
+"""Column pruning: sources read only the columns that some step uses, and steps stop computing what nobody reads.
+
+A column whose expression can fail is computed even when nobody reads it, so that its step still refuses the same rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+
+from beam_datahub.compiler.plan import Node, Plan, Read, Write
+from beam_datahub.compiler.schema import edge_of
+from beam_datahub.component.operators import Aggregate, Join, Route, Rows, Union
+
+
+def prune_columns(plan: Plan) -> Plan:
+    """Drop unused columns as early as it can be done."""
+    wanted: dict[str, set[str]] = {node.id: set() for node in plan}
+    for node in reversed(list(plan)):
+        for index, reference in enumerate(node.inputs):
+            source = plan.node(reference)
+            wanted[source.id] |= _needed(node, index, wanted[node.id], source.schema)
+    nodes: dict[str, Node] = {}
+    for node in plan:
+        nodes[node.id] = _pruned(node, wanted[node.id], [_schema(nodes, reference) for reference in node.inputs])
+    return plan.replaced(nodes)
+
+
+def _schema(nodes: dict[str, Node], reference: str) -> pa.Schema:
+    return (nodes[reference] if reference in nodes else nodes[reference.rpartition(".")[0]]).schema
+
+
+def _needed(node: Node, index: int, wanted: set[str], schema: pa.Schema) -> set[str]:
+    """The columns of its input number `index` that a node needs to give the columns `wanted`."""
+    operator = node.operator
+    if isinstance(operator, Write):
+        return set() if operator.dead_letter else set(operator.request.schema.names)
+    if isinstance(operator, Rows):
+        used = set(operator.keep.columns if operator.keep else ())
+        used.update(name for check in operator.checks for name in check.condition.columns)
+        if operator.columns is None:
+            return used | wanted
+        kept = [c for c in operator.columns if c.name in wanted or c.expression.can_fail]
+        return used.union(*(column.expression.columns for column in kept)) if kept else used
+    if isinstance(operator, Aggregate):
+        used = set(operator.keys)
+        for measure in operator.measures:
+            used.update(measure.arguments, (name for name, _ in measure.order), [measure.where] if measure.where else [])
+        return used
+    if isinstance(operator, Join):
+        return _join_needs(operator, index, wanted)
+    if isinstance(operator, Union):
+        return wanted & set(schema.names)
+    if isinstance(operator, Route):
+        return wanted.union(*(condition.columns for _, condition in operator.branches))
+    return set(schema.names)
+
+
+def _join_needs(join: Join, index: int, wanted: set[str]) -> set[str]:
+    used = set((join.left_keys, join.right_keys)[index])
+    if join.asof is not None:
+        used.add(join.asof[index])
+    return used | {origin for name, side, origin in join.columns if name in wanted and side == index}
+
+
+def _pruned(node: Node, wanted: set[str], inputs: list[pa.Schema]) -> Node:
+    operator = node.operator
+    if isinstance(operator, Read):
+        names = tuple(name for name in operator.request.columns if name in wanted) or operator.request.columns[:1]
+        read = replace(operator, request=replace(operator.request, columns=names))
+        return node.with_(operator=read, schema=read.request.projected)
+    if isinstance(operator, Rows):
+        if operator.columns is not None:
+            kept = tuple(c for c in operator.columns if c.name in wanted or c.expression.can_fail)
+            operator = replace(operator, columns=kept or operator.columns[:1])
+        return _retyped(node.with_(operator=operator), inputs)
+    if isinstance(operator, Join):
+        kept_columns = tuple(c for c in operator.columns if c[0] in wanted) or operator.columns[:1]
+        return _retyped(node.with_(operator=replace(operator, columns=kept_columns)), inputs)
+    if isinstance(operator, Union):
+        fields = [f for f in operator.schema if f.name in wanted] or [operator.schema.field(0)]
+        return _retyped(node.with_(operator=Union(pa.schema(fields))), inputs)
+    if isinstance(operator, Route):
+        return _retyped(node, inputs)
+    return node
+
+
+def _retyped(node: Node, inputs: list[pa.Schema]) -> Node:
+    edge = edge_of(node.operator, inputs)  # type: ignore[arg-type] - only logical operators come here
+    texts = {name: text for name, text in node.expressions.items() if name in edge.schema.names}
+    return node.with_(schema=edge.schema, lineage=edge.lineage, expressions=texts)

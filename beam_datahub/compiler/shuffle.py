@@ -1,0 +1,216 @@
+"""The DoFns of a shuffle: reduce what a bundle has, split by key hash, and finish each shard with one query."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions, _global
+from beam_datahub.compiler.plan import Exchange, Shuffle
+from beam_datahub.component.failure import carried
+from beam_datahub.component.progress import PROGRESS
+from beam_datahub.component.source import BATCH_BYTES
+from beam_datahub.errors import Interrupted, StepFailed
+from beam_datahub.kernels.session import KernelSession, conform, single_batch
+from beam_datahub.kernels.types import HIDDEN
+
+_SIDE = b"beam_datahub.side"
+_SHARD = f"{HIDDEN}shard"
+# Rows are gathered to this many bytes before they are split, so that the pieces of a shard are not tiny.
+_GATHER_BYTES = 4 * BATCH_BYTES
+
+
+class _Pump:
+    """A query that reads the bundle's batches as they come, in a thread of its own: memory holds groups, not rows."""
+
+    def __init__(self, session: KernelSession, sql: str, schema: pa.Schema) -> None:
+        self._queue: queue.Queue[pa.RecordBatch | None] = queue.Queue(maxsize=4)
+        self._result: pa.Table | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(session, sql, schema), daemon=True)
+        self._thread.start()
+
+    def _run(self, session: KernelSession, sql: str, schema: pa.Schema) -> None:
+        try:
+            self._result = session.stream(sql, "input", iter(self._queue.get, None), schema)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            self._error = error
+        finally:
+            self._done.set()
+
+    def put(self, batch: pa.RecordBatch | None) -> None:
+        """Give the query a batch, or None for the end. Raises what the query raised."""
+        while not self._done.is_set():
+            if PROGRESS.stopping:
+                raise Interrupted("the run was stopped")
+            try:
+                self._queue.put(batch, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+        if self._error is not None:
+            raise self._error
+
+    def result(self) -> pa.Table:
+        """Close the input and wait for the rows."""
+        self.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def cancel(self) -> None:
+        """Give up: drain the queue so that the thread ends."""
+        while not self._done.is_set():
+            try:
+                self._queue.put(None, timeout=0.05)
+            except queue.Full:
+                try:
+                    self._queue.get_nowait()
+                except queue.Empty:
+                    continue
+
+
+class SplitByKey(KernelDoFn):
+    """Runs the `before` query of an exchange over the bundle, if it has one, and splits rows by the hash of their keys."""
+
+    def __init__(self, step: str, exchange: Exchange, side: int, source: pa.Schema, shards: int, kernel: KernelOptions) -> None:
+        super().__init__(kernel)
+        self._step, self._exchange, self._side, self._input, self._shards = step, exchange, side, source, shards
+        self._pump: _Pump | None = None
+        self._held: list[pa.RecordBatch] = []
+        self._bytes = 0
+
+    def start_bundle(self) -> None:
+        """Start afresh."""
+        super().start_bundle()
+        self._held, self._bytes, self._pump = [], 0, None
+
+    @carried
+    def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        if batch.schema.names != self._input.names or batch.schema.metadata:
+            batch = single_batch(conform(pa.Table.from_batches([batch]).select(self._input.names), self._input))
+        if self._exchange.before is not None:
+            if self._pump is None:
+                self._pump = _Pump(self.session(), self._exchange.before, self._input)
+            self.enter(f"{self._step}#before", in_=batch.num_rows)
+            self._pump.put(batch)
+            return
+        self.enter(f"{self._step}#split{self._side}", in_=batch.num_rows, out=batch.num_rows)
+        self._held.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes >= _GATHER_BYTES:
+            yield from self._split(self._take())
+
+    def _take(self) -> pa.Table:
+        table = pa.Table.from_batches(self._held, self._input)
+        self._held, self._bytes = [], 0
+        return table
+
+    def _split(self, table: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
+        table = table.replace_schema_metadata({_SIDE: str(self._side).encode()})
+        keys = self._exchange.keys
+        if not keys or self._shards == 1:
+            for batch in table.combine_chunks().to_batches():
+                yield (0, batch)
+            return
+        self.session().put("input", table)
+        # DuckDB's hash is the same in every process of a run: all of them have the same pinned version.
+        found = self.session().fetch(f"SELECT (hash({', '.join(keys)}) % {self._shards})::UTINYINT AS {_SHARD} FROM input")
+        import pyarrow.compute as pc
+
+        shard = found[_SHARD].combine_chunks()
+        for number in range(self._shards):
+            part = table.filter(pc.equal(shard, number))
+            if part.num_rows:
+                yield (number, single_batch(part))
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._pump is not None:
+            result = conform(self._pump.result(), self._exchange.schema)
+            self._pump = None
+            came = self._books[f"{self._step}#before"].counts["in"]
+            self.enter(f"{self._step}#before", out=result.num_rows, merged=came - result.num_rows)
+            for item in self._split(result):
+                yield _global(item)
+        elif self._held:
+            for item in self._split(self._take()):
+                yield _global(item)
+        yield from self.report()
+
+    def teardown(self) -> None:
+        """End a query whose bundle failed."""
+        if self._pump is not None:
+            self._pump.cancel()
+        super().teardown()
+
+
+class FinishShard(KernelDoFn):
+    """Runs the `after` query of a shuffle over the rows of a shard."""
+
+    def __init__(self, step: str, shuffle: Shuffle, kernel: KernelOptions) -> None:
+        super().__init__(kernel)
+        self._step, self._shuffle = step, shuffle
+
+    @carried
+    def process(self, shard: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+        _, batches = shard
+        shuffle = self._shuffle
+        came = [0, 0]
+
+        def of(side: int) -> Iterator[pa.RecordBatch]:
+            schema = shuffle.exchanges[side].schema
+            for batch in batches:
+                if _side(batch) == side:
+                    came[side] += batch.num_rows
+                    yield batch if batch.schema.equals(schema, check_metadata=True) else batch.replace_schema_metadata(None)
+
+        try:
+            if len(shuffle.exchanges) == 2:
+                self.session().load("other", of(1), shuffle.exchanges[1].schema)
+            found = self.session().stream(shuffle.after, "input", of(0), shuffle.exchanges[0].schema)
+        except Exception as error:
+            from beam_datahub.compiler.rows import engine_words
+
+            raise StepFailed(f"step '{self._step.split('#')[0]}' broke: {engine_words(error)}") from error
+        table = conform(found, shuffle.schema)
+        self._enter(came, table.num_rows)
+        if table.num_rows:
+            per_batch = max(1, int(table.num_rows * BATCH_BYTES / max(table.nbytes, 1)))
+            for batch in table.combine_chunks().to_batches(max_chunksize=per_batch):
+                yield batch
+
+    def _enter(self, came: list[int], went: int) -> None:
+        left, right = came
+        if len(self._shuffle.exchanges) == 2:
+            # A join's right rows are used up; the left ones are dropped or multiplied, net.
+            self.enter(self._step, in_=left + right, out=went, merged=right)
+            self.enter(self._step, filtered=max(left - went, 0), added=max(went - left, 0))
+        else:
+            self.enter(self._step, in_=left, out=went, merged=max(left - went, 0), added=max(went - left, 0))
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self.report()
+
+
+def _side(batch: pa.RecordBatch) -> int:
+    return int((batch.schema.metadata or {}).get(_SIDE, b"0"))
+
+
+class Seed(beam.DoFn):  # type: ignore[misc]
+    """Gives shard 0 an empty batch, so that an aggregate over nothing still has its one row."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+
+    def process(self, element: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
+        yield (0, single_batch(self._schema.empty_table()))

@@ -1,0 +1,112 @@
+"""Runs a stage, the row-wise steps that were fused, over one batch after the other; knows no Beam."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.compiler.lookup import LookupRun
+from beam_datahub.compiler.plan import Stage, can_reject
+from beam_datahub.compiler.rows import Flow, RowsRun, Tally, can_follow, without_mixed
+from beam_datahub.component.operators import Apply, Join, Rows
+from beam_datahub.errors import DataHubError, StepFailed
+from beam_datahub.kernels.session import KernelSession, conform, single_batch
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came of a batch: the rows that go on, the input position of each (None: unchanged), the rejections per step
+    (`row` is an input position), and the books per step."""
+
+    table: pa.Table
+    rows: pa.Array | None
+    rejected: Sequence[tuple[str, pa.Table]]
+    books: dict[str, Tally]
+
+
+class ApplyRun:
+    """A batch kernel as a step of a stage."""
+
+    def __init__(self, step: str, apply: Apply) -> None:
+        self.step, self.schema, self._kernel = step, apply.schema, apply.kernel
+
+    def open(self, session: KernelSession) -> None:
+        """Open the kernel."""
+        self._kernel.open(session)
+
+    def apply(self, flow: Flow, session: KernelSession) -> None:
+        """Move the flow through the kernel and enter what became of each row in the books."""
+        batch = single_batch(flow.table)
+        try:
+            found = self._kernel.apply(batch, session)
+        except DataHubError:
+            raise
+        except Exception as error:
+            raise StepFailed(f"step '{self.step}' broke: {type(error).__name__}: {error}") from error
+        refused = 0
+        if found.rejected is not None and found.rejected.num_rows:
+            flow.reject(self.step, found.rejected)
+            refused = found.rejected.num_rows
+        came, went = batch.num_rows, found.batch.num_rows
+        parents = came - refused if found.parents is None else len(pc.unique(found.parents))
+        flow.books[self.step].add(in_=came, out=went, filtered=came - refused - parents, added=went - parents)
+        if found.parents is not None:
+            flow.rows = flow.positions().take(found.parents)
+        flow.table = conform(pa.Table.from_batches([found.batch]), self.schema)
+
+
+class StageRunner:
+    """Runs the steps of a stage. `track`: say for every row that goes on which input row it comes from."""
+
+    def __init__(self, stage: Stage, *, track: bool) -> None:
+        self.runs: list[RowsRun | ApplyRun | LookupRun] = []
+        pending: list[tuple[str, Rows]] = []
+        schemas: list[pa.Schema] = []
+
+        def flush(needed: bool) -> None:
+            if pending:
+                self.runs.append(RowsRun(pending, schemas, track=needed))
+                pending.clear()
+                schemas.clear()
+
+        for index, ((step, operator), schema) in enumerate(zip(stage.steps, stage.schemas[1:], strict=True)):
+            needed = track or any(can_reject(later) for _, later in stage.steps[index:])
+            if isinstance(operator, Rows):
+                parts = without_mixed([(step, operator)])
+                for part, rows in parts:
+                    if pending and not can_follow([earlier for _, earlier in pending], rows):
+                        flush(needed)
+                    pending.append((part, rows))
+                    schemas.append(schema if (part, rows) == parts[-1] else stage.schemas[index])
+                continue
+            flush(needed)
+            if isinstance(operator, Apply):
+                self.runs.append(ApplyRun(step, operator))
+            elif isinstance(operator, Join):
+                side, side_schema = stage.sides[step]
+                self.runs.append(LookupRun(step, operator, side, stage.schemas[index], side_schema, schema))
+            else:
+                raise TypeError(f"{type(operator).__name__} is no row-wise operator")
+        flush(track)
+
+    @property
+    def lookups(self) -> list[LookupRun]:
+        """The broadcast joins, which want their tables before the first batch."""
+        return [run for run in self.runs if isinstance(run, LookupRun)]
+
+    def open(self, session: KernelSession) -> None:
+        """Prepare the kernels, in the process that runs them."""
+        for run in self.runs:
+            if isinstance(run, ApplyRun):
+                run.open(session)
+
+    def run(self, table: pa.Table, session: KernelSession) -> StageResult:
+        """Run one batch through all steps."""
+        flow = Flow(table, None, [], defaultdict(Tally))
+        for run in self.runs:
+            run.apply(flow, session)
+        return StageResult(flow.table, flow.rows, flow.rejected, flow.books)

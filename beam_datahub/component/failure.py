@@ -1,0 +1,71 @@
+"""How an error of a worker reaches the launcher: engines pass on only text, so the facts travel inside it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from beam_datahub import errors
+from beam_datahub.errors import DataHubError, Place
+
+_MARK = re.compile(r"<<dh:([A-Za-z0-9+/=]+)>>")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class WorkerFailure(Exception):
+    """Carries a DataHubError as text through an engine."""
+
+
+def packed(error: DataHubError) -> WorkerFailure:
+    """`error` in a form that survives an engine's own wrapping."""
+    facts = {"kind": type(error).__name__, **error.facts()}
+    return WorkerFailure(f"{error} <<dh:{base64.b64encode(json.dumps(facts).encode()).decode()}>>")
+
+
+def unpacked(failure: BaseException) -> DataHubError | None:
+    """The DataHubError inside an engine's exception, if there is one."""
+    seen: BaseException | None = failure
+    while seen is not None:
+        if isinstance(seen, DataHubError):
+            return seen
+        found = _MARK.search(str(seen))
+        if found:
+            return _revived(json.loads(base64.b64decode(found.group(1))))
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _revived(facts: dict[str, Any]) -> DataHubError:
+    kind = getattr(errors, facts["kind"], errors.RunError)
+    error: DataHubError = kind.__new__(kind)
+    place = Place(facts["file"], facts["line"], tuple(facts["path"] or ())) if facts["path"] is not None else None
+    DataHubError.__init__(error, facts["reason"], hint=facts["hint"], place=place)
+    return error
+
+
+def carried(function: _Function) -> _Function:
+    """Decorate a DoFn's method so that its DataHubErrors reach the launcher whole."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+        except DataHubError as error:
+            raise packed(error) from error
+        return _watched(result) if isinstance(result, Iterator) else result
+
+    # Beam would read type hints off the wrapped method, and it cannot type `*sides`; the lowering states all types.
+    del call.__wrapped__
+    call.__annotations__ = {}
+    return call  # type: ignore[return-value]
+
+
+def _watched(items: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from items
+    except DataHubError as error:
+        raise packed(error) from error

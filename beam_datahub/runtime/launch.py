@@ -1,0 +1,212 @@
+"""Runs a plan: prepares the destinations, starts the engine, and turns the commit's report into a result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from beam_datahub.compiler.commit import Budget
+from beam_datahub.compiler.dead_letter import Identity
+from beam_datahub.compiler.dofns import KernelOptions
+from beam_datahub.compiler.lower import Lowering, lower
+from beam_datahub.compiler.passes import optimise
+from beam_datahub.compiler.plan import Plan, Write
+from beam_datahub.component.failure import unpacked
+from beam_datahub.component.progress import PROGRESS
+from beam_datahub.errors import BooksUnbalanced, DataHubError, Interrupted, RunError, TargetUnusable, TooManyRejected
+from beam_datahub.runtime.engines import EngineOptions, engine
+
+# How long an interrupted run may take to wind down before its staging is removed regardless.
+_WIND_DOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did. `books` has one line per step; `written` says where each destination's rows are."""
+
+    run_id: str
+    integration: str
+    status: str
+    engine: str
+    read: int
+    rejected: int
+    books: dict[str, dict[str, int]]
+    reasons: list[dict[str, Any]]
+    drifted: list[dict[str, str]]
+    written: dict[str, dict[str, Any]]
+    seconds: float
+    started_at: str
+    error: DataHubError | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """The result as one JSON object."""
+        record = {name: value for name, value in self.__dict__.items() if name != "error"}
+        return {**record, "error": self.error.facts() if self.error else None}
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """How to run a plan. `watch` is called a few times a second while the run goes on, from the calling thread."""
+
+    run_id: str
+    engine: str = "direct"
+    options: EngineOptions = field(default_factory=EngineOptions)
+    watch: Callable[[], None] | None = None
+
+
+def new_run_id() -> str:
+    """A fresh run id that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def run(plan: Plan, request: RunRequest) -> RunResult:
+    """Run a logical plan to its end.
+
+    Raises the run's DataHubError where nothing was published; a run that broke its budget or its books comes back with
+    that status and `error`, its dead letter published.
+    """
+    started = time.monotonic()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    chosen = engine(request.engine)
+    physical = optimise(plan)
+    writes = [node.operator for node in physical.writes() if isinstance(node.operator, Write)]
+    for write in writes:
+        write.sink.prepare(write.request)
+    PROGRESS.reset()
+    with tempfile.TemporaryDirectory(prefix="beam-datahub-run-") as folder:
+        report_path = os.path.join(folder, "report.json")
+        lowering = Lowering(
+            identity=Identity(request.run_id, plan.name),
+            report_path=report_path,
+            kernel=KernelOptions(request.options.threads if chosen.in_process else request.options.threads or 1),
+            shards=request.options.shards,
+            reshuffle_splits=not chosen.in_process,
+            budget=_budget(plan),
+        )
+        try:
+            with chosen.hold(request.options), _quiet_beam():
+                pipeline = chosen.pipeline(request.options)
+                lower(physical, pipeline, lowering)
+                _execute(pipeline, request)
+            with open(report_path, encoding="utf-8") as file:
+                report = json.load(file)
+        except BaseException as failure:
+            for write in writes:
+                _abort(write)
+            raise _translated(failure) from failure
+    return _result(plan, request, report, time.monotonic() - started, began)
+
+
+def _budget(plan: Plan) -> Budget:
+    given = plan.max_rejected
+    return Budget(given.count, given.share) if given is not None else Budget()
+
+
+def _execute(pipeline: Any, request: RunRequest) -> None:
+    """Run the pipeline in a thread of its own, so that this one stays free for progress and Ctrl-C."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run().wait_until_finish()
+        except BaseException as failure:  # noqa: BLE001 - raised again by the thread that waits
+            failures.append(failure)
+
+    thread = threading.Thread(target=work, name="pipeline", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.1 if request.watch else 1.0)
+            if request.watch is not None:
+                request.watch()
+    except KeyboardInterrupt:
+        PROGRESS.stopping = True
+        thread.join(_WIND_DOWN_SECONDS)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def _abort(write: Write) -> None:
+    try:
+        write.sink.abort(write.request)
+    except DataHubError:
+        # The run has failed already, and the next one sweeps what a dead run left.
+        logging.getLogger(__name__).debug("could not remove the staging of %s", write.request.step, exc_info=True)
+
+
+def _translated(failure: BaseException) -> BaseException:
+    if isinstance(failure, KeyboardInterrupt):
+        return Interrupted("the run was stopped; nothing was published", hint="run it again to start afresh")
+    found = unpacked(failure)
+    if found is not None:
+        return found
+    if isinstance(failure, OSError):
+        return TargetUnusable(f"{failure.strerror or failure}: {failure.filename or ''}".rstrip(": "))
+    if not isinstance(failure, Exception):
+        return failure
+    lines = [line for line in str(failure).strip().splitlines() if line.strip()]
+    return RunError(f"the engine stopped the run: {lines[-1] if lines else type(failure).__name__}")
+
+
+@contextmanager
+def _quiet_beam() -> Iterator[None]:
+    """Beam logs a failing bundle with its whole traceback; the run says the same in one sentence."""
+    logger = logging.getLogger("apache_beam")
+    root = logging.getLogger()
+    verbose = root.isEnabledFor(logging.DEBUG)
+    before, root_before = logger.level, root.level
+    if not verbose:
+        logger.setLevel(logging.CRITICAL)
+        # The SDK worker logs through the root logger.
+        root.setLevel(max(root.level, logging.CRITICAL))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        root.setLevel(root_before)
+
+
+def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: float, began: str) -> RunResult:
+    status, error = report["status"], None
+    if status == "unbalanced":
+        error = BooksUnbalanced(
+            "the books do not balance: " + "; ".join(report["faults"]), hint="this is a defect: please report it with the spec"
+        )
+    elif status == "too_many_rejected":
+        error = TooManyRejected(report["reason"], hint="look at the dead letter, or raise `max_rejected`")
+    return RunResult(
+        run_id=request.run_id,
+        integration=plan.name,
+        status="failed" if error else "completed_with_errors" if report["rejected"] else "completed",
+        engine=request.engine,
+        read=report["read"],
+        rejected=report["rejected"],
+        books=report["books"],
+        reasons=report["reasons"],
+        drifted=report["drifted"],
+        written=report["written"],
+        seconds=round(seconds, 3),
+        started_at=began,
+        error=error,
+    )
+
+
+def with_run_id(plan: Plan, run_id: str) -> Plan:
+    """`plan` with its destinations bound to a run."""
+    nodes = {}
+    for node in plan:
+        if isinstance(node.operator, Write):
+            node = node.with_(operator=replace(node.operator, request=replace(node.operator.request, run_id=run_id)))
+        nodes[node.id] = node
+    return plan.replaced(nodes)
