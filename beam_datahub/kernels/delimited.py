@@ -1,0 +1,278 @@
+"""Where the records of delimited text begin and end: line breaks inside quotes, escapes, mixed line ends; vectorised.
+
+The rules are those of pyarrow's parser, which reads the records afterwards: a quote opens only at the start of a field,
+after the closing quote the field goes on unquoted, and an escape makes the next byte literal anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Offsets = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_LF, _CR = 10, 13
+# `pad` fills short records with nulls; `fit` also drops the surplus fields of long ones.
+Ragged = Literal["reject", "pad", "fit"]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How delimited text is written and what its values mean; all signs are single ASCII characters."""
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    escape: str | None = None
+    double_quote: bool = True
+    comment: str | None = None
+    empty_lines: Literal["skip", "keep"] = "skip"
+    ragged: Ragged = "reject"
+    null_words: tuple[str, ...] = ("",)
+    true_words: tuple[str, ...] = ("true", "t", "yes", "y", "1")
+    false_words: tuple[str, ...] = ("false", "f", "no", "n", "0")
+    decimal_point: str = "."
+    thousands: str | None = None
+    trim: bool = False
+    formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    date_formats: tuple[str, ...] = ()
+    timestamp_formats: tuple[str, ...] = ()
+    encoding_errors: Literal["reject", "replace"] = "reject"
+    max_record_bytes: int = 64 * 1024 * 1024
+
+    @property
+    def doubles(self) -> bool:
+        """Whether a quote inside quotes is written twice."""
+        return self.double_quote or (self.escape is not None and self.escape == self.quote)
+
+    def formats_of(self, column: str, data_type: pa.DataType) -> tuple[str, ...]:
+        """The strptime formats in which the values of a column are written; none: ISO 8601."""
+        if column in self.formats:
+            return self.formats[column]
+        if pa.types.is_date(data_type):
+            return self.date_formats
+        return self.timestamp_formats if pa.types.is_timestamp(data_type) else ()
+
+    @property
+    def escapes(self) -> bytes | None:
+        """The escape sign where it is one of its own."""
+        return None if self.escape is None or self.escape == self.quote else self.escape.encode()
+
+
+class Scan:
+    """The lines and quoted regions of `data`, which begins at the start of a record.
+
+    `final` says that nothing follows: a last `\\r` then ends a line; otherwise a `\\n` may still belong to it.
+    """
+
+    def __init__(self, data: bytes, dialect: Dialect, *, final: bool = True) -> None:
+        self.data, self.dialect, self.final = data, dialect, final
+        self._bytes: npt.NDArray[np.uint8] = np.frombuffer(data, np.uint8)
+
+    @cached_property
+    def line_ends(self) -> Offsets:
+        """The offsets just behind every line break, quoted or not."""
+        ends = np.flatnonzero(self._bytes == _LF) + 1
+        if b"\r" in self.data:
+            returns = np.flatnonzero(self._bytes == _CR) + 1
+            last = len(self.data)
+            pending = returns == last
+            inner = returns[~pending]
+            alone = inner[self._bytes[inner] != _LF]
+            ends = np.concatenate([ends, alone, returns[pending] if self.final else returns[:0]])
+            ends.sort()
+        escaped = self._escaped
+        if escaped is not None and len(ends):
+            ends = ends[~np.isin(self._break_starts(ends), escaped, assume_unique=True)]
+        return ends
+
+    @cached_property
+    def record_ends(self) -> Offsets:
+        """The offsets behind the line breaks that end a record; text after the last one is not included."""
+        ends = self.line_ends
+        opens, closes, _ = self._quoted
+        if not len(opens) or not len(ends):
+            return ends
+        begins = self._break_starts(ends)
+        # A break is inside quotes when more regions have opened before it than have closed.
+        inside = np.searchsorted(opens, begins) > np.searchsorted(closes, begins)
+        return ends[~inside]
+
+    @property
+    def record_breaks(self) -> Offsets:
+        """The offsets at which the line breaks begin that end a record."""
+        return self._break_starts(self.record_ends)
+
+    @property
+    def unclosed(self) -> bool:
+        """Whether the text ends inside quotes."""
+        return self._quoted[2]
+
+    def _break_starts(self, ends: Offsets) -> Offsets:
+        begins = ends - 1
+        if b"\r" in self.data:
+            before = self._bytes[np.maximum(begins - 1, 0)]
+            pairs = (self._bytes[begins] == _LF) & (before == _CR) & (begins > 0)
+            if self._escaped is not None:
+                pairs &= ~np.isin(begins - 1, self._escaped)
+            begins = begins - pairs
+        return begins
+
+    @cached_property
+    def _escaped(self) -> Offsets | None:
+        """The offsets of the bytes that an escape makes literal, or None when there is none."""
+        sign = self.dialect.escapes
+        if sign is None or sign not in self.data:
+            return None
+        found = np.flatnonzero(self._bytes == ord(sign))
+        starts = np.flatnonzero(np.diff(found, prepend=-2) != 1)
+        # Within a run of escapes the first escapes the second, the third the fourth, and so on.
+        rank = np.arange(len(found)) - np.repeat(starts, np.diff(starts, append=len(found)))
+        return found[rank % 2 == 0] + 1
+
+    @cached_property
+    def _quoted(self) -> tuple[Offsets, Offsets, bool]:
+        """Where quoted regions open and close, and whether the last one stays open."""
+        none = np.zeros(0, np.int64)
+        sign = self.dialect.quote
+        if sign is None or sign.encode() not in self.data:
+            return none, none, False
+        quotes = np.flatnonzero(self._bytes == ord(sign))
+        if self._escaped is not None:
+            quotes = quotes[~np.isin(quotes, self._escaped, assume_unique=True)]
+        if not has_comment(self.data, self.dialect) and self._regular(quotes):
+            return quotes[0::2], quotes[1::2], len(quotes) % 2 == 1
+        return self._walk(quotes)
+
+    def _at_field_start(self, quotes: Offsets) -> Mask:
+        before = self._bytes[np.maximum(quotes - 1, 0)]
+        found = (before == ord(self.dialect.delimiter)) | (before == _LF) | (before == _CR)
+        if self._escaped is not None:
+            found &= ~np.isin(quotes - 1, self._escaped)
+        return np.asarray(found | (quotes == 0))
+
+    def _regular(self, quotes: Offsets) -> bool:
+        """Whether quotes simply alternate: each opens at a field's start and closes at its end, or is one of a pair."""
+        opens, closes = quotes[0::2], quotes[1::2]
+        fine = self._at_field_start(opens)
+        if self.dialect.doubles:
+            fine[1:] |= opens[1:] == closes[: len(opens) - 1] + 1
+        if not fine.all():
+            return False
+        inner = closes[closes + 1 < len(self.data)]
+        after = self._bytes[inner + 1]
+        ended = (after == ord(self.dialect.delimiter)) | (after == _LF) | (after == _CR)
+        if self.dialect.doubles:
+            ended |= after == ord(self.dialect.quote or "")
+        return bool(ended.all())
+
+    def _walk(self, quotes: Offsets) -> tuple[Offsets, Offsets, bool]:
+        """The quoted regions, quote by quote: exact for quotes in the middle of fields, slow."""
+        opening = self._at_field_start(quotes).tolist()
+        places = quotes.tolist()
+        comment = self.dialect.comment.encode() if has_comment(self.data, self.dialect) and self.dialect.comment else None
+        ends = self.line_ends
+        lines = np.concatenate([[0], ends])[np.searchsorted(ends, quotes, side="right")].tolist() if comment else []
+        opens: list[int] = []
+        closes: list[int] = []
+        inside = False
+        i, count, doubles = 0, len(places), self.dialect.doubles
+        while i < count:
+            if not inside:
+                commented = comment and self.data.startswith(comment, lines[i]) and (not closes or closes[-1] < lines[i])
+                if opening[i] and not commented:
+                    opens.append(places[i])
+                    inside = True
+            elif doubles and i + 1 < count and places[i + 1] == places[i] + 1:
+                i += 1
+            else:
+                closes.append(places[i])
+                inside = False
+            i += 1
+        return np.array(opens, np.int64), np.array(closes, np.int64), inside
+
+
+def last_record_end(data: bytes, dialect: Dialect) -> int:
+    """The offset behind the last complete record of `data`, which more may follow; 0 when there is none."""
+    plain = (dialect.quote is None or dialect.quote.encode() not in data) and (
+        dialect.escapes is None or dialect.escapes not in data
+    )
+    if plain:
+        end = data.rfind(b"\n") + 1
+        if b"\r" in data[end:]:
+            # A `\r` in the very last place may be half of a line break.
+            end = max(end, data.rfind(b"\r", 0, len(data) - 1) + 1)
+        return end
+    ends = Scan(data, dialect, final=False).record_ends
+    return int(ends[-1]) if len(ends) else 0
+
+
+def count_lines(data: bytes) -> int:
+    """How many line breaks `data` has, whatever their kind."""
+    lines = data.count(b"\n")
+    if b"\r" in data:
+        lines += data.count(b"\r") - data.count(b"\r\n")
+    return lines
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a piece of text, in order: where each begins, where its text ends, and where its line break ends."""
+
+    data: bytes
+    starts: Offsets
+    ends: Offsets
+    nexts: Offsets
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def raw(self, index: int) -> bytes:
+        """The bytes of one record, without its line break."""
+        return self.data[self.starts[index] : self.ends[index]]
+
+    def only(self, kept: Offsets) -> bytes:
+        """The text of the records at the indices `kept`, in their order, each with a line break."""
+        if not len(kept):
+            return b""
+        starts, ends = self.starts[kept], self.ends[kept]
+        # Neighbouring records are copied in one go.
+        apart = starts[1:] != self.nexts[kept][:-1]
+        firsts, lasts = np.concatenate([starts[:1], starts[1:][apart]]), np.concatenate([ends[:-1][apart], ends[-1:]])
+        runs = (self.data[a:b] for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True))
+        return b"\n".join(runs) + b"\n"
+
+
+def records_of(data: bytes, dialect: Dialect) -> Records:
+    """The records of `data`, which ends where a record ends: no comments, and no empty lines where those are skipped."""
+    scan = Scan(data, dialect)
+    nexts, ends = scan.record_ends, scan.record_breaks
+    if len(data) and (not len(nexts) or nexts[-1] != len(data)):
+        # The last record lacks its line break.
+        nexts, ends = np.append(nexts, len(data)), np.append(ends, len(data))
+    starts = np.concatenate([np.zeros(min(1, len(nexts)), np.int64), nexts[:-1]])
+    keep = np.ones(len(starts), bool)
+    if dialect.empty_lines == "skip":
+        keep &= ends > starts
+    if dialect.comment is not None and len(starts):
+        keep &= np.frombuffer(data, np.uint8)[starts] != ord(dialect.comment)
+    return Records(data, starts[keep], ends[keep], nexts[keep])
+
+
+def has_comment(data: bytes, dialect: Dialect) -> bool:
+    """Whether a line of `data` may be a comment."""
+    if dialect.comment is None:
+        return False
+    sign = dialect.comment.encode()
+    return sign in data and (data.startswith(sign) or b"\n" + sign in data or b"\r" + sign in data)
+
+
+def as_text(value: Any) -> str:
+    """Bytes of a record as text that can be shown; what is not valid is replaced."""
+    return bytes(value).decode("utf-8", "replace")
