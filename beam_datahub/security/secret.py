@@ -85,6 +85,11 @@ class Secret:
         """The plain texts and references that make up the text."""
         return self._parts
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its value is in memory already."""
+        return self._text is not None
+
     def reveal(self) -> str:
         """The text in clear. Raises MissingValue where no provider of this machine has the secret."""
         if self._text is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beam_datahub.spec.content import content_folder
 from beam_datahub.spec.document import SpecDocument, load, loads, validate_config
 from beam_datahub.spec.model import (
     ContractSpec,
@@ -15,20 +16,33 @@ from beam_datahub.spec.model import (
     TestSpec,
     TransformationSpec,
 )
+from beam_datahub.spec.pin import pin
+from beam_datahub.spec.reusable import Reusable, ReusableSpec, case_documents, expand, load_reusable, reusable_files
+from beam_datahub.spec.schema_export import ComponentSchemas, json_schema
 
 __all__ = [
+    "ComponentSchemas",
     "ContractSpec",
     "DeadLetterSpec",
     "DestinationSpec",
     "Integration",
     "RejectedBudget",
     "RejectedSpec",
+    "Reusable",
+    "ReusableSpec",
     "SourceSpec",
     "SpecDocument",
     "SpecModel",
     "TestSpec",
     "TransformationSpec",
+    "case_documents",
+    "content_folder",
+    "expand",
+    "json_schema",
     "load",
+    "load_reusable",
     "loads",
+    "pin",
+    "reusable_files",
     "validate_config",
 ]

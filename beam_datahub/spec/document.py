@@ -72,6 +72,19 @@ class SpecDocument:
                 return tree.place(*start, *keys[length:])
         return self.tree.place(*keys)
 
+    def with_steps(self, steps: tuple[TransformationSpec, ...], grafts: Mapping[Keys, tuple[Tree, Keys]]) -> SpecDocument:
+        """This document with other transformations, whose places lie where `grafts` says."""
+        return SpecDocument(
+            self.integration.model_copy(update={"transformations": steps}),
+            path=self.path,
+            folder=self.folder,
+            tree=self.tree,
+            secrets=self.secrets,
+            parameters=self.parameters,
+            environment=self.environment,
+            grafts={**self.grafts, **grafts},
+        )
+
 
 def load(
     path: str | Path,
@@ -86,7 +99,7 @@ def load(
     """
     file = Path(path)
     tree = read_tree(read_text(file), str(path))
-    return _document(tree, file, file.resolve().parent, parameters or {}, environment)
+    return document(tree, file, file.resolve().parent, parameters or {}, environment)
 
 
 def loads(
@@ -99,12 +112,18 @@ def loads(
 ) -> SpecDocument:
     """The integration in a YAML or JSON text; like `load`, with relative paths starting in `folder` (default: here)."""
     tree = read_tree(text, name)
-    return _document(tree, None, Path(folder or Path.cwd()).resolve(), parameters or {}, environment)
+    return document(tree, None, Path(folder or Path.cwd()).resolve(), parameters or {}, environment)
 
 
-def _document(
-    tree: Tree, path: Path | None, folder: Path, given: Mapping[str, Any], environment: Mapping[str, str] | None
+def document(
+    tree: Tree,
+    path: Path | None,
+    folder: Path,
+    given: Mapping[str, Any],
+    environment: Mapping[str, str] | None,
+    grafts: Mapping[Keys, tuple[Tree, Keys]] | None = None,
 ) -> SpecDocument:
+    """The integration that `tree` says, with `given` parameters. Raises SpecError, or an ErrorGroup."""
     found = Findings(tree)
     if not isinstance(tree.value, dict):
         hint = "begin with `name: …`, `source: …` and `destination: …`"
@@ -147,6 +166,7 @@ def _document(
         secrets=secrets,
         parameters=values,
         environment=variables,
+        grafts=grafts,
     )
 
 

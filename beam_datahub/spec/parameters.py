@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from beam_datahub.errors import InvalidValue, MissingValue, SpecError, UnknownName, nearest
+from beam_datahub.security import Secret
 from beam_datahub.spec.model import SpecModel
 from beam_datahub.spec.tree import Keys
 from beam_datahub.spec.words import shown
@@ -37,7 +38,7 @@ class ParameterSpec(SpecModel):
 
 def typed(value: Any, kind: str) -> Any:
     """`value`, text or of its type already, as a parameter of type `kind`. Raises ValueError."""
-    if kind == "string" and isinstance(value, str):
+    if kind == "string" and isinstance(value, (str, Secret)):
         return value
     if kind == "boolean" and isinstance(value, (bool, str)):
         if isinstance(value, bool):
@@ -100,17 +101,18 @@ def resolve_parameters(
         elif name in defaults and defaults[name] is not None:
             raw, where, wrong = defaults[name], (*here, "default"), "must be"
         else:
-            report(MissingValue(f"the parameter '{name}' has no value", hint=f"give it with --set {name}=…, or a default"), here)
+            hint = f"give it under `config`: `{name}: …`" if given_at else f"give it with --set {name}=…, or a default"
+            report(MissingValue(f"the parameter '{name}' has no value", hint=hint), given_at(name) if given_at else here)
             continue
         try:
             values[name] = typed(raw, spec.type)
         except (ValueError, KeyError):
-            hint = "put it into quotes" if spec.type == "string" else None
-            report(InvalidValue(f"{wrong} {_WORDS[spec.type]}, not {shown(raw)}", hint=hint), where)
+            quotes = "put it into quotes" if spec.type == "string" else None
+            report(InvalidValue(f"{wrong} {_WORDS[spec.type]}, not {shown(raw)}", hint=quotes), where)
             continue
         if spec.choices is not None and values[name] not in spec.choices:
             options = [str(choice) for choice in spec.choices]
-            guess_text = nearest(str(values[name]), options)
-            hint = f"did you mean '{guess_text}'?" if guess_text else None
-            report(InvalidValue(f"{wrong} one of {', '.join(options)}, not {shown(raw)}", hint=hint), where)
+            meant = nearest(str(values[name]), options)
+            reason = f"{wrong} one of {', '.join(options)}, not {shown(raw)}"
+            report(InvalidValue(reason, hint=f"did you mean '{meant}'?" if meant else None), where)
     return values

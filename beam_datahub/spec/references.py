@@ -29,39 +29,50 @@ class References:
         *,
         parameters: Mapping[str, Any],
         environment: Mapping[str, str],
-        providers: Sequence[SecretProvider],
-        secrets: Secrets,
         report: Callable[[SpecError, Keys], None],
+        providers: Sequence[SecretProvider] = (),
+        secrets: Secrets | None = None,
         kinds: Sequence[str] = ("env", "param", "secret"),
         in_keys: bool = False,
     ) -> None:
         self._parameters = parameters
         self._environment = environment
         self._providers = providers
-        self._secrets = secrets
+        self._secrets = secrets if secrets is not None else Secrets()
         self._report = report
         self._kinds = kinds
         self._in_keys = in_keys
-        self.renamed: dict[Keys, Keys] = {}
+        # Where a key was renamed: the paths of keys below it, new → as written.
+        self.moved: dict[Keys, Keys] = {}
 
     def resolve(self, value: Any, keys: Keys = ()) -> Any:
         """`value` with every reference in it resolved; `keys` is its place."""
+        return self._resolve(value, keys, keys)
+
+    def _resolve(self, value: Any, keys: Keys, renamed: Keys) -> Any:
+        if keys != renamed:
+            self.moved[renamed] = keys
         if isinstance(value, dict):
-            return {self._key(key, keys): self.resolve(each, (*keys, key)) for key, each in value.items()}
+            found = {}
+            for key, each in value.items():
+                name = self._key(key, (*keys, key))
+                found[name] = self._resolve(each, (*keys, key), (*renamed, name))
+            return found
         if isinstance(value, list):
-            return [self.resolve(each, (*keys, position)) for position, each in enumerate(value)]
+            return [self._resolve(each, (*keys, place), (*renamed, place)) for place, each in enumerate(value)]
         return self._text(value, keys) if isinstance(value, str) else value
 
     def _key(self, key: str, keys: Keys) -> str:
         if not _REFERENCE.search(key):
             return key
         if not self._in_keys:
-            self._report(InvalidValue("a reference cannot stand in a key"), (*keys, key))
+            self._report(InvalidValue("a reference cannot stand in a key"), keys)
             return key
-        found = self._text(key, (*keys, key))
-        name = found if isinstance(found, str) else as_text(found)
-        self.renamed[*keys, name] = (*keys, key)
-        return name
+        found = self._text(key, keys)
+        if isinstance(found, Secret):
+            self._report(InvalidValue("a secret cannot stand in a key"), keys)
+            return key
+        return as_text(found)
 
     def _text(self, text: str, keys: Keys) -> Any:
         parts: list[Any] = []
@@ -125,9 +136,9 @@ def _composed(parts: list[Any]) -> Secret:
             if texts is not None:
                 texts.append(part[1])
         elif isinstance(part, Secret):
-            # It could not be resolved, which is reported already: the whole has no value, either.
             pieces.extend(part.parts)
-            texts = None
+            # Without a value it could not be resolved, which is reported already: the whole has none, either.
+            texts = None if texts is None or not part.is_known else [*texts, part.reveal()]
         else:
             pieces.append(as_text(part))
             if texts is not None:

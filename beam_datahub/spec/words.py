@@ -110,6 +110,10 @@ def _keys(detail: ErrorDetails, raw: Any) -> Keys:
             here = here[str(element)]
         elif isinstance(here, Sequence) and not isinstance(here, str) and isinstance(element, int) and element < len(here):
             here = here[element]
+        elif isinstance(here, Mapping) and isinstance(element, int) and element < len(here):
+            # An option that takes a mapping as another form of a list: its entries are numbered in their order.
+            element = list(here)[element]
+            here = here[element]
         elif position < len(loc) - 1 or detail["type"] not in ("missing", "extra_forbidden"):
             continue
         keys.append(element)
