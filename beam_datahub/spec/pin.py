@@ -66,7 +66,7 @@ def _with_schema(text: str, tree: Tree, at: Keys, columns: Mapping[str, str]) ->
     node = _find(root, at)
     if node is None or not node.value:
         return None
-    field = f"{'"schema"' if is_json else 'schema'}: {_flow(columns, is_json=is_json)}"
+    field = ('"schema": ' if is_json else "schema: ") + _flow(columns, is_json=is_json)
     ending = "\r\n" if "\r\n" in text else "\n"
     for key, value in node.value:
         if key.value == "schema":
