@@ -29,7 +29,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Ledger:
-    """How the parts of a plan hang together; `steps` maps each step of the spec to its parts, in order."""
+    """How the parts of a plan hang together; `steps` maps each step of the spec to its parts, in order.
+
+    `broadcast` maps a join's part to what feeds its lookup side: every worker holds a copy, so that no one counts it in.
+    """
 
     links: tuple[Link, ...]
     steps: Mapping[str, tuple[str, ...]]
@@ -110,4 +113,7 @@ def audit(ledger: Ledger, totals: Mapping[str, Counter[str]], written: Mapping[s
             books.faults.append(f"{step}: {term(step, 'in')} came in, {rows} were written")
     if dead_letter is not None and term(dead_letter, "in") != books.rejected:
         books.faults.append(f"{dead_letter}: {books.rejected} were rejected, {term(dead_letter, 'in')} reached the dead letter")
+    for part, producers in ledger.broadcast.items():
+        looked_up = sum(term(entry.part, entry.term) for entry in producers)
+        books.totals.setdefault(part, Counter()).update({"in": looked_up, "merged": looked_up})
     return books

@@ -26,9 +26,10 @@ from beam_datahub.component.source import Block, ReadRequest, Source, Split
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import quoted, visible
+from beam_datahub.kernels.types import HIDDEN, quoted, visible
 
 REJECTED, REPORT = "rejected", "report"
+_REST = f"{HIDDEN}rest"
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class RouteRows(KernelDoFn):
             taken.append(f"coalesce(({condition.sql}), false)")
             masks.append(f"{mask} AS {quoted(name)}")
         rest = f"NOT ({' OR '.join(taken)})"
-        found = session.fetch(f"SELECT {', '.join(masks)}, {rest} AS {quoted('')} FROM input" if masks else "")
+        found = session.fetch(f"SELECT {', '.join(masks)}, {rest} AS {_REST} FROM input")
         out = 0
         for name, _ in self._route.branches:
             part = table.filter(found[name])
@@ -225,7 +226,7 @@ class RouteRows(KernelDoFn):
             self.enter(f"{self._step}.{name}", routed=part.num_rows)
             if part.num_rows:
                 yield beam.pvalue.TaggedOutput(name, single_batch(part))
-        left = table.filter(found[""])
+        left = table.filter(found[_REST])
         refused = 0
         if self._route.default is not None:
             out += left.num_rows

@@ -50,6 +50,7 @@ class _Built:
     links: list[Link] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
+    broadcast: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
 
 
 def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
@@ -76,7 +77,7 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
         gathered = tuple(built.rejected) | f"{letter.id}/gather" >> beam.Flatten()
         _write(letter, letter.operator, gathered, built, lowering)
     steps = {step: tuple(parts) for step, parts in built.parts.items()}
-    ledger = Ledger(tuple(built.links), steps)
+    ledger = Ledger(tuple(built.links), steps, built.broadcast)
     start = pipeline | "run/start" >> beam.Create([("start", json.dumps({}))]).with_output_types(_Reports)
     (
         (start, *built.reports)
@@ -128,6 +129,7 @@ def carries(node: Node, plan: Plan) -> bool:
 def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
     label = "+".join(dict.fromkeys([*([stage.read_id] if stage.read_id else []), *(s.split("#")[0] for s, _ in stage.steps)]))
     sides = [beam.pvalue.AsList(built.batches[reference]) for reference, _ in stage.sides.values()]
+    built.broadcast.update({step: built.entries[reference] for step, (reference, _) in stage.sides.items()})
     previous: tuple[Entry, ...]
     if stage.read is not None and stage.read_id is not None:
         source = (

@@ -84,8 +84,8 @@ class KernelSession:
 
     def scalar(self, sql: str) -> object:
         """The one value of a one-row, one-column query."""
-        row = self._connection.execute(sql).fetchone()
-        return row[0] if row else None
+        rows = self._connection.sql(sql).fetchall()
+        return rows[0][0] if rows else None
 
     def stream(self, sql: str, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         """The rows of `sql` over `batches` known as `name`, read as they come: memory holds the state, not the input."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -97,7 +98,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
             with chosen.hold(request.options), _quiet_beam():
                 pipeline = chosen.pipeline(request.options)
                 lower(physical, pipeline, lowering)
-                _execute(pipeline, request)
+                _execute(pipeline, request, in_process=chosen.in_process)
             with open(report_path, encoding="utf-8") as file:
                 report = json.load(file)
         except BaseException as failure:
@@ -112,14 +113,16 @@ def _budget(plan: Plan) -> Budget:
     return Budget(given.count, given.share) if given is not None else Budget()
 
 
-def _execute(pipeline: Any, request: RunRequest) -> None:
-    """Run the pipeline in a thread of its own, so that this one stays free for progress and Ctrl-C."""
+def _execute(pipeline: Any, request: RunRequest, *, in_process: bool) -> None:
+    """Run the pipeline while another thread waits for it, so that this one stays free for progress and Ctrl-C."""
     failures: list[BaseException] = []
+    # A job server wants to be started by the main thread; the in-process runner only returns at the end.
+    running = None if in_process else pipeline.run()
 
     def work() -> None:
         try:
-            pipeline.run().wait_until_finish()
-        except BaseException as failure:  # noqa: BLE001 - raised again by the thread that waits
+            (running or pipeline.run()).wait_until_finish()
+        except BaseException as failure:
             failures.append(failure)
 
     thread = threading.Thread(target=work, name="pipeline", daemon=True)
@@ -131,6 +134,8 @@ def _execute(pipeline: Any, request: RunRequest) -> None:
                 request.watch()
     except KeyboardInterrupt:
         PROGRESS.stopping = True
+        if running is not None:
+            running.cancel()
         thread.join(_WIND_DOWN_SECONDS)
         raise
     if failures:
@@ -155,8 +160,8 @@ def _translated(failure: BaseException) -> BaseException:
         return TargetUnusable(f"{failure.strerror or failure}: {failure.filename or ''}".rstrip(": "))
     if not isinstance(failure, Exception):
         return failure
-    lines = [line for line in str(failure).strip().splitlines() if line.strip()]
-    return RunError(f"the engine stopped the run: {lines[-1] if lines else type(failure).__name__}")
+    named = [line for line in str(failure).splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return RunError(f"the engine stopped the run: {named[-1] if named else f'{type(failure).__name__}: {failure}'}")
 
 
 @contextmanager
