@@ -45,6 +45,7 @@ EXTRAS = {
         "mypy==2.4.1",
         "import-linter==2.16",  # holds the layers of the package
         "types-jsonschema",
+        "setuptools>=77,<82",  # builds the wheel whose content is checked
     ],
 }
 
