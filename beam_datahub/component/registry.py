@@ -98,6 +98,11 @@ def names(kind: Kind) -> list[str]:
     return sorted(name for (registered, name) in _registered if registered == kind)
 
 
+def is_known(kind: Kind, name: str) -> bool:
+    """Whether there is a component of this name; imports nothing."""
+    return (kind, name) in _registered or name in _modules(*_PACKAGES[kind])
+
+
 def registration(kind: Kind, name: str) -> Registration:
     """The registration of a component. Raises UnknownName."""
     component(kind, name)
