@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
 from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.component.operators import Route
-from beam_datahub.component.registry import component
+from beam_datahub.component.registry import component, is_known
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
 from beam_datahub.component.transform import Transform
@@ -39,6 +40,7 @@ from beam_datahub.spec import (
     TransformationSpec,
     validate_config,
 )
+from beam_datahub.spec.reusable import expand
 
 DEAD_LETTER_STEP = "dead_letter"
 
@@ -47,7 +49,8 @@ DEAD_LETTER_STEP = "dead_letter"
 class BuildOptions:
     """How a plan is built. `given` replaces sources by rows (tables) and `limit` ends each split early, for previews;
     without `outputs` the
-    destinations are left out."""
+    destinations are left out.
+    """
 
     run_id: str = "plan"
     threads: int | None = None
@@ -59,8 +62,9 @@ class BuildOptions:
 
 
 def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
-    """The logical plan of a spec. Raises ErrorGroup with all errors, or the single one."""
-    return _Builder(document, options or BuildOptions()).build()
+    """The logical plan of a spec, reusable transformations expanded. Raises ErrorGroup with all errors, or the single one."""
+    builtin = {step.type for step in document.integration.transformations if is_known("transform", step.type)}
+    return _Builder(expand(document, builtin=builtin), options or BuildOptions()).build()
 
 
 class _Builder:
@@ -75,15 +79,15 @@ class _Builder:
     def build(self) -> Plan:
         transforms = {step.id: self._transform(step) for step in self._spec.transformations}
         for source in self._spec.sources.values():
-            self._guarded(source.name, source.at, lambda source=source: self._read(source))
+            self._guarded(source.name, source.at, partial(self._read, source))
         for step in self._ordered(transforms):
             transform = transforms[step.id]
             if transform is None:
                 self._broken.add(step.id)
             else:
-                self._guarded(step.id, step.at, lambda step=step, transform=transform: self._step(step, transform))
+                self._guarded(step.id, step.at, partial(self._step, step, transform))
         for destination in self._spec.destinations if self._options.outputs else ():
-            self._guarded(destination.id, destination.at, lambda destination=destination: self._write(destination))
+            self._guarded(destination.id, destination.at, partial(self._write, destination))
         if self._options.outputs:
             self._guarded(DEAD_LETTER_STEP, ("dead_letter",), self._dead_letter)
         plan = Plan(self._spec.name, self._nodes, self._spec.max_rejected, {"description": self._spec.description})
@@ -116,9 +120,10 @@ class _Builder:
         declared = self._declared(spec)
         if given is not None or declared is None:
             discovery = source.discover()
+            schema = discovery.schema
         else:
             discovery = self._estimated(source, declared)
-        schema = declared if declared is not None and given is None else discovery.schema
+            schema = declared
         if not len(schema):
             raise InvalidValue(f"the source '{spec.name}' has no columns", hint="declare them under `schema`")
         hidden = next((name for name in schema.names if is_hidden(name)), None)
@@ -363,4 +368,3 @@ def _check_names(names: list[str], step: str) -> None:
             how = "occurs twice" if other == name else f"differs from '{other}' only in case"
             raise InvalidValue(f"the column '{name}' of '{step}' {how}", hint="rename one of them")
         seen[name.casefold()] = name
-

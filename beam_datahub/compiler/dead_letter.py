@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ class Provenance:
     """Where the rows of a batch came from: the source's id and the origin of the block."""
 
     source: str | None = None
-    origin: Origin = Origin()
+    origin: Origin = field(default_factory=Origin)
 
     def onto(self, schema: pa.Schema) -> pa.Schema:
         """`schema` with this provenance as metadata."""

@@ -34,13 +34,16 @@ _REST = f"{HIDDEN}rest"
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """How kernel sessions are set up: threads of one session (None: all cores) and DuckDB's memory budget in bytes."""
+    """How kernel sessions are set up: threads of one session (None: all cores), DuckDB's memory budget in bytes, and
+    where it spills.
+    """
 
     threads: int | None = None
     memory_bytes: int | None = None
+    spill_dir: str | None = None
 
 
-class KernelDoFn(beam.DoFn):  # type: ignore[misc]
+class KernelDoFn(beam.DoFn):
     """A DoFn with a kernel session and books, which leave as one report at the end of the bundle."""
 
     def __init__(self, kernel: KernelOptions) -> None:
@@ -51,7 +54,8 @@ class KernelDoFn(beam.DoFn):  # type: ignore[misc]
     def session(self) -> KernelSession:
         """The session of this worker, opened when it is first needed."""
         if self._session is None:
-            self._session = KernelSession(threads=self._kernel.threads, memory_bytes=self._kernel.memory_bytes)
+            kernel = self._kernel
+            self._session = KernelSession(threads=kernel.threads, memory_bytes=kernel.memory_bytes, spill_dir=kernel.spill_dir)
         return self._session
 
     def start_bundle(self) -> None:
@@ -93,10 +97,10 @@ class KernelDoFn(beam.DoFn):  # type: ignore[misc]
 
 
 def _global(value: Any) -> WindowedValue:
-    return WindowedValue(value, GlobalWindow().max_timestamp(), [GlobalWindow()])
+    return WindowedValue(value, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
 
-class ListSplits(beam.DoFn):  # type: ignore[misc]
+class ListSplits(beam.DoFn):
     """Lists the splits of a source."""
 
     def __init__(self, source: Source, request: ReadRequest) -> None:
@@ -138,8 +142,9 @@ class RunStage(KernelDoFn):
 
     def _read(self, split: Split) -> Iterator[Any]:
         read = self._stage.read
-        assert read is not None and self._stage.read_id is not None
         source_id = self._stage.read_id
+        assert read is not None
+        assert source_id is not None
         for block in read.source.read(split, read.request):
             provenance = Provenance(source_id, block.origin)
             refused = 0
@@ -292,4 +297,3 @@ class StageRows(KernelDoFn):
         """Drop what an unfinished bundle staged."""
         self._discard()
         super().teardown()
-

@@ -26,9 +26,7 @@ _WORDS = {
 def join_sql(join: Join, left: str, right: str, *extra: str) -> str:
     """The join of the relations `left` and `right`, with `extra` select items (over the aliases l and r)."""
     select = [_item(join, *column) for column in join.columns] + list(extra)
-    conditions = [
-        f"l.{quoted(a)} = r.{quoted(b)}" for a, b in zip(join.left_keys, join.right_keys, strict=True)
-    ]
+    conditions = [f"l.{quoted(a)} = r.{quoted(b)}" for a, b in zip(join.left_keys, join.right_keys, strict=True)]
     if join.asof is not None:
         conditions.append(f"l.{quoted(join.asof[0])} {join.asof[2]} r.{quoted(join.asof[1])}")
     on = " AND ".join(conditions) or "true"

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit, Target
-from beam_datahub.compiler.dead_letter import POSITION, Identity
+from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
 from beam_datahub.compiler.plan import Node, Plan, Shuffle, Stage, Write, can_reject
 from beam_datahub.compiler.rows import without_mixed
@@ -33,10 +33,10 @@ class Lowering:
 
     identity: Identity
     report_path: str
-    kernel: KernelOptions = KernelOptions()
+    kernel: KernelOptions = field(default_factory=KernelOptions)
     shards: int = 8
     reshuffle_splits: bool = False
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass
@@ -204,6 +204,7 @@ def _union(node: Node, union: Union, plan: Plan, built: _Built, lowering: Loweri
 
 def _aligned(wanted: pa.Field, schema: pa.Schema) -> Column:
     """A union's column: the input's own, widened, or null where the input has none."""
+    used: tuple[str, ...]
     if wanted.name not in schema.names:
         sql, used = f"CAST(NULL AS {sql_type(wanted.type)})", ()
     elif schema.field(wanted.name).type == wanted.type:
@@ -231,6 +232,3 @@ def _write(node: Node, write: Write, batches: Any, built: _Built, lowering: Lowe
     built.reports.append(outputs[REPORT])
     built.targets.append(Target(write.sink, write.request, write.dead_letter))
     _part(built, node.step, node.id)
-
-
-__all__ = ["POSITION", "Lowering", "carries", "lower"]

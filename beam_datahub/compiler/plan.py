@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
@@ -152,7 +152,7 @@ def can_reject(operator: PlanOperator) -> bool:
     return False
 
 
-def is_row_wise(operator: PlanOperator) -> bool:
+def is_row_wise(operator: PlanOperator) -> TypeGuard[Rows | Apply | Join]:
     """Whether an operator looks at one row at a time (a broadcast join does, over its left rows)."""
     return isinstance(operator, Rows | Apply) or (isinstance(operator, Join) and operator.strategy == "broadcast")
 

@@ -36,7 +36,8 @@ class Tally:
 @dataclass
 class Flow:
     """Rows under way through a stage: the table, for each row its position in the stage's input (None: unchanged),
-    the rejections so far (positions of the stage's input) and the books."""
+    the rejections so far (positions of the stage's input) and the books.
+    """
 
     table: pa.Table
     rows: pa.Array | None
@@ -91,7 +92,8 @@ class RowsRun:
 
     def _fused(self) -> str:
         """One query for the whole run. A column that can fail and is then left out is computed all the same, so that a
-        row which the step refuses is refused also when nobody looks at the column."""
+        row which the step refuses is refused also when nobody looks at the column.
+        """
         query, forced = "input", 0
         hidden: list[str] = [ROW] if self._track else []
         known: list[str] = []

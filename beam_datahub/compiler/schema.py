@@ -32,7 +32,9 @@ def edge_of(operator: Operator, inputs: Sequence[pa.Schema]) -> Edge:
             {column.name: column.expression.text for column in operator.columns if not column.expression.is_column},
         )
     if isinstance(operator, Apply | PerKey):
-        return Edge(operator.schema, {name: tuple((0, origin) for origin in origins) for name, origins in operator.lineage.items()})
+        return Edge(
+            operator.schema, {name: tuple((0, origin) for origin in origins) for name, origins in operator.lineage.items()}
+        )
     if isinstance(operator, Aggregate):
         return _aggregate(operator, inputs[0])
     if isinstance(operator, Join):
@@ -64,7 +66,8 @@ def _aggregate(operator: Aggregate, schema: pa.Schema) -> Edge:
 
 
 def _join(operator: Join, inputs: Sequence[pa.Schema]) -> Edge:
-    fields, lineage = [], {}
+    fields: list[pa.Field] = []
+    lineage: dict[str, tuple[tuple[int, str], ...]] = {}
     for name, side, origin in operator.columns:
         if side == -1:
             right = operator.right_keys[operator.left_keys.index(origin)]

@@ -43,9 +43,9 @@ class StepScope:
             return name
         folded = {known.casefold(): known for known in schema.names}
         if name.casefold() in folded:
-            return folded[name.casefold()]
+            return str(folded[name.casefold()])
         self.error(UnknownColumn(name, schema.names), *at)
-        return schema.names[0] if schema.names else literal(name)
+        return str(schema.names[0]) if schema.names else literal(name)
 
     def data_type(self, sql: str, *at: str | int) -> pa.DataType:
         """The canonical type, or text after an error."""

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions, _global
 from beam_datahub.compiler.plan import Exchange, Shuffle
+from beam_datahub.compiler.rows import engine_words
 from beam_datahub.component.failure import carried
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import BATCH_BYTES
@@ -30,7 +33,7 @@ class _Pump:
 
     def __init__(self, session: KernelSession, sql: str, schema: pa.Schema) -> None:
         self._queue: queue.Queue[pa.RecordBatch | None] = queue.Queue(maxsize=4)
-        self._result: pa.Table | None = None
+        self._result: list[pa.RecordBatch] = []
         self._error: BaseException | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(session, sql, schema), daemon=True)
@@ -38,8 +41,8 @@ class _Pump:
 
     def _run(self, session: KernelSession, sql: str, schema: pa.Schema) -> None:
         try:
-            self._result = session.stream(sql, "input", iter(self._queue.get, None), schema)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            self._result = list(session.stream(sql, "input", iter(self._queue.get, None), schema))
+        except BaseException as error:
             self._error = error
         finally:
             self._done.set()
@@ -57,13 +60,12 @@ class _Pump:
         if self._error is not None:
             raise self._error
 
-    def result(self) -> pa.Table:
+    def result(self) -> list[pa.RecordBatch]:
         """Close the input and wait for the rows."""
         self.put(None)
         self._thread.join()
         if self._error is not None:
             raise self._error
-        assert self._result is not None
         return self._result
 
     def cancel(self) -> None:
@@ -124,8 +126,6 @@ class SplitByKey(KernelDoFn):
         self.session().put("input", table)
         # DuckDB's hash is the same in every process of a run: all of them have the same pinned version.
         found = self.session().fetch(f"SELECT (hash({', '.join(keys)}) % {self._shards})::UTINYINT AS {_SHARD} FROM input")
-        import pyarrow.compute as pc
-
         shard = found[_SHARD].combine_chunks()
         for number in range(self._shards):
             part = table.filter(pc.equal(shard, number))
@@ -135,8 +135,10 @@ class SplitByKey(KernelDoFn):
     @carried
     def finish_bundle(self) -> Iterator[Any]:
         if self._pump is not None:
-            result = conform(self._pump.result(), self._exchange.schema)
+            found = self._pump.result()
             self._pump = None
+            schema = self._exchange.schema
+            result = conform(pa.Table.from_batches(found), schema) if found else schema.empty_table()
             came = self._books[f"{self._step}#before"].counts["in"]
             self.enter(f"{self._step}#before", out=result.num_rows, merged=came - result.num_rows)
             for item in self._split(result):
@@ -173,20 +175,17 @@ class FinishShard(KernelDoFn):
                     came[side] += batch.num_rows
                     yield batch if batch.schema.equals(schema, check_metadata=True) else batch.replace_schema_metadata(None)
 
+        went = 0
         try:
             if len(shuffle.exchanges) == 2:
                 self.session().load("other", of(1), shuffle.exchanges[1].schema)
-            found = self.session().stream(shuffle.after, "input", of(0), shuffle.exchanges[0].schema)
-        except Exception as error:
-            from beam_datahub.compiler.rows import engine_words
-
+            for batch in self.session().stream(shuffle.after, "input", of(0), shuffle.exchanges[0].schema):
+                went += batch.num_rows
+                if batch.num_rows:
+                    yield single_batch(conform(pa.Table.from_batches([batch]), shuffle.schema))
+        except duckdb.Error as error:
             raise StepFailed(f"step '{self._step.split('#')[0]}' broke: {engine_words(error)}") from error
-        table = conform(found, shuffle.schema)
-        self._enter(came, table.num_rows)
-        if table.num_rows:
-            per_batch = max(1, int(table.num_rows * BATCH_BYTES / max(table.nbytes, 1)))
-            for batch in table.combine_chunks().to_batches(max_chunksize=per_batch):
-                yield batch
+        self._enter(came, went)
 
     def _enter(self, came: list[int], went: int) -> None:
         left, right = came
@@ -206,7 +205,7 @@ def _side(batch: pa.RecordBatch) -> int:
     return int((batch.schema.metadata or {}).get(_SIDE, b"0"))
 
 
-class Seed(beam.DoFn):  # type: ignore[misc]
+class Seed(beam.DoFn):
     """Gives shard 0 an empty batch, so that an aggregate over nothing still has its one row."""
 
     def __init__(self, schema: pa.Schema) -> None:

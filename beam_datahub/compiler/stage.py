@@ -20,7 +20,8 @@ from beam_datahub.kernels.session import KernelSession, conform, single_batch
 @dataclass(frozen=True)
 class StageResult:
     """What came of a batch: the rows that go on, the input position of each (None: unchanged), the rejections per step
-    (`row` is an input position), and the books per step."""
+    (`row` is an input position), and the books per step.
+    """
 
     table: pa.Table
     rows: pa.Array | None

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-from apache_beam.coders import Coder, registry
+from apache_beam.coders import Coder
+from apache_beam.coders.typecoders import registry
 
 # An IPC stream starts with 0xFFFFFFFF, so that these four bytes can start nothing else.
 _REFERENCE = b"DHR\x01"
@@ -61,7 +62,9 @@ class BatchStore:
 
     def _spill(self, batch: pa.RecordBatch) -> tuple[int, int]:
         if self._file is None:
-            self._file = tempfile.NamedTemporaryFile(prefix="beam-datahub-spill-", dir=self._spill_dir)
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed with the store
+                prefix="beam-datahub-spill-", dir=self._spill_dir
+            )
         data = _to_ipc(batch)
         start = self._file.seek(0, os.SEEK_END)
         self._file.write(data)
@@ -86,7 +89,7 @@ def _to_ipc(batch: pa.RecordBatch) -> pa.Buffer:
     return sink.getvalue()
 
 
-class ArrowCoder(Coder):  # type: ignore[misc]
+class ArrowCoder(Coder):
     """Encodes a `pa.RecordBatch`."""
 
     def encode(self, value: pa.RecordBatch) -> bytes:
@@ -107,9 +110,9 @@ class ArrowCoder(Coder):  # type: ignore[misc]
         """Equal batches may differ in their buffers."""
         return False
 
-    def to_type_hint(self) -> type:
+    def to_type_hint(self) -> Any:
         """The type that this coder is for."""
-        return pa.RecordBatch  # type: ignore[no-any-return]
+        return pa.RecordBatch
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)

@@ -19,6 +19,8 @@ from beam_datahub.kernels.types import JSON, canonical, from_duckdb, quoted, sql
 
 # Rows per slice that one DuckDB thread scans at a time: an Arrow scan is parallel over batches, not within one.
 _SLICE_ROWS = 61_440
+# Rows per batch of a streamed result.
+_STREAM_ROWS = 122_880
 
 
 class KernelSession:
@@ -87,11 +89,12 @@ class KernelSession:
         rows = self._connection.sql(sql).fetchall()
         return rows[0][0] if rows else None
 
-    def stream(self, sql: str, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-        """The rows of `sql` over `batches` known as `name`, read as they come: memory holds the state, not the input."""
+    def stream(self, sql: str, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The rows of `sql` over `batches` known as `name`, read and given as they come: memory holds the query's state,
+        neither its input nor its output."""
         self._connection.register(name, pa.RecordBatchReader.from_batches(schema, batches))
         try:
-            return self._connection.sql(sql).to_arrow_table()
+            yield from self._connection.sql(sql).to_arrow_reader(_STREAM_ROWS)
         finally:
             self._connection.unregister(name)
 

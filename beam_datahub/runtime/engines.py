@@ -15,7 +15,9 @@ from beam_datahub.errors import MissingDependency, UnknownName
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What a user may set for an engine. `memory_bytes`: what shuffles may hold in memory on the direct engine."""
+    """What a user may set for an engine. `memory_bytes`: what shuffles on the direct engine may hold in
+    memory, half of it for rows on their way and half for the kernels; beyond that they spill to `spill_dir`.
+    """
 
     threads: int | None = None
     memory_bytes: int = DEFAULT_BUDGET_BYTES
@@ -36,7 +38,7 @@ class Engine:
 
     def hold(self, options: EngineOptions) -> AbstractContextManager[Any]:
         """What must be active while the engine runs in this process."""
-        return BatchStore(options.memory_bytes, options.spill_dir) if self.in_process else nullcontext()
+        return BatchStore(options.memory_bytes // 2, options.spill_dir) if self.in_process else nullcontext()
 
     def pipeline(self, options: EngineOptions) -> Any:
         """A Beam pipeline for this engine."""

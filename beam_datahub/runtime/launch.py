@@ -89,7 +89,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
         lowering = Lowering(
             identity=Identity(request.run_id, plan.name),
             report_path=report_path,
-            kernel=KernelOptions(request.options.threads if chosen.in_process else request.options.threads or 1),
+            kernel=_kernel(request.options, in_process=chosen.in_process),
             shards=request.options.shards,
             reshuffle_splits=not chosen.in_process,
             budget=_budget(plan),
@@ -111,6 +111,12 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
 def _budget(plan: Plan) -> Budget:
     given = plan.max_rejected
     return Budget(given.count, given.share) if given is not None else Budget()
+
+
+def _kernel(options: EngineOptions, *, in_process: bool) -> KernelOptions:
+    if in_process:
+        return KernelOptions(options.threads, options.memory_bytes // 2, options.spill_dir)
+    return KernelOptions(options.threads or 1)
 
 
 def _execute(pipeline: Any, request: RunRequest, *, in_process: bool) -> None:
@@ -183,7 +189,8 @@ def _quiet_beam() -> Iterator[None]:
 
 
 def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: float, began: str) -> RunResult:
-    status, error = report["status"], None
+    status = report["status"]
+    error: DataHubError | None = None
     if status == "unbalanced":
         error = BooksUnbalanced(
             "the books do not balance: " + "; ".join(report["faults"]), hint="this is a defect: please report it with the spec"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from beam_datahub.runtime.launch import RunRequest, new_run_id
 from beam_datahub.runtime.rows import RowsSource
 from beam_datahub.spec import loads
 
-Given = Sequence[Mapping[str, Any]] | pa.Table
+Given: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
 
 @dataclass(frozen=True)

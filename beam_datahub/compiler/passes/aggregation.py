@@ -5,17 +5,12 @@ An aggregate without a mergeable state sends its rows through the shuffle instea
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 
 from beam_datahub.compiler.plan import Exchange, Node, Plan, Shuffle
 from beam_datahub.component.operators import Aggregate, Measure
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, quoted, sql_type
-
-# partial state columns → merged value, per function; `s(i)` names the i-th state column.
-_States = Callable[[str], tuple[list[str], Callable[[list[str]], str]]]
 
 _VARIANCES = {
     "var_pop": "{m2} / {n}",
@@ -95,7 +90,7 @@ class _Partial:
             return measure.function == "count" and len(measure.arguments) == 1 and measure.where is None
         if measure.function == "avg" or measure.function in _VARIANCES:
             kind = self._schema.field(measure.arguments[0]).type
-            return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+            return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
         return measure.function in _SAME and len(measure.arguments) <= 1
 
     def _states(self, index: int, measure: Measure) -> list[tuple[str, str]]:

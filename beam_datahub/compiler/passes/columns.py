@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_datahub.compiler.plan import Node, Plan, Read, Write
 from beam_datahub.compiler.schema import edge_of
-from beam_datahub.component.operators import Aggregate, Join, Route, Rows, Union
+from beam_datahub.component.operators import Aggregate, Join, Operator, Route, Rows, Union
 
 
 def prune_columns(plan: Plan) -> Plan:
@@ -74,19 +74,19 @@ def _pruned(node: Node, wanted: set[str], inputs: list[pa.Schema]) -> Node:
         if operator.columns is not None:
             kept = tuple(c for c in operator.columns if c.name in wanted or c.expression.can_fail)
             operator = replace(operator, columns=kept or operator.columns[:1])
-        return _retyped(node.with_(operator=operator), inputs)
+        return _retyped(node, operator, inputs)
     if isinstance(operator, Join):
         kept_columns = tuple(c for c in operator.columns if c[0] in wanted) or operator.columns[:1]
-        return _retyped(node.with_(operator=replace(operator, columns=kept_columns)), inputs)
+        return _retyped(node, replace(operator, columns=kept_columns), inputs)
     if isinstance(operator, Union):
         fields = [f for f in operator.schema if f.name in wanted] or [operator.schema.field(0)]
-        return _retyped(node.with_(operator=Union(pa.schema(fields))), inputs)
+        return _retyped(node, Union(pa.schema(fields)), inputs)
     if isinstance(operator, Route):
-        return _retyped(node, inputs)
+        return _retyped(node, operator, inputs)
     return node
 
 
-def _retyped(node: Node, inputs: list[pa.Schema]) -> Node:
-    edge = edge_of(node.operator, inputs)  # type: ignore[arg-type] - only logical operators come here
+def _retyped(node: Node, operator: Operator, inputs: list[pa.Schema]) -> Node:
+    edge = edge_of(operator, inputs)
     texts = {name: text for name, text in node.expressions.items() if name in edge.schema.names}
-    return node.with_(schema=edge.schema, lineage=edge.lineage, expressions=texts)
+    return node.with_(operator=operator, schema=edge.schema, lineage=edge.lineage, expressions=texts)

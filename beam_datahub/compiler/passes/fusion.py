@@ -37,12 +37,10 @@ def _stage(chain: list[Node], plan: Plan) -> Node:
     first, last = chain[0], chain[-1]
     read = first.operator if isinstance(first.operator, Read) else None
     steps = chain[1:] if read is not None else chain
-    sides = {
-        node.id: (node.inputs[1], plan.node(node.inputs[1]).schema) for node in steps if isinstance(node.operator, Join)
-    }
+    sides = {node.id: (node.inputs[1], plan.node(node.inputs[1]).schema) for node in steps if isinstance(node.operator, Join)}
     entry = first.schema if read is not None else plan.node(first.inputs[0]).schema
     stage = Stage(
-        steps=tuple((node.id, node.operator) for node in steps),  # type: ignore[misc] - only logical operators are row-wise
+        steps=tuple((node.id, node.operator) for node in steps if is_row_wise(node.operator)),
         read=read,
         read_id=first.id if read is not None else None,
         schemas=(entry, *(node.schema for node in steps)),

@@ -53,14 +53,18 @@ def _met(node: Node, join: Join, plan: Plan) -> list[Node]:
     if not checked:
         kind = JoinKind.INNER if join.unmatched == "drop" and join.kind is JoinKind.LEFT else join.kind
         sql = join_sql(replace(join, kind=kind), "input", "other")
-        return [node.with_(operator=Shuffle(exchanges, sql, node.schema, kind="join", join=replace(join, strategy="co-partition")))]
+        return [
+            node.with_(operator=Shuffle(exchanges, sql, node.schema, kind="join", join=replace(join, strategy="co-partition")))
+        ]
     # The matches of each row come along, and a step behind the shuffle refuses rows by their number.
     counted = join_sql(join, "input", f"({_one_per_key(join, right)})", f"r.{_MATCHES} AS {_MATCHES}")
     schema = node.schema.append(pa.field(_MATCHES, pa.int64()))
     names = ", ".join(join.left_keys)
     checks = []
     if join.unmatched == "reject":
-        checks.append(_check(f"{_MATCHES} IS NOT NULL", f"no row of '{node.inputs[1]}' matches on {names}", "missing_reference", names))
+        checks.append(
+            _check(f"{_MATCHES} IS NOT NULL", f"no row of '{node.inputs[1]}' matches on {names}", "missing_reference", names)
+        )
     if join.ambiguous == "reject":
         several = f"coalesce({_MATCHES}, 0) <= 1"
         checks.append(_check(several, f"several rows of '{node.inputs[1]}' match on {names}", "ambiguous_reference", names))
