@@ -105,6 +105,7 @@ class Parser:
                 not parses_natively(column.field.type)
                 or dialect.formats_of(column.field.name, column.field.type)
                 or (dialect.thousands is not None and _is_number(column.field.type))
+                or (dialect.decimal_point != "." and pa.types.is_decimal(column.field.type))
             )
         }
 
@@ -193,7 +194,7 @@ class Parser:
                 continue
             array, at = found.column(at), at + 1
             try:
-                array = self._trimmed(array) if self.dialect.trim and target == pa.string() else array.cast(target)
+                array = self._trimmed(array) if self.dialect.trim and target == pa.string() else _cast(array, target)
             except pa.ArrowInvalid:
                 misfits.append(column.index)
             if i not in texts and may_be_too_big(array):
@@ -324,8 +325,15 @@ def _is_number(data_type: pa.DataType) -> bool:
 
 
 def _read_type(data_type: pa.DataType) -> pa.DataType:
-    # pyarrow checks no overflow when it scales a decimal; with room for all digits there is none, and the cast checks.
-    return pa.decimal256(38, data_type.scale) if pa.types.is_decimal(data_type) else data_type
+    # pyarrow's parser does not see when a decimal overflows; its cast does.
+    return pa.string() if pa.types.is_decimal(data_type) else data_type
+
+
+def _cast(array: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_decimal(data_type) and pa.types.is_string(array.type):
+        # Scaling 38 digits needs more room than the decimal itself has.
+        array = array.cast(pa.decimal256(38, data_type.scale))
+    return array if array.type == data_type else array.cast(data_type)
 
 
 def _spellings(words: Sequence[str]) -> list[str]:

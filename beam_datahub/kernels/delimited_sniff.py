@@ -69,7 +69,16 @@ def fields_of(record: bytes, dialect: Dialect) -> list[str]:
     """The fields of one record as text."""
     if not record:
         return [""]
-    table = arrow_csv.read_csv(
+    try:
+        table = _one_row(record, dialect)
+    except pa.ArrowInvalid:
+        # A quote that is never closed: nothing in it can be told apart.
+        return [record.decode("utf-8", "replace")]
+    return [column[0].as_py().decode("utf-8", "replace") for column in table.columns]
+
+
+def _one_row(record: bytes, dialect: Dialect) -> pa.Table:
+    return arrow_csv.read_csv(
         pa.BufferReader(record + b"\n"),
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(record) + 2, autogenerate_column_names=True),
         parse_options=arrow_csv.ParseOptions(
@@ -82,7 +91,6 @@ def fields_of(record: bytes, dialect: Dialect) -> list[str]:
         ),
         convert_options=arrow_csv.ConvertOptions(default_column_type=pa.binary(), check_utf8=False),
     )
-    return [column[0].as_py().decode("utf-8", "replace") for column in table.columns]
 
 
 def _skip_lines(data: bytes, count: int) -> int:

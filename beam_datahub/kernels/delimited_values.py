@@ -31,7 +31,7 @@ _DAY = "[0-9]{4,6}-[0-9]{2}-[0-9]{2}"
 _TIME = f"{_HOUR}:[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?"
 _MOMENT = f"{_DAY}([T ]({_TIME}|{_HOUR}))?"
 _UTC = " ?(Z|UTC|GMT|[+-]00(:?00)?)"
-_ZONE = " ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)"
+_ZONE = " ?(Z|UTC|GMT|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)"
 _REAL = "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?"
 # The words of IEEE 754, with the payload that some programs print.
 _NOT_FINITE = "(?i)[+-]?(inf|infinity|nan([(].*[)])?)"
@@ -175,7 +175,7 @@ def exact_decimals(texts: pa.Array, data_type: pa.Decimal128Type, dialect: Diale
         try:
             value = Decimal(text.strip(" \t")) if text is not None else None
             fits = value is not None and abs(value) < bound and _EXACT.remainder(value, unit) == 0
-            found.append(value if fits else None)
+            found.append(_EXACT.quantize(value, unit) if fits and value is not None else None)
         except InvalidOperation:
             found.append(None)
     return pa.array(found, data_type)

@@ -11,7 +11,7 @@ from beam_datahub.errors import InvalidExpression, nearest
 from beam_datahub.kernels.expressions.allowed import AGGREGATE_NAMES, ORDERED_NAMES, SCALAR_NAMES, TIED_NAMES
 from beam_datahub.kernels.expressions.compiling import compile_node, node_columns
 from beam_datahub.kernels.expressions.expression import AggregateCall, AggregateExpression, Expression
-from beam_datahub.kernels.expressions.resolve import Names, bind
+from beam_datahub.kernels.expressions.resolve import Names, bind, refuse_surroundings
 from beam_datahub.kernels.expressions.syntax import Node, cast_node, column_node, parse, render, walk
 from beam_datahub.kernels.expressions.typing import arrow_type, empty_relation, is_canonical, sql_types, typing_session
 from beam_datahub.kernels.session import KernelSession
@@ -42,32 +42,31 @@ class _Builder:
         root = parse(self._text, self._session)
         post = self._lift(root)
         if not self._calls:
-            self._refuse_plain(root)
+            raise InvalidExpression(
+                "a measure needs an aggregate", hint="write for example sum(total), count(*) or max(placed_at)"
+            )
         fields = [pa.field(call.name, call.type) for call in self._calls.values()]
         expression = compile_node(self._text, bind(post, Names(pa.schema(fields))), pa.schema(fields), self._session)
         return AggregateExpression(self._text, tuple(self._calls.values()), expression)
-
-    def _refuse_plain(self, root: Node) -> None:
-        for part in walk(root):
-            if part["class"] == "FUNCTION" and part["function_name"].casefold() not in SCALAR_NAMES:
-                guess = nearest(part["function_name"], AGGREGATE_NAMES)
-                raise InvalidExpression(
-                    f"unknown aggregate '{part['function_name']}'", hint=f"did you mean '{guess}'?" if guess else None
-                )
-        bind(root, self._names)
-        raise InvalidExpression("a measure needs an aggregate", hint="write for example sum(total), count(*) or max(placed_at)")
 
     def _lift(self, node: Node) -> Node:
         """`node` with each aggregate call replaced by the column that holds its result."""
         if node["class"] == "COLUMN_REF":
             name = self._names.require(node["column_names"][0])
-            raise InvalidExpression(
-                f"column '{name}' stands outside an aggregate",
-                hint=f"write max({name}) or first({name} order by …), or group by it",
-            )
+            hint = f"write max({name}) or first({name} order by …), or group by it"
+            raise InvalidExpression(f"column '{name}' stands outside an aggregate", hint=hint)
         if node["class"] == "FUNCTION" and node["function_name"].casefold() in AGGREGATE_NAMES:
             return self._call(node)
+        if node["class"] == "FUNCTION" and node["function_name"].casefold() not in SCALAR_NAMES:
+            self._refuse_function(node["function_name"])
+        if node["class"] in ("WINDOW", "SUBQUERY", "STAR", "PARAMETER"):
+            bind(node, self._names)
         return {key: value if key == "type_expr" else self._lift_value(value) for key, value in node.items()}
+
+    def _refuse_function(self, name: str) -> None:
+        refuse_surroundings(name)
+        guess = nearest(name, AGGREGATE_NAMES | SCALAR_NAMES)
+        raise InvalidExpression(f"unknown function '{name}'", hint=f"did you mean '{guess}'?" if guess else None)
 
     def _lift_value(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -81,16 +80,17 @@ class _Builder:
         self._refuse_nested(node, function)
         if node.get("schema") or node.get("catalog"):
             raise InvalidExpression(f"'{function}' takes no prefix")
-        bound = [bind(argument["expression"], self._names) for argument in node["arguments"]]
-        split = self._parameters_from(function, bound)
+        node = self._bound(node)
+        bound = [argument["expression"] for argument in node["arguments"]]
+        split = self._parameters_from(bound)
         arguments = tuple(self._part(part) for part in bound[:split])
         parameters = tuple(render([part], self._session) for part in bound[split:])
         where = self._where(node.get("filter"))
         order = self._order(node["order_bys"].get("orders") or [])
-        key = json.dumps(_stripped({**node, "arguments": bound}), sort_keys=True)
+        key = json.dumps(_stripped(node), sort_keys=True)
         if key not in self._calls:
             name = f"{HIDDEN}m{len(self._calls)}"
-            raw = self._raw_type(node, bound)
+            raw = self._raw_type(node)
             self._raw[name] = raw
             implied = ((arguments[0], False),) if function in TIED_NAMES and not order and not node["distinct"] else ()
             self._calls[key] = AggregateCall(
@@ -123,7 +123,7 @@ class _Builder:
                     hint="aggregate twice, in two steps",
                 )
 
-    def _parameters_from(self, function: str, bound: list[Node]) -> int:
+    def _parameters_from(self, bound: list[Node]) -> int:
         """How many arguments stand before the literal ones."""
         count = len(bound)
         while count > 1 and not node_columns(bound[count - 1], self._schema):
@@ -136,8 +136,7 @@ class _Builder:
     def _where(self, node: Node | None) -> Expression | None:
         if not node:
             return None
-        condition = bind(node, self._names)
-        found = compile_node(render([condition], self._session), condition, self._schema, self._session, predicate=True)
+        found = compile_node(render([node], self._session), node, self._schema, self._session, predicate=True)
         if found.type != pa.bool_():
             raise InvalidExpression("the filter of an aggregate is true or false", hint="write filter (where x > 0)")
         return found
@@ -147,17 +146,26 @@ class _Builder:
         for order in orders:
             if order["null_order"] == "NULLS FIRST":
                 raise InvalidExpression("an order inside an aggregate has nulls last", hint="leave out `nulls first`")
-            found.append((self._part(bind(order["expression"], self._names)), order["type"] == "DESCENDING"))
+            found.append((self._part(order["expression"]), order["type"] == "DESCENDING"))
         return tuple(found)
 
-    def _raw_type(self, node: Node, bound: list[Node]) -> str:
-        arguments = [{**argument, "expression": part} for argument, part in zip(node["arguments"], bound, strict=True)]
-        plain = {**node, "arguments": arguments, "filter": None, "order_bys": {"type": "ORDER_MODIFIER", "orders": []}}
-        relation = empty_relation(
-            self._schema, dict.fromkeys(name for part in bound for name in node_columns(part, self._schema))
-        )
-        (name,) = sql_types(render([plain], self._session), relation, self._session)
+    def _raw_type(self, node: Node) -> str:
+        relation = empty_relation(self._schema, node_columns(node, self._schema))
+        (name,) = sql_types(render([node], self._session), relation, self._session)
         return name
+
+    def _bound(self, node: Node) -> Node:
+        """The call with all its columns bound."""
+        arguments = [{**argument, "expression": bind(argument["expression"], self._names)} for argument in node["arguments"]]
+        orders = [
+            {**order, "expression": bind(order["expression"], self._names)} for order in node["order_bys"].get("orders") or []
+        ]
+        return {
+            **node,
+            "arguments": arguments,
+            "order_bys": {**node["order_bys"], "orders": orders},
+            "filter": bind(node["filter"], self._names) if node.get("filter") else None,
+        }
 
 
 def _unmarked(node: Node) -> Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_datahub.kernels.types import JSON, sql_type
+from beam_datahub.kernels.types import JSON, literal, quoted, sql_type
 
 
 def cast_sql(sql: str, source: pa.DataType, target: pa.DataType) -> str:
@@ -16,10 +16,25 @@ def cast_sql(sql: str, source: pa.DataType, target: pa.DataType) -> str:
         return sql
     if source == JSON:
         return _from_json(sql, target)
-    if pa.types.is_list(source) and pa.types.is_list(target) and _holds_json(source.value_type):
-        element = cast_sql("x", source.value_type, target.value_type)
-        return f"list_transform({sql}, lambda x: {element})"
+    if _holds_json(source):
+        if pa.types.is_list(source) and pa.types.is_list(target):
+            return f"list_transform({sql}, lambda x: {cast_sql('x', source.value_type, target.value_type)})"
+        if pa.types.is_struct(source) and pa.types.is_struct(target):
+            return _between_structs(sql, source, target)
     return f"CAST({sql} AS {sql_type(target)})"
+
+
+def _between_structs(sql: str, source: pa.DataType, target: pa.DataType) -> str:
+    """A struct field by field, for DuckDB's own cast would leave JSON texts their quotes."""
+    known = {field.name.casefold(): field for field in source}
+    parts = []
+    for field in target:
+        found = known.get(field.name.casefold())
+        part = f"CAST(NULL AS {sql_type(field.type)})"
+        if found is not None:
+            part = cast_sql(f"struct_extract({sql}, {literal(found.name)})", found.type, field.type)
+        parts.append(f"{quoted(field.name)} := {part}")
+    return f"CASE WHEN {sql} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
 
 
 def _from_json(sql: str, target: pa.DataType) -> str:

@@ -14,10 +14,11 @@ from beam_datahub.kernels.expressions.failing import can_fail
 from beam_datahub.kernels.expressions.literals import literal_sql
 from beam_datahub.kernels.expressions.predicates import as_predicate, left_to_right
 from beam_datahub.kernels.expressions.resolve import Names, bind
-from beam_datahub.kernels.expressions.syntax import Node, children, parse, render, walk
+from beam_datahub.kernels.expressions.syntax import Node, children, parse, render, render_apart, walk
 from beam_datahub.kernels.expressions.typing import (
     arrow_type,
     canonical_sql,
+    check_rowwise,
     empty_relation,
     is_canonical,
     sql_types,
@@ -98,8 +99,11 @@ def compile_node(text: str, node: Node, schema: pa.Schema, session: KernelSessio
         return Expression(text, found.sql, found.type, found.columns, can_fail=False)
     typed = Typed(node, schema, session)
     ordered = as_predicate(node, typed.can_fail) if predicate else left_to_right(node, typed.can_fail)
-    sql = render([ordered], session)
-    return Expression(text, canonical_sql(sql, typed.name), typed.type, columns, can_fail=typed.fails)
+    sql = typed.sql if ordered is node else render([ordered], session)
+    final = canonical_sql(sql, typed.name)
+    if typed.fails:
+        check_rowwise(final, schema, columns, session)
+    return Expression(text, final, typed.type, columns, can_fail=typed.fails)
 
 
 def node_columns(node: Node, schema: pa.Schema) -> tuple[str, ...]:
@@ -112,11 +116,13 @@ def node_columns(node: Node, schema: pa.Schema) -> tuple[str, ...]:
 def _collect(node: Node, schema: pa.Schema, bound: frozenset[str], found: dict[str, None]) -> None:
     if node["class"] == "COLUMN_REF":
         name = node["column_names"][0].lstrip("\x01")
-        if name not in bound and name in schema.names:
+        if name.casefold() not in bound and name in schema.names:
             found[name] = None
         return
     if node["class"] == "LAMBDA":
-        parameters = {part["column_names"][0].lstrip("\x01") for part in walk(node["lhs"]) if part["class"] == "COLUMN_REF"}
+        parameters = {
+            part["column_names"][0].lstrip("\x01").casefold() for part in walk(node["lhs"]) if part["class"] == "COLUMN_REF"
+        }
         _collect(node["expr"], schema, bound | parameters, found)
         return
     for child in children(node):
@@ -131,10 +137,12 @@ class Typed:
         self._session = session
         self._schema = schema
         self._relation = empty_relation(schema, node_columns(node, schema))
-        sql = render([node], session)
-        (self.name,) = sql_types(sql, self._relation, session)
+        parts = _outside_lambdas(node)
+        whole, rest = render_apart(node, parts, session)
+        self.sql = whole
+        self.name, *names = sql_types(f"{whole}, {rest}", self._relation, session)
         self.type = arrow_type(self.name)
-        self._types: dict[int, pa.DataType | None] | None = None
+        self._types = {id(part): arrow_type(name) if _is_plain(name) else None for part, name in zip(parts, names, strict=True)}
         self._fails: dict[int, bool] = {}
 
     def can_fail(self, node: Node) -> bool:
@@ -149,17 +157,7 @@ class Typed:
         return self.can_fail(self.node) or not (_is_plain(self.name) or not node_columns(self.node, self._schema))
 
     def _type_of(self, node: Node) -> pa.DataType | None:
-        if self._types is None:
-            self._types = self._find_types()
         return self._types.get(id(node))
-
-    def _find_types(self) -> dict[int, pa.DataType | None]:
-        parts = _outside_lambdas(self.node)
-        names = sql_types(render(parts, self._session), self._relation, self._session)
-        types: dict[int, pa.DataType | None] = {}
-        for part, name in zip(parts, names, strict=True):
-            types[id(part)] = arrow_type(name) if _is_plain(name) else None
-        return types
 
     def _holds(self, node: Node) -> bool:
         """Whether a tree without columns (or a text constant as some type) evaluates without an error."""

@@ -23,8 +23,9 @@ _TOTAL_ON_NUMBERS = words("isnan isinf isfinite sign greatest least floor ceil c
 _TOTAL_ON_FLOATS = words("+ - * abs round trunc")
 _TOTAL_ON_TIMES = words(
     "year month day hour minute second quarter week weekday weekofyear dayofmonth dayofweek dayofyear isodow isoyear dayname "
-    "monthname last_day date_trunc datetrunc date_part datepart"
+    "monthname date_part datepart"
 )
+_TOTAL_BY_PATTERN = words("regexp_matches regexp_full_match regexp_replace")
 _TOTAL_OPERATORS = words("OPERATOR_NOT OPERATOR_IS_NULL OPERATOR_IS_NOT_NULL OPERATOR_COALESCE COMPARE_IN COMPARE_NOT_IN")
 
 
@@ -109,6 +110,11 @@ def _function_is_total(name: str, operands: list[Node], types: list[pa.DataType 
         return True
     if name in _TOTAL_ON_NUMBERS and all(pa.types.is_floating(found) for found in known):
         return True
+    if name in _TOTAL_BY_PATTERN:
+        # A pattern that is written out has been compiled by the time that types are known.
+        return all(found == pa.string() for found in known) and all(_is_text_constant(operand) for operand in operands[1:])
+    if name in ("date_trunc", "datetrunc"):
+        return _is_text_constant(operands[0]) and pa.types.is_timestamp(known[1])
     if name in _TOTAL_ON_TIMES:
         return all(
             pa.types.is_date(found) or pa.types.is_timestamp(found) or (found == pa.string() and _is_text_constant(operand))
@@ -153,6 +159,8 @@ def _widens(source: pa.DataType | None, target: pa.DataType | None) -> bool:
         return bool(source != JSON)
     if target == pa.string():
         return _prints(source)
+    if pa.types.is_boolean(source) or (pa.types.is_timestamp(source) and pa.types.is_date(target)):
+        return _is_number(target) or pa.types.is_date(target)
     if pa.types.is_floating(target):
         return bool(pa.types.is_integer(source) or (pa.types.is_floating(source) and source.bit_width <= target.bit_width))
     if pa.types.is_integer(source) and pa.types.is_integer(target):

@@ -162,6 +162,8 @@ class Nodes:
     def _nothing(self, step: str) -> InvalidExpression:
         what = "a list" if pa.types.is_list(self.kind) else "an object" if pa.types.is_nested(self.kind) else f"a {self.kind}"
         hint = "write [*] for all its elements, or [0] for the first" if pa.types.is_list(self.kind) else None
+        if self.kind == pa.string():
+            hint = "if it is JSON as text, cast the column to json first"
         return InvalidExpression(f"the path finds nothing at {step}: it has come to {what}", hint=hint)
 
 

@@ -16,7 +16,7 @@ from beam_datahub.kernels.expressions.allowed import (
     SURROUNDING_NAMES,
     words,
 )
-from beam_datahub.kernels.expressions.syntax import Node, children, column_node, function_node, marked, text_node
+from beam_datahub.kernels.expressions.syntax import Node, children, column_node, function_node, marked, text_node, walk
 from beam_datahub.kernels.types import JSON, visible
 
 _REFUSED_CLASSES = {
@@ -36,6 +36,11 @@ _ALLOWED_OPERATORS = words(
     "ARRAY_EXTRACT ARRAY_SLICE ARRAY_CONSTRUCTOR STRUCT_EXTRACT"
 )
 _ROUTINE_LISTS = words("list_aggregate list_aggr array_aggregate array_aggr aggregate")
+_REDUCTIONS = words("list_reduce array_reduce reduce")
+_CONSTANT_ARGUMENTS = {
+    "timezone": (0,),
+    **dict.fromkeys(("like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape"), (1, 2)),
+}
 
 
 @dataclass
@@ -162,6 +167,7 @@ def _bind_function(node: Node, names: Names, bound: frozenset[str]) -> Node:
     arguments = node["arguments"]
     if folded == "age" and len(arguments) == 1:
         raise InvalidExpression("'age' of one value counts from today", hint="write age(later, earlier)")
+    _check_whole_batch(folded, arguments)
     if folded in _ROUTINE_LISTS and len(arguments) > 1 and not (folded == "aggregate" and _is_lambda(arguments[1]["expression"])):
         _check_routine(arguments[1]["expression"])
     result = dict(node)
@@ -169,6 +175,17 @@ def _bind_function(node: Node, names: Names, bound: frozenset[str]) -> Node:
         {**argument, "expression": _bind_argument(argument["expression"], folded, names, bound)} for argument in arguments
     ]
     return result
+
+
+def _check_whole_batch(folded: str, arguments: list[Node]) -> None:
+    """Refuse the calls whose errors DuckDB cannot tell row by row: one bad value would take the whole batch with it."""
+    if folded in _REDUCTIONS and len(arguments) == 2:
+        raise InvalidExpression(
+            f"'{folded}' of an empty list has no value", hint=f"give a value to start from: {folded}(l, lambda a, b: a + b, 0)"
+        )
+    for place in _CONSTANT_ARGUMENTS.get(folded, ()):
+        if place < len(arguments) and any(part["class"] == "COLUMN_REF" for part in walk(arguments[place]["expression"])):
+            raise InvalidExpression(f"argument {place + 1} of '{folded}' must be the same for all rows", hint="write it out")
 
 
 def _is_lambda(node: Node) -> bool:

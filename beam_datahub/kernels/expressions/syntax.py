@@ -107,6 +107,12 @@ def render(nodes: Sequence[Node], session: KernelSession) -> str:
     return text.removeprefix("SELECT ").replace('"' + _MARK, '"')
 
 
+def render_apart(node: Node, parts: Sequence[Node], session: KernelSession) -> tuple[str, str]:
+    """The SQL of `node`, and that of `parts` separated by commas; in one call, for printing takes a while."""
+    whole, rest = render([node, text_node(_MARK), *parts], session).split(f", '{_MARK}', ", 1)
+    return whole, rest
+
+
 def marked(name: str) -> str:
     """`name` as a tree spells an identifier that the printer must quote."""
     return _MARK + name

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from beam_datahub.errors import InvalidExpression, InvalidValue, nearest
 from beam_datahub.kernels.expressions.allowed import SCALAR_NAMES
+from beam_datahub.kernels.expressions.casts import error_mask_sql
 from beam_datahub.kernels.expressions.syntax import Node, parse, sentence, walk
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import JSON, canonical, quoted, sql_type
+from beam_datahub.kernels.types import JSON, canonical, literal, quoted, sql_type
 
 _local = threading.local()
 
@@ -30,6 +31,34 @@ def empty_relation(schema: pa.Schema, columns: Iterable[str]) -> str:
     """A FROM clause over no rows with these columns of `schema`."""
     nulls = ", ".join(f"CAST(NULL AS {sql_type(schema.field(name).type)}) AS {quoted(name)}" for name in columns)
     return f" FROM (SELECT {nulls}) AS input" if nulls else ""
+
+
+def check_rowwise(sql: str, schema: pa.Schema, columns: Iterable[str], session: KernelSession) -> None:
+    """Raise InvalidExpression when `sql` fails in a way that cannot be pinned on a row, such as a type that is not supported."""
+    samples = ", ".join(f"{_sample(schema.field(name).type)} AS {quoted(name)}" for name in columns)
+    try:
+        session.scalar(f"SELECT {error_mask_sql(sql)}" + (f" FROM (SELECT {samples}) AS input" if samples else ""))
+    except duckdb.Error as error:
+        raise InvalidExpression(sentence(error), hint=_hint(error)) from error
+
+
+def _sample(kind: pa.DataType) -> str:
+    """Some value of the type, as SQL."""
+    if kind == JSON:
+        return "CAST('{}' AS JSON)"
+    if pa.types.is_list(kind):
+        return f"[{_sample(kind.value_type)}]"
+    if pa.types.is_map(kind):
+        return f"map([{_sample(kind.key_type)}], [{_sample(kind.item_type)}])"
+    if pa.types.is_struct(kind):
+        return f"struct_pack({', '.join(f'{quoted(field.name)} := {_sample(field.type)}' for field in kind)})"
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        text = "2001-02-03"
+    elif pa.types.is_time(kind):
+        text = "01:02:03"
+    else:
+        text = "1 day" if pa.types.is_interval(kind) else "1"
+    return f"CAST({literal(text)} AS {sql_type(kind)})"
 
 
 def sql_types(select: str, relation: str, session: KernelSession) -> list[str]:
@@ -116,10 +145,15 @@ def _data_type(sql: str) -> pa.DataType:
         ) from error
 
 
+# Types of DuckDB that Arrow columns do not have.
+_NO_COLUMN = frozenset(("union", "geometry", "null", "any", "table", "lambda"))
+
+
 def _type_hint(sql: str) -> str:
     guess = nearest(sql.split("(")[0].split("[")[0].strip(), _TYPE_NAMES)
     return f"did you mean '{guess}'?" if guess else "types are those of SQL, such as bigint, varchar, date, json"
 
 
 def _is_type(node: Node) -> bool:
-    return all(part["class"] in ("TYPE", "CONSTANT") for part in walk(node))
+    names = {str(part["type_name"]).casefold() for part in walk(node) if part["class"] == "TYPE"}
+    return not names & _NO_COLUMN and all(part["class"] in ("TYPE", "CONSTANT") for part in walk(node))
