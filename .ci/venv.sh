@@ -50,7 +50,7 @@ prepare_venv() {
         make_venv || return 1
     fi
     say "Installing beam-datahub and what it depends on (once; some minutes the first time) …"
-    if ! "$ROOT/.venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-color --progress-bar off \
+    if ! PYTHONWARNINGS=ignore "$ROOT/.venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-color --progress-bar off \
         --root-user-action ignore --editable "$ROOT${extras:+[$extras]}" >&2; then
         say "The installation failed; pip's own message stands above. Run $0 again when its cause is mended."
         return 1

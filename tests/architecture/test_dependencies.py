@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -52,9 +54,15 @@ def imported_modules() -> dict[str, str]:
     return found
 
 
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """The distributions of every importable module."""
+    return packages_distributions()
+
+
 def distributions_of(module: str) -> set[str]:
     """The distributions that may provide a module; several share namespaces such as `google.cloud`."""
-    names = {normalised(name) for name in packages_distributions().get(module.split(".")[0], [])}
+    names = {normalised(name) for name in installed().get(module.split(".")[0], [])}
     if module.startswith("google.cloud."):
         return {normalised("google-cloud-" + module.split(".")[2])}
     return {"pydantic" if name == "pydantic-core" else name for name in names}
