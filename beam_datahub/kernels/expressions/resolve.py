@@ -38,6 +38,7 @@ _ALLOWED_OPERATORS = words(
 _ROUTINE_LISTS = words("list_aggregate list_aggr array_aggregate array_aggr aggregate")
 _REDUCTIONS = words("list_reduce array_reduce reduce")
 _CONSTANT_ARGUMENTS = {
+    "time_bucket": (0,),
     "timezone": (0,),
     **dict.fromkeys(("like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape"), (1, 2)),
 }
