@@ -1,0 +1,191 @@
+"""Joins two inputs on equal columns, or on the nearest value in time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pyarrow as pa
+
+from beam_datahub.component.columns import find_column, is_free
+from beam_datahub.component.config import Config, Example
+from beam_datahub.component.matching import On, check_comparable, matched_keys
+from beam_datahub.component.operators import Join, JoinKind, Operator, Rows
+from beam_datahub.component.registry import register
+from beam_datahub.component.transform import Scope, Transform
+from beam_datahub.errors import InvalidValue, UnknownColumn
+from beam_datahub.kernels.types import visible
+
+# Name → (side, column); side -1 is the key of whichever side has the row.
+_Outputs = dict[str, tuple[int, str]]
+
+
+class AsOf(Config):
+    """The nearest match by a column that is compared instead of equal, such as a time."""
+
+    left: str
+    """The column of the first input."""
+
+    right: str
+    """The column of the second input."""
+
+    direction: Literal["backward", "forward"] = "backward"
+    """`backward` takes the last row of the second input at or before the first's value, `forward` the first at or after."""
+
+    exact_matches: bool = True
+    """Whether an equal value matches; without it, only an earlier (or later) one does."""
+
+
+class JoinConfig(Config):
+    """Options of a join."""
+
+    on: On
+    """The columns to match: `column`, a list of columns of the same name in both inputs, or a mapping of a column of the
+    first → a column of the second. A null matches nothing."""
+
+    kind: Literal["inner", "left", "right", "full", "semi", "anti"] = "inner"
+    """Which rows come out: `inner` the pairs that match; `left`, `right` and `full` also the rows of the first, the
+    second or both inputs that match nothing; `semi` and `anti` the rows of the first input that do and do not match,
+    with its columns only."""
+
+    asof: AsOf | None = None
+    """Match each row of the first input with the nearest one of the second instead; goes with `inner` and `left`."""
+
+    columns: tuple[str, ...] | dict[str, str] | None = None
+    """The output's columns: a list, or a mapping new name → column, where a column may be written `input.column`.
+    Without it: the first input's, then the second's without its keys; one whose name is taken already gets its input's
+    name in front (`customers_name`)."""
+
+
+_ORDERS = [
+    {"id": 1, "customer": 7, "name": "desk"},
+    {"id": 2, "customer": 8, "name": "lamp"},
+    {"id": 3, "customer": None, "name": "mat"},
+]
+_CUSTOMERS = [{"customer_id": 7, "name": "Ada"}, {"customer_id": 9, "name": "Bo"}]
+
+
+@register("transform", "join", since="0.1.0")
+class JoinTransform(Transform):
+    """Joins two inputs, the first and the second of `input`, on equal columns or on the nearest value."""
+
+    Config = JoinConfig
+    config: JoinConfig
+    input_count = (2, 2)
+    examples = (
+        Example(
+            title="Orders with their customers; the name that both have is told apart",
+            config={"on": {"customer": "customer_id"}, "kind": "left"},
+            given={"orders": _ORDERS, "customers": _CUSTOMERS},
+            expect=[
+                {"id": 1, "customer": 7, "name": "desk", "customers_name": "Ada"},
+                {"id": 2, "customer": 8, "name": "lamp", "customers_name": None},
+                {"id": 3, "customer": None, "name": "mat", "customers_name": None},
+            ],
+        ),
+        Example(
+            title="Choose and name the columns",
+            config={"on": {"customer": "customer_id"}, "columns": {"item": "orders.name", "buyer": "customers.name"}},
+            given={"orders": _ORDERS, "customers": _CUSTOMERS},
+            expect=[{"item": "desk", "buyer": "Ada"}],
+        ),
+        Example(
+            title="What has no partner: orders without a known customer",
+            config={"on": {"customer": "customer_id"}, "kind": "anti", "columns": ["id"]},
+            given={"orders": _ORDERS, "customers": _CUSTOMERS},
+            expect=[{"id": 2}, {"id": 3}],
+        ),
+        Example(
+            title="The price that was valid at the time of the sale",
+            config={"on": "sku", "kind": "left", "asof": {"left": "sold", "right": "since"}, "columns": ["sku", "sold", "price"]},
+            given={
+                "sales": [{"sku": "a", "sold": 5}, {"sku": "a", "sold": 20}, {"sku": "a", "sold": 1}],
+                "prices": [{"sku": "a", "since": 3, "price": 100}, {"sku": "a", "since": 10, "price": 120}],
+            },
+            expect=[
+                {"sku": "a", "sold": 5, "price": 100},
+                {"sku": "a", "sold": 20, "price": 120},
+                {"sku": "a", "sold": 1, "price": None},
+            ],
+        ),
+    )
+
+    def compile(self, inputs: Mapping[str, pa.Schema], scope: Scope) -> Sequence[Operator]:
+        if len(inputs) < 2:
+            scope.error(
+                InvalidValue("both inputs are the same step", hint="put a step between, such as a mapping, and join with that")
+            )
+            return [Rows()]
+        (left_name, left), (right_name, right) = ((name, visible(schema)) for name, schema in inputs.items())
+        left_keys, right_keys = matched_keys(self.config.on, left, right, scope)
+        kind, asof = JoinKind(self.config.kind), self._asof(left, right, scope)
+        outputs, qualified = _outputs(kind, (left_name, left, left_keys), (right_name, right, right_keys))
+        return [
+            Join(
+                kind if asof is None else JoinKind.ASOF,
+                left_keys,
+                right_keys,
+                self._chosen(outputs, qualified, scope),
+                asof=asof,
+                unmatched="drop" if asof is not None and kind == JoinKind.INNER else "keep",
+            )
+        ]
+
+    def _asof(self, left: pa.Schema, right: pa.Schema, scope: Scope) -> tuple[str, str, str] | None:
+        asof = self.config.asof
+        if asof is None:
+            return None
+        if self.config.kind not in ("inner", "left"):
+            scope.error(InvalidValue(f"`asof` does not go with a {self.config.kind} join", hint="use `inner` or `left`"), "asof")
+        left_column, right_column = (
+            find_column(asof.left, left, scope, "asof", "left"),
+            find_column(asof.right, right, scope, "asof", "right"),
+        )
+        if left_column is None or right_column is None:
+            return None
+        check_comparable(left_column, left, right_column, right, scope, "asof")
+        operator = (">" if asof.direction == "backward" else "<") + ("=" if asof.exact_matches else "")
+        return left_column, right_column, operator
+
+    def _chosen(self, outputs: _Outputs, qualified: _Outputs, scope: Scope) -> tuple[tuple[str, int, str], ...]:
+        columns = self.config.columns
+        if columns is None:
+            return tuple((name, side, column) for name, (side, column) in outputs.items())
+        named = columns if isinstance(columns, dict) else {name.rpartition(".")[2] or name: name for name in columns}
+        if not isinstance(columns, dict) and len(named) < len(columns):
+            scope.error(InvalidValue("two of the columns have one name", hint="write `columns` as `new name: column`"), "columns")
+        chosen: list[tuple[str, int, str]] = []
+        known = {name.casefold(): found for name, found in {**qualified, **outputs}.items()}
+        for index, (name, source) in enumerate(named.items()):
+            at = ("columns", name if isinstance(columns, dict) else index)
+            found = known.get(source.casefold())
+            if found is None:
+                scope.error(UnknownColumn(source, [*outputs, *qualified]), *at)
+            elif is_free(name, (taken for taken, _, _ in chosen), scope, *at):
+                chosen.append((name, *found))
+        return tuple(chosen)
+
+
+def _outputs(
+    kind: JoinKind, left: tuple[str, pa.Schema, Sequence[str]], right: tuple[str, pa.Schema, Sequence[str]]
+) -> tuple[_Outputs, _Outputs]:
+    """The columns that come out unless chosen otherwise, and each column as `input.column`."""
+    left_name, left_schema, left_keys = left
+    right_name, right_schema, right_keys = right
+    either = kind in (JoinKind.RIGHT, JoinKind.FULL)
+    outputs: _Outputs = {name: (-1 if either and name in left_keys else 0, name) for name in left_schema.names}
+    qualified: _Outputs = {f"{left_name}.{name}": found for name, found in outputs.items()}
+    if kind in (JoinKind.SEMI, JoinKind.ANTI):
+        return outputs, qualified
+    taken = {name.casefold() for name in outputs}
+    for name in right_schema.names:
+        qualified[f"{right_name}.{name}"] = (1, name)
+        if name in right_keys:
+            continue
+        free = name if name.casefold() not in taken else f"{re.sub(r'[^0-9A-Za-z_]', '_', right_name)}_{name}"
+        while free.casefold() in taken:
+            free += "_2"
+        taken.add(free.casefold())
+        outputs[free] = (1, name)
+    return outputs, qualified

@@ -1,0 +1,290 @@
+"""Runs a function of the user's own Python module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from beam_datahub.component.columns import is_free
+from beam_datahub.component.config import Config, Example
+from beam_datahub.component.loaded_module import UserFunction, find_function, written_function
+from beam_datahub.component.operators import Applied, Apply, BatchKernel, Operator, Rows
+from beam_datahub.component.registry import register
+from beam_datahub.component.transform import Scope, Transform
+from beam_datahub.errors import InvalidValue, MissingDependency, SpecError, UnknownName
+from beam_datahub.kernels.conforming import Misfit, conform_rows, conform_table, python_rows
+from beam_datahub.kernels.rejection import REJECTION, rejections
+from beam_datahub.kernels.session import KernelSession, single_batch
+from beam_datahub.kernels.types import visible
+
+
+class PythonConfig(Config):
+    """Options of a Python step."""
+
+    module: str | None = None
+    """The module: the path of a `.py` file, which is shipped to the workers, or the dotted name of an installed one."""
+
+    code: str | None = None
+    """The text of the module itself, in place of `module`."""
+
+    function: str
+    """The name of the function."""
+
+    over: Literal["rows", "arrow", "pandas"] = "rows"
+    """What the function takes. `rows`: a dict, and it returns a dict, None to leave the row out, or several dicts.
+    `arrow`: a `pyarrow.RecordBatch`, and it returns one with a row for each row, or a pair of it and the input's row
+    number for each of its rows. `pandas`: a `DataFrame` with Arrow types whose index tells the rows apart, and it returns
+    one whose index still does. What it makes of a row must not depend on the other rows: batches have any size."""
+
+    schema_: dict[str, str] | None = Field(default=None, alias="schema")
+    """The columns that the function returns, name → SQL type; those of the input without it. A row that does not fit is
+    rejected (`type_mismatch`)."""
+
+
+_CODE_ROWS = """
+def words(row):
+    return [{"id": row["id"], "word": word} for word in row["text"].split()]
+"""
+_CODE_ARROW = """
+import pyarrow.compute as pc
+
+def shout(batch):
+    return batch.set_column(1, "text", pc.utf8_upper(batch["text"]))
+"""
+
+
+@register("transform", "python", since="0.1.0")
+class Python(Transform):
+    """Runs a function of the user's module over rows, Arrow batches or pandas frames.
+
+    A row on which it raises is rejected (`python_failed`) with the exception's type and message. A batch on which it
+    raises is halved until the rows at fault stand alone.
+    """
+
+    Config = PythonConfig
+    config: PythonConfig
+    examples = (
+        Example(
+            title="A function over rows: a dict, nothing, or several; a row on which it raises is rejected",
+            config={
+                "code": _CODE_ROWS,
+                "function": "words",
+                "schema": {"id": "bigint", "word": "varchar"},
+            },
+            given={"input": [{"id": 1, "text": "good day"}, {"id": 2, "text": ""}, {"id": 3, "text": None}]},
+            expect=[{"id": 1, "word": "good"}, {"id": 1, "word": "day"}],
+            rejected=("python_failed",),
+        ),
+        Example(
+            title="A function over Arrow batches",
+            config={"code": _CODE_ARROW, "function": "shout", "over": "arrow"},
+            given={"input": [{"id": 1, "text": "good day"}]},
+            expect=[{"id": 1, "text": "GOOD DAY"}],
+        ),
+        Example(
+            title="A function over pandas frames that leaves rows out",
+            config={"code": "def adults(frame):\n    return frame[frame.age >= 18]\n", "function": "adults", "over": "pandas"},
+            given={"input": [{"name": "Ada", "age": 36}, {"name": "Bo", "age": 7}]},
+            expect=[{"name": "Ada", "age": 36}],
+        ),
+    )
+
+    def compile(self, inputs: Mapping[str, pa.Schema], scope: Scope) -> Sequence[Operator]:
+        (schema,) = inputs.values()
+        schema = visible(schema)
+        after = self._schema(schema, scope)
+        if self.config.over == "pandas":
+            _require_pandas()
+        try:
+            function = self._function(scope)
+        except SpecError as error:
+            scope.error(error, "function" if isinstance(error, UnknownName) else "code" if self.config.code else "module")
+            return [Rows()]
+        kernel = {"rows": _OverRows, "arrow": _OverArrow, "pandas": _OverPandas}[self.config.over](function, schema, after)
+        return [Apply(kernel, after, {name: tuple(schema.names) for name in after.names}, can_reject=True)]
+
+    def _function(self, scope: Scope) -> UserFunction:
+        module, code = self.config.module, self.config.code
+        if module is not None and code is None:
+            return find_function(module, self.config.function, scope.resolve(module) if module.endswith(".py") else None)
+        if module is None and code is not None:
+            return written_function(code, self.config.function)
+        raise InvalidValue("give either `module` or `code`")
+
+    def _schema(self, schema: pa.Schema, scope: Scope) -> pa.Schema:
+        if self.config.schema_ is None:
+            return schema
+        fields: list[pa.Field] = []
+        for name, sql in self.config.schema_.items():
+            if is_free(name, [f.name for f in fields], scope, "schema", name):
+                fields.append(pa.field(name, scope.data_type(sql, "schema", name)))
+        return pa.schema(fields)
+
+
+def _require_pandas() -> None:
+    try:
+        import pandas  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency("`over: pandas` needs pandas", hint="pip install 'beam-datahub[pandas]'") from error
+
+
+class _Call(BatchKernel):
+    """What the kernels share: the function, loaded when the kernel is opened, and the schemas around it."""
+
+    def __init__(self, function: UserFunction, before: pa.Schema, after: pa.Schema) -> None:
+        self._function, self._before, self._after = function, before, after
+        self._loaded: Callable[..., Any] | None = None
+
+    def open(self, session: KernelSession) -> None:
+        self._loaded = self._function.load()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": None}
+
+    def call(self, value: Any) -> Any:
+        """What the function returns for `value`."""
+        assert self._loaded is not None
+        return self._loaded(value)
+
+
+class _OverRows(_Call):
+    """Calls the function row by row."""
+
+    def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
+        made: list[Mapping[str, Any]] = []
+        parents: list[int] = []
+        failed: list[pa.Table] = []
+        for row, values in enumerate(python_rows(batch.select(self._before.names))):
+            try:
+                results = _results(self.call(values))
+            except Misfit as error:
+                failed.append(rejections([row], "type_mismatch", str(error)))
+                continue
+            except (Exception, SystemExit) as error:
+                failed.append(rejections([row], "python_failed", _words(error)))
+                continue
+            made += results
+            parents += [row] * len(results)
+        table, misfits = conform_rows(made, parents, self._after)
+        failed += [rejections([row], "type_mismatch", message, column) for row, (message, column) in misfits.items()]
+        kept = pa.array([row for row in parents if row not in misfits], pa.int64())
+        return Applied(single_batch(table), kept, _sorted(failed))
+
+
+def _results(value: Any) -> list[Mapping[str, Any]]:
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [value]
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        results = list(value)
+        stray = next((item for item in results if not isinstance(item, Mapping)), None)
+        if stray is None:
+            return results
+        value = stray
+    raise Misfit(f"the function returned {type(value).__name__}, and not a dict, None or several dicts")
+
+
+class _OverBatches(_Call):
+    """Calls the function batch by batch, and with halves of a batch on which it fails."""
+
+    def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
+        tables: list[pa.Table] = [self._after.empty_table()]
+        parents: list[pa.Array] = [pa.array([], pa.int64())]
+        failed: list[pa.Table] = []
+        pending = [(0, batch.select(self._before.names))] if batch.num_rows else []
+        while pending:
+            start, part = pending.pop()
+            try:
+                table, rows = self.convert(part)
+                tables.append(conform_table(table, self._after, session))
+            except (Exception, SystemExit) as error:
+                if part.num_rows > 1:
+                    middle = part.num_rows // 2
+                    pending += [(start + middle, part.slice(middle)), (start, part.slice(0, middle))]
+                elif isinstance(error, Misfit):
+                    failed.append(rejections([start], "type_mismatch", str(error), error.column))
+                else:
+                    failed.append(rejections([start], "python_failed", _words(error)))
+                continue
+            parents.append(pc.add(rows, start))
+        return Applied(single_batch(pa.concat_tables(tables)), pa.concat_arrays(parents), _sorted(failed))
+
+    def convert(self, batch: pa.RecordBatch) -> tuple[pa.Table, pa.Array]:
+        """What the function makes of `batch`, ordered by the rows of it that each row comes from, and these."""
+        raise NotImplementedError
+
+
+class _OverArrow(_OverBatches):
+    """Calls the function with record batches."""
+
+    def convert(self, batch: pa.RecordBatch) -> tuple[pa.Table, pa.Array]:
+        result, rows = self.call(batch), None
+        if isinstance(result, tuple):
+            result, rows = result
+        table = pa.Table.from_batches([result]) if isinstance(result, pa.RecordBatch) else result
+        if not isinstance(table, pa.Table):
+            raise Misfit(f"the function returned {type(table).__name__}, and not a record batch")
+        return _ordered(table, rows, batch.num_rows)
+
+
+class _OverPandas(_OverBatches):
+    """Calls the function with data frames."""
+
+    def convert(self, batch: pa.RecordBatch) -> tuple[pa.Table, pa.Array]:
+        import pandas as pd
+
+        frame = pa.Table.from_batches([_plain_json(batch)]).to_pandas(types_mapper=pd.ArrowDtype)
+        result = self.call(frame)
+        if not isinstance(result, pd.DataFrame):
+            raise Misfit(f"the function returned {type(result).__name__}, and not a DataFrame")
+        table = pa.Table.from_pandas(result, preserve_index=False)
+        count = len(result)
+        # An index of 0, 1, 2 … beside another number of rows was made anew and tells nothing.
+        fresh = count != batch.num_rows and list(result.index) == list(range(count))
+        known = pd.api.types.is_integer_dtype(result.index.dtype) and not fresh
+        rows = pa.array(result.index.to_numpy(), pa.int64()) if known and count else None
+        return _ordered(table, rows, batch.num_rows)
+
+
+def _plain_json(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+class _Unaligned(ValueError):
+    """The function returned another number of rows, and one cannot tell which is which."""
+
+
+def _ordered(table: pa.Table, rows: Any, count: int) -> tuple[pa.Table, pa.Array]:
+    if rows is None:
+        if count == 1:
+            return table, pa.array([0] * table.num_rows, pa.int64())
+        if table.num_rows != count:
+            # Halving the batch finds out, at the price of more calls.
+            raise _Unaligned(f"{table.num_rows} rows came back for {count}")
+        return table, pa.array(range(count), pa.int64())
+    found = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else pa.array(rows)
+    found = found.cast(pa.int64())
+    if (
+        len(found) != table.num_rows
+        or found.null_count
+        or pc.any(pc.or_(pc.less(found, 0), pc.greater_equal(found, count))).as_py()
+    ):
+        raise Misfit("the function returned row numbers that do not belong to its rows")
+    order = pc.sort_indices(
+        pa.table({"row": found, "place": pa.array(range(len(found)))}), [("row", "ascending"), ("place", "ascending")]
+    )
+    return table.take(order), found.take(order)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:1000]
+
+
+def _sorted(failed: Sequence[pa.Table]) -> pa.Table | None:
+    return pa.concat_tables([REJECTION.empty_table(), *failed]).sort_by("row") if failed else None
