@@ -139,7 +139,7 @@ def document(
         environment=variables,
         providers=providers,
         secrets=secrets,
-        report=found.report,
+        report=found.unresolved,
         kinds=("env",),
     )
     declared = defaults.resolve(written_parameters, ("parameters",))
@@ -149,7 +149,7 @@ def document(
         environment=variables,
         providers=providers,
         secrets=secrets,
-        report=found.report,
+        report=found.unresolved,
     )
     raw = references.resolve(raw)
     whole = raw if written_parameters is None else {**raw, "parameters": declared}
@@ -176,9 +176,16 @@ class Findings:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self.errors: list[SpecError] = list(tree.errors)
+        self._unresolved: set[Keys] = set()
 
     def report(self, error: SpecError, keys: Keys) -> None:
         """Keep `error`, which is about what stands at `keys`."""
+        if keys not in self._unresolved:
+            self.errors.append(error.at(self._tree.place(*keys)))
+
+    def unresolved(self, error: SpecError, keys: Keys) -> None:
+        """Keep `error`, for which the value at `keys` is not known: nothing else is said about that value."""
+        self._unresolved.add(keys)
         self.errors.append(error.at(self._tree.place(*keys)))
 
     def validate(self, model: type[_Model], raw: Any, at: Keys) -> _Model | None:

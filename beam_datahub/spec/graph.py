@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +111,7 @@ def _claim(name: Any, at: Keys, taken: dict[str, Keys], report: Report, line: Ca
 def _id(written: Any, otherwise: Any, last: str, at: Keys, taken: dict[str, Keys]) -> str:
     if isinstance(written, str):
         return written
-    stem = otherwise if isinstance(otherwise, str) and otherwise else last
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", otherwise) if isinstance(otherwise, str) and otherwise else last
     name, number = stem, 1
     while name in taken:
         number += 1

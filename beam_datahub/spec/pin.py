@@ -117,12 +117,17 @@ def _block(columns: Mapping[str, str], indent: int, ending: str) -> str:
 
 def _flow(columns: Mapping[str, str], *, is_json: bool) -> str:
     if is_json:
-        return json.dumps(dict(columns), ensure_ascii=False)
+        text = json.dumps(dict(columns), ensure_ascii=False)
+        return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
     return "{" + ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in columns.items()) + "}"
 
 
 def _quoted(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) and not _OTHER.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    """`text` as YAML: plain where that is safe, else in double quotes."""
+    if _PLAIN.fullmatch(text) and not _OTHER.fullmatch(text):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in quoted)
 
 
 def _is_pinned(text: str, tree: Tree, at: Keys, columns: Mapping[str, str]) -> bool:

@@ -154,7 +154,10 @@ class _Expansion:
         except DataHubError as error:
             self.errors.extend(getattr(error, "errors", (error,)))
             return [step]
+        before = len(self.errors)
         values = self._values(reusable, step)
+        if len(self.errors) > before:
+            return [step]
         found = Findings(reusable.tree)
         tree, graph, written = _instance(reusable.tree, values, found)
         self.errors.extend(found.errors)

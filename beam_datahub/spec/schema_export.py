@@ -88,6 +88,8 @@ def _tidied(schema: Any, *, properties: bool = False) -> Any:
         for key, value in schema.items()
         if key != "title" and not (key == "default" and value is None)
     }
+    if "patternProperties" in found:
+        found["additionalProperties"] = False
     scalar = found.get("type") in ("integer", "number", "boolean") or "enum" in found or "const" in found
     narrowed = found.get("type") == "string" and ("pattern" in found or found.get("format") in ("date", "date-time", "duration"))
     if (scalar or narrowed) and found.get("format") != "password":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Keys = tuple[str | int, ...]
 
 # Aliases of aliases grow exponentially: a spec of a kilobyte can stand for more values than memory holds.
-_MOST_VALUES = 1_000_000
+_MOST_VALUES = 200_000
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -157,7 +157,11 @@ class _Reader:
         self._lines.setdefault(keys, node.start_mark.line + 1)
         self._count += 1
         if self._count > _MOST_VALUES:
-            raise UnreadableSpec("its aliases stand for more than a million values", place=Place(self._file))
+            raise UnreadableSpec(
+                "it holds, or its aliases stand for, more than 200,000 values",
+                hint="keep data in a file of its own",
+                place=Place(self._file),
+            )
         if id(node) in self._open:
             self._error("an anchor contains itself", node, keys)
             return None

@@ -140,6 +140,8 @@ def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails]) -> S
     hint = f"did you mean '{guess}'?" if guess else None
     if hint is None and any(each["type"] == "string_type" for each in details) and isinstance(value, (int, float, date)):
         hint = "put it into quotes"
+    if hint is None and value is None and isinstance(keys[-1], int) and "text" in wanted:
+        hint = "YAML reads a bare null as nothing; put the word into quotes"
     if all(each["type"] in ("value_error", "assertion_error") for each in details):
         return InvalidValue(" or ".join(wanted), hint=hint)
     return InvalidValue(f"must be {' or '.join(wanted)}, not {shown(value)}", hint=hint)
