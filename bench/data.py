@@ -99,10 +99,10 @@ FILES: dict[str, tuple[str, str]] = {
 }
 
 
-def prepare(rows: int, names: set[str]) -> Path:
-    """Make the named files for so many orders, unless they are there; returns their folder."""
+def prepare(rows: int, names: set[str], under: Path = FOLDER) -> Path:
+    """Make the named files for so many orders, unless they are there; returns their folder, which is `under` another."""
     fingerprint = hashlib.sha256(repr((SEED, FILES, duckdb.__version__)).encode()).hexdigest()[:8]
-    folder = FOLDER / f"{rows}-{fingerprint}"
+    folder = under / f"{rows}-{fingerprint}"
     folder.mkdir(parents=True, exist_ok=True)
     # The sizes keep their proportions: 10 M orders have 0.1 M customers, 5 M accounts and 2 M nested documents.
     sizes = {
