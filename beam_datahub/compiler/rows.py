@@ -84,11 +84,23 @@ class RowsRun:
         self._checks = bool(steps[0][1].checks)
         self._track = track and self._drops
         self._sql = self._fused()
+        self._picked = self._picks()
 
     @property
     def schema(self) -> pa.Schema:
         """The schema that comes out."""
         return self.schemas[-1]
+
+    def _picks(self) -> list[str] | None:
+        """The input column behind each output column of a run that only picks and renames, which needs no query."""
+        picked: dict[str, str] | None = None
+        for _, step in self.steps:
+            if step.keep is not None or step.checks or (step.columns and not all(c.expression.is_column for c in step.columns)):
+                return None
+            if step.columns is not None:
+                names = {column.name: column.expression.columns[0] for column in step.columns}
+                picked = names if picked is None else {name: picked[origin] for name, origin in names.items()}
+        return list(picked.values()) if picked is not None else None
 
     def _fused(self) -> str:
         """One query for the whole run. A column that can fail and is then left out is computed all the same, so that a
@@ -123,6 +135,11 @@ class RowsRun:
     def apply(self, flow: Flow, session: KernelSession) -> None:
         """Move the flow through the run."""
         before = flow.table.num_rows
+        if self._picked is not None:
+            flow.table = conform(flow.table.select(self._picked).rename_columns(self.schema.names), self.schema)
+            for step, _ in self.steps:
+                flow.books[step].add(in_=before, out=before)
+            return
         table = flow.table
         if self._track:
             table = table.append_column(ROW, pa.array(range(before), pa.int64()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows, Union
+from beam_datahub.kernels.expressions import Expression
 
 Lineage = Mapping[str, tuple[tuple[int, str], ...]]
 
@@ -29,7 +30,7 @@ def edge_of(operator: Operator, inputs: Sequence[pa.Schema]) -> Edge:
         return Edge(
             pa.schema([(column.name, column.expression.type) for column in operator.columns]),
             {column.name: tuple((0, name) for name in column.expression.columns) for column in operator.columns},
-            {column.name: column.expression.text for column in operator.columns if not column.expression.is_column},
+            {column.name: column.expression.text for column in operator.columns if _is_made(column.expression)},
         )
     if isinstance(operator, Apply | PerKey):
         return Edge(
@@ -47,6 +48,11 @@ def edge_of(operator: Operator, inputs: Sequence[pa.Schema]) -> Edge:
     if isinstance(operator, Route):
         return _unchanged(inputs[0])
     raise TypeError(f"no such operator: {operator!r}")
+
+
+def _is_made(expression: Expression) -> bool:
+    """Whether an expression is worth showing: a measure that was computed before is a plain column here, too."""
+    return not expression.is_column or expression.text != expression.columns[0]
 
 
 def _unchanged(schema: pa.Schema) -> Edge:

@@ -9,8 +9,8 @@ from typing import Any
 
 import apache_beam as beam
 import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions, _global
 from beam_datahub.compiler.plan import Exchange, Shuffle
@@ -126,11 +126,14 @@ class SplitByKey(KernelDoFn):
         self.session().put("input", table)
         # DuckDB's hash is the same in every process of a run: all of them have the same pinned version.
         found = self.session().fetch(f"SELECT (hash({', '.join(keys)}) % {self._shards})::UTINYINT AS {_SHARD} FROM input")
-        shard = found[_SHARD].combine_chunks()
-        for number in range(self._shards):
-            part = table.filter(pc.equal(shard, number))
-            if part.num_rows:
-                yield (number, single_batch(part))
+        shard = np.asarray(found[_SHARD].combine_chunks())
+        # One gather in shard order and slices of it: cheaper than a filter per shard.
+        ordered = single_batch(table).take(pa.array(np.argsort(shard, kind="stable")))
+        start = 0
+        for number, count in enumerate(np.bincount(shard, minlength=self._shards).tolist()):
+            if count:
+                yield (number, ordered.slice(start, count))
+            start += count
 
     @carried
     def finish_bundle(self) -> Iterator[Any]:

@@ -43,7 +43,7 @@ class BatchStore:
     def put(self, batch: pa.RecordBatch) -> bytes:
         """Keep `batch` and return its reference."""
         with self._lock:
-            size = batch.get_total_buffer_size()
+            size = batch.nbytes
             if self._bytes + size <= self._budget:
                 self._held.append(batch)
                 self._bytes += size

@@ -1,0 +1,220 @@
+"""What a plan looks like to its user: the steps of the spec with their schemas, and the stages in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from beam_datahub.compiler.origins import ColumnOrigin, column_origins
+from beam_datahub.compiler.passes import optimise
+from beam_datahub.compiler.plan import Node, Plan, Read, Shuffle, Stage, Write, can_reject
+from beam_datahub.component.capabilities import Delivery
+from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows, Union
+from beam_datahub.component.source import ReadRequest
+from beam_datahub.kernels.types import sql_type, visible
+
+_JOINED = {"broadcast": "broadcast join: {side} is held in memory by every worker", "co-partition": "both sides meet by key hash"}
+_SHUFFLED = {
+    "aggregate": "two-phase: partial states of each batch are merged by key",
+    "aggregate rows": "rows meet by key: its measures have no partial states",
+    "per key": "rows meet by key",
+    "join": _JOINED["co-partition"],
+}
+
+
+@dataclass(frozen=True)
+class StepView:
+    """A source, step or destination. `kind`: source, transformation, destination or dead_letter; `facts` are sentences
+    on what it does and how, `columns` column → SQL type, `origins` where each column comes from; `changed` tells whether
+    its columns differ from those of its first input, `traits` are the same facts for machines."""
+
+    id: str
+    kind: str
+    type: str
+    inputs: tuple[str, ...]
+    columns: Mapping[str, str]
+    origins: Mapping[str, ColumnOrigin]
+    facts: tuple[str, ...] = ()
+    traits: Mapping[str, object] = field(default_factory=dict)
+    changed: bool = True
+
+
+@dataclass(frozen=True)
+class StageView:
+    """What runs as one: the ids of its steps, and `kind`, one of pass, shuffle, union, route and write."""
+
+    kind: str
+    steps: tuple[str, ...]
+    waits_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """All steps in the order of the plan, and the stages in the order in which they can run."""
+
+    name: str
+    description: str | None
+    steps: Mapping[str, StepView]
+    stages: tuple[StageView, ...]
+    max_rejected: str | None = None
+
+
+def describe(plan: Plan) -> PlanView:
+    """The view of a logical plan; the passes are run to see what they make of it."""
+    physical = optimise(plan)
+    origins = column_origins(plan)
+    steps = {node.step: _step(node, plan, physical, origins[node.id]) for node in plan if node.id == node.step}
+    described = plan.metadata.get("description")
+    budget = None if plan.max_rejected is None else str(plan.max_rejected)
+    return PlanView(plan.name, described, steps, tuple(_stages(physical)), budget)
+
+
+def branches(route: Route) -> list[str]:
+    """The names of a route's outputs, the default last."""
+    return list(dict.fromkeys([name for name, _ in route.branches] + ([route.default] if route.default else [])))
+
+
+def _step(node: Node, plan: Plan, physical: Plan, origins: Mapping[str, ColumnOrigin]) -> StepView:
+    parts = [each for each in plan if each.step == node.step]
+    inside = {each.id for each in parts}
+    inputs = tuple(reference for each in parts for reference in each.inputs if plan.node(reference).id not in inside)
+    columns = {each.name: sql_type(each.type) for each in visible(node.schema)}
+    operator = node.operator
+    if isinstance(operator, Read):
+        kind, (facts, traits) = "source", _read(node, operator, physical)
+    elif isinstance(operator, Write):
+        kind, (facts, traits) = "dead_letter" if operator.dead_letter else "destination", _write(operator)
+    else:
+        kind, (facts, traits) = "transformation", _transformation(parts, physical)
+    before = plan.node(inputs[0]).schema if inputs else None
+    changed = before is None or visible(before) != visible(node.schema)
+    return StepView(node.id, kind, node.type, inputs, columns, origins, tuple(facts), traits, changed)
+
+
+def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, object]]:
+    facts: list[str] = []
+    request = _request(node.id, physical) or read.request
+    some, every = len(request.columns), len(read.request.columns)
+    pushes = type(read.source).capabilities.columns
+    if some < every:
+        how = "reads only" if pushes else "keeps only"
+        facts.append(f"{how} {some} of {every} columns: {', '.join(request.columns)}")
+    if read.estimated_rows is not None:
+        facts.append(f"about {read.estimated_rows:,} rows" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes"))
+    elif read.estimated_bytes is not None:
+        facts.append(f"{read.estimated_bytes:,} bytes")
+    contract = read.request.contract
+    if (contract.columns, contract.types) != ("evolve", "evolve"):
+        facts.append(f"contract: columns {contract.columns.value}, types {contract.types.value}")
+    traits: dict[str, object] = {
+        "schema": "declared" if read.request.declared else "discovered",
+        "reads": list(request.columns),
+        "columns_pushed_down": some < every and pushes,
+        "splits": type(read.source).capabilities.splits,
+        "estimated_rows": read.estimated_rows,
+        "estimated_bytes": read.estimated_bytes,
+        "contract": {"columns": contract.columns.value, "types": contract.types.value},
+    }
+    return facts, traits
+
+
+def _request(source: str, physical: Plan) -> ReadRequest | None:
+    for node in physical:
+        if isinstance(node.operator, Stage) and node.operator.read is not None and node.operator.read_id == source:
+            return node.operator.read.request
+    return None
+
+
+def _write(write: Write) -> tuple[list[str], dict[str, object]]:
+    delivery = type(write.sink).capabilities.delivery
+    mode = write.request.mode.value + (f" by {', '.join(write.request.key)}" if write.request.key else "")
+    kept = "exactly once" if delivery is Delivery.EXACTLY_ONCE else "at least once: a repeated attempt may repeat records"
+    path = getattr(write.sink.connection, "path", None)
+    place = [f"to {path}"] if isinstance(path, str) else []
+    traits: dict[str, object] = {
+        "write_mode": write.request.mode.value,
+        "key": list(write.request.key),
+        "delivery": delivery.value,
+        "path": path if isinstance(path, str) else None,
+    }
+    return [*place, f"{mode}, {kept}"], traits
+
+
+def _transformation(parts: list[Node], physical: Plan) -> tuple[list[str], dict[str, object]]:
+    facts: list[str] = []
+    traits: dict[str, object] = {}
+    for node in parts:
+        operator = node.operator
+        if isinstance(operator, Rows):
+            if operator.keep is not None:
+                facts.append(f"keeps rows where {operator.keep.text}")
+                traits["where"] = operator.keep.text
+            if operator.checks:
+                facts.append(f"checks {len(operator.checks)} rule{'s' * (len(operator.checks) > 1)}")
+        elif isinstance(operator, Aggregate | PerKey):
+            shuffle = _shuffle(node.id, physical)
+            facts.append(f"by {', '.join(operator.keys)}" if operator.keys else "over all rows at once")
+            traits["keys"] = list(operator.keys)
+            if shuffle is not None:
+                facts.append(_SHUFFLED[shuffle.kind])
+                traits["shuffle"] = shuffle.kind
+                traits["two_phase"] = any(exchange.before for exchange in shuffle.exchanges)
+                if shuffle.kind == "per key" and operator.reduce if isinstance(operator, PerKey) else False:
+                    facts.append("each batch is reduced first")
+        elif isinstance(operator, Join):
+            facts += _join(node, operator, physical, traits)
+        elif isinstance(operator, Route):
+            facts += [f"{name}: {condition.text}" for name, condition in operator.branches]
+            facts += [f"{operator.default}: all others"] if operator.default else []
+            traits["branches"] = branches(operator)
+        elif isinstance(operator, Union):
+            facts.append(f"all rows of {', '.join(node.inputs)}")
+        elif isinstance(operator, Apply):
+            traits["kernel"] = type(operator.kernel).__name__
+    rejects = any(can_reject(node.operator) for node in parts)
+    traits["can_reject"] = rejects
+    if rejects:
+        facts.append("may reject rows")
+    return facts, traits
+
+
+def _join(node: Node, join: Join, physical: Plan, traits: dict[str, object]) -> list[str]:
+    strategy = "co-partition" if _shuffle(node.id, physical) or _shuffle(f"{node.id}#join", physical) else "broadcast"
+    traits.update(join=join.kind.value, strategy=strategy, left_keys=list(join.left_keys), right_keys=list(join.right_keys))
+    keys = ", ".join(
+        left if left == right else f"{left} = {right}" for left, right in zip(join.left_keys, join.right_keys, strict=True)
+    )
+    nearest = f", nearest {join.asof[0]} {join.asof[2]} {join.asof[1]}" if join.asof else ""
+    return [f"{join.kind.value} join with {node.inputs[1]} on {keys}{nearest}", _JOINED[strategy].format(side=node.inputs[1])]
+
+
+def _shuffle(node_id: str, physical: Plan) -> Shuffle | None:
+    node = physical.nodes.get(node_id)
+    return node.operator if node is not None and isinstance(node.operator, Shuffle) else None
+
+
+def _stages(physical: Plan) -> list[StageView]:
+    """The stages; a step that spans several is shown in the one that has its heaviest part."""
+    shown: set[str] = set()
+    heavy = {node.step for node in physical if isinstance(node.operator, Shuffle | Union | Route)}
+    stages: list[StageView] = []
+    for node in physical:
+        operator = node.operator
+        kind = "pass"
+        if isinstance(operator, Stage):
+            ids = [*([operator.read_id] if operator.read_id else []), *(step.split("#")[0] for step, _ in operator.steps)]
+            ids = [step for step in ids if step not in heavy]
+        else:
+            ids = [node.step]
+            kind = {Shuffle: "shuffle", Union: "union", Route: "route", Write: "write"}[type(operator)]
+        steps = tuple(step for step in dict.fromkeys(ids) if step not in shown)
+        shown.update(steps)
+        if steps:
+            waits = tuple(dict.fromkeys(_step_of(reference, physical) for reference in node.inputs))
+            stages.append(StageView(kind, steps, tuple(step for step in waits if step not in steps)))
+    return stages
+
+
+def _step_of(reference: str, physical: Plan) -> str:
+    node = physical.node(reference)
+    return node.step if node.id == reference else f"{node.step}.{reference.rpartition('.')[2]}"

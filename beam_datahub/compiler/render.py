@@ -1,0 +1,150 @@
+"""A plan as a readable tree, as a Mermaid flowchart, and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from beam_datahub.compiler.describe import PlanView, StageView, StepView
+from beam_datahub.compiler.origins import ColumnOrigin
+
+_TITLES = {"pass": "in one pass", "shuffle": "shuffle", "union": "union", "route": "route", "write": "write"}
+_SHAPES = {
+    "source": ('(["', '"])'),
+    "transformation": ('["', '"]'),
+    "destination": ('[("', '")]'),
+    "dead_letter": ('[("', '")]'),
+}
+
+
+def tree(view: PlanView, *, columns: bool = False, width: int = 100) -> str:
+    """The plan as a tree of stages and their steps.
+
+    `columns`: each column on a line of its own, with the source columns and the expression that it comes from.
+    """
+    lines = [view.name + (f": {view.description}" if view.description else "")]
+    if view.max_rejected is not None:
+        lines.append(f"│  at most {view.max_rejected} rejected records")
+    for number, stage in enumerate(view.stages, start=1):
+        last = number == len(view.stages)
+        lines += _branch(_stage_lines(view, stage, columns, width - 3), last=last)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _branch(lines: list[str], *, last: bool) -> Iterator[str]:
+    head, *rest = lines
+    yield f"{'└─' if last else '├─'} {head}"
+    for line in rest:
+        yield f"{' ' if last else '│'}  {line}"
+
+
+def _stage_lines(view: PlanView, stage: StageView, columns: bool, width: int) -> list[str]:
+    steps = [view.steps[step] for step in stage.steps]
+    if len(steps) == 1:
+        return _step_lines(steps[0], columns, width)
+    waits = f"  (after {', '.join(stage.waits_for)})" if stage.waits_for else ""
+    lines = [f"{' → '.join(stage.steps)}: {_TITLES[stage.kind]}{waits}"]
+    for number, step in enumerate(steps, start=1):
+        lines += _branch(_step_lines(step, columns, width - 3, inside=number > 1), last=number == len(steps))
+    return lines
+
+
+def _step_lines(step: StepView, columns: bool, width: int, *, inside: bool = False) -> list[str]:
+    source = f" ← {', '.join(step.inputs)}" if step.inputs and (not inside or len(step.inputs) > 1) else ""
+    lines = [f"{step.id}  [{step.type}]{source}"]
+    for fact in step.facts:
+        lines += textwrap.wrap(fact, width - 3, initial_indent="   · ", subsequent_indent="     ", break_on_hyphens=False)
+    if step.kind == "dead_letter":
+        return lines
+    if columns:
+        return lines + [f"     {line}" for line in _column_lines(step)]
+    if step.kind == "destination":
+        return lines
+    if not step.changed:
+        return [*lines, "     columns as before"]
+    text = ", ".join(f"{name} {kind}".replace(" ", "\N{NO-BREAK SPACE}") for name, kind in step.columns.items())
+    wrapped = textwrap.wrap(text, width - 5, break_on_hyphens=False, break_long_words=False)
+    return lines + [f"     {line}".replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
+
+
+def _column_lines(step: StepView) -> list[str]:
+    names = max((len(name) for name in step.columns), default=0)
+    kinds = max((min(len(kind), 24) for kind in step.columns.values()), default=0)
+    return [
+        f"{name:<{names}}  {kind:<{kinds}}  {_origin_text(step, name, step.origins.get(name, ColumnOrigin()))}".rstrip()
+        for name, kind in step.columns.items()
+    ]
+
+
+def _origin_text(step: StepView, name: str, origin: ColumnOrigin) -> str:
+    if step.kind == "source":
+        return ""
+    made = f"{origin.expression}  " if origin.expression is not None else ""
+    sources = ", ".join(f"{source}.{column}" for source, column in origin.sources)
+    return f"{made}← {sources}" if sources else made.rstrip() or "(a constant)"
+
+
+def mermaid(view: PlanView) -> str:
+    """The plan as a Mermaid flowchart; steps that run in one pass stand in one box."""
+    names = {step: f"n{number}" for number, step in enumerate(view.steps)}
+    lines = ["flowchart LR"]
+    for number, stage in enumerate(view.stages):
+        inside = len(stage.steps) > 1
+        lines += [f'  subgraph s{number}["{_TITLES[stage.kind]}"]'] if inside else []
+        for step in stage.steps:
+            lines.append(("    " if inside else "  ") + _mermaid_node(view.steps[step], names[step]))
+        lines += ["  end"] if inside else []
+    for step in view.steps.values():
+        for reference in step.inputs:
+            source = reference if reference in names else reference.rpartition(".")[0]
+            label = "" if source == reference else f'|"{_escaped(reference.rpartition(".")[2])}"|'
+            lines.append(f"  {names[source]} -->{label} {names[step.id]}")
+    if letter := next((step for step in view.steps.values() if step.kind == "dead_letter"), None):
+        for step in view.steps.values():
+            if step.kind == "source" or step.traits.get("can_reject"):
+                lines.append(f"  {names[step.id]} -.-> {names[letter.id]}")
+    return "\n".join(lines)
+
+
+def _mermaid_node(step: StepView, name: str) -> str:
+    opening, closing = _SHAPES[step.kind]
+    return f"{name}{opening}{_escaped(step.id)}<br/><small>{_escaped(step.type)}</small>{closing}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "#quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def as_json(view: PlanView) -> dict[str, Any]:
+    """The plan as JSON: its steps with columns, lineage and traits, and its stages."""
+    return {
+        "name": view.name,
+        "description": view.description,
+        "max_rejected": view.max_rejected,
+        "steps": [_step_json(step) for step in view.steps.values()],
+        "stages": [{"kind": s.kind, "steps": list(s.steps), "waits_for": list(s.waits_for)} for s in view.stages],
+    }
+
+
+def _step_json(step: StepView) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "kind": step.kind,
+        "type": step.type,
+        "inputs": list(step.inputs),
+        **step.traits,
+        "facts": list(step.facts),
+        "columns": [_column_json(name, kind, step.origins.get(name)) for name, kind in step.columns.items()],
+    }
+
+
+def _column_json(name: str, kind: str, origin: ColumnOrigin | None) -> dict[str, Any]:
+    found = origin or ColumnOrigin()
+    return {
+        "name": name,
+        "type": kind,
+        "expression": found.expression,
+        "from": [{"source": source, "column": column} for source, column in found.sources],
+        "through": [{"step": m.step, "column": m.column, "expression": m.expression} for m in found.made],
+    }
