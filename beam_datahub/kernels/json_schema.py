@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -56,7 +56,7 @@ class SchemaSource:
         from jsonschema.validators import validator_for
 
         named = self.schema.get("$schema", _DEFAULT_DRAFT) if isinstance(self.schema, dict) else _DEFAULT_DRAFT
-        kind = validator_for({"$schema": named}, default=None)
+        kind: Any = validator_for({"$schema": named}, default=cast(Any, None))
         if kind is None:
             raise InvalidValue(f"unknown JSON Schema draft '{named}'", hint="use draft 7 or 2020-12")
         return kind

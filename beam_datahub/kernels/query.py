@@ -53,6 +53,11 @@ class Query:
         """The query as SQL, with ties settled."""
         return str(self.session.scalar(f"SELECT json_deserialize_sql({literal(json.dumps(self._statement))})"))
 
+    @property
+    def scans(self) -> int:
+        """How often the query reads its input."""
+        return sum(table["table_name"].casefold() == "input" for table in _nodes(self.node, "type", "BASE_TABLE"))
+
     def over(self, relation: str) -> str:
         """The query as SQL, with the query `relation` in place of `input`."""
         statement = json.loads(json.dumps(self._statement))

@@ -66,9 +66,12 @@ class Aggregation(Transform):
             title="A group's latest status: the order stands inside the aggregate",
             config={
                 "by": "id",
-                "measures": {"status": "first(status order by at desc)", "steps": "string_agg(status, '>' order by at)"},
+                "measures": {
+                    "status": "first(status order by changed desc)",
+                    "steps": "string_agg(status, '>' order by changed)",
+                },
             },
-            given={"input": [{"id": 1, "status": "open", "at": 1}, {"id": 1, "status": "paid", "at": 2}]},
+            given={"input": [{"id": 1, "status": "open", "changed": 1}, {"id": 1, "status": "paid", "changed": 2}]},
             expect=[{"id": 1, "status": "paid", "steps": "open>paid"}],
         ),
         Example(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 from pydantic import BeforeValidator, Field
@@ -47,7 +47,10 @@ class EnrichmentConfig(Config):
     each match."""
 
 
-_CUSTOMERS = [{"id": 1, "email": "ada@example.org", "tier": "gold"}, {"id": 2, "email": "bo@example.org", "tier": None}]
+_CUSTOMERS: list[dict[str, Any]] = [
+    {"id": 1, "email": "ada@example.org", "tier": "gold"},
+    {"id": 2, "email": "bo@example.org", "tier": None},
+]
 
 
 @register("transform", "enrichment", since="0.1.0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -58,12 +58,12 @@ class JoinConfig(Config):
     name in front (`customers_name`)."""
 
 
-_ORDERS = [
+_ORDERS: list[dict[str, Any]] = [
     {"id": 1, "customer": 7, "name": "desk"},
     {"id": 2, "customer": 8, "name": "lamp"},
     {"id": 3, "customer": None, "name": "mat"},
 ]
-_CUSTOMERS = [{"customer_id": 7, "name": "Ada"}, {"customer_id": 9, "name": "Bo"}]
+_CUSTOMERS: list[dict[str, Any]] = [{"customer_id": 7, "name": "Ada"}, {"customer_id": 9, "name": "Bo"}]
 
 
 @register("transform", "join", since="0.1.0")

@@ -108,15 +108,16 @@ class MappingTransform(Transform):
         ]
 
     def _columns(self, schema: pa.Schema, scope: Scope) -> dict[str, Expression]:
-        made: dict[str, Expression] = {name: column(name, schema) for name in self._kept(schema, scope)}
+        kept = self._kept(schema, scope)
+        made: dict[str, Expression] = {name: column(name, schema) for name in kept}
         for name, value in self.config.fields.items():
             expression = scope.expression(value, schema, "fields", name)
-            same = next((kept for kept in made if kept.casefold() == name.casefold()), None)
-            if same is None or same in self.config.fields:
-                if is_free(name, made, scope, "fields", name):
-                    made[name] = expression
-            else:
-                made = {name if kept == same else kept: expression if kept == same else old for kept, old in made.items()}
+            replaced = next((old for old in kept if old.casefold() == name.casefold()), None)
+            if replaced is not None:
+                kept.remove(replaced)
+                made = {name if old == replaced else old: expression if old == replaced else made[old] for old in made}
+            elif is_free(name, made, scope, "fields", name):
+                made[name] = expression
         return made
 
     def _kept(self, schema: pa.Schema, scope: Scope) -> list[str]:

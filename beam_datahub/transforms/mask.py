@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -131,8 +132,11 @@ def _masked(name: str, schema: pa.Schema, rule: MaskRule | None) -> Expression:
         sql = f"CASE WHEN {quoted(name)} IS NOT NULL THEN {literal(rule.text)} END"
         return Expression(f"{name}, redacted", sql, pa.string(), (name,), can_fail=False)
     text = cast_sql(quoted(name), kind, pa.string())
-    sql = {"partial": _partial, "email": _email, "hash": lambda text, rule: text}[rule.method](text, rule)
-    return Expression(f"{name}, masked ({rule.method})", sql, pa.string(), (name,), can_fail=False)
+    if rule.method == "partial":
+        text = _partial(text, rule)
+    elif rule.method == "email":
+        text = _email(text, rule)
+    return Expression(f"{name}, masked ({rule.method})", text, pa.string(), (name,), can_fail=False)
 
 
 def _partial(text: str, rule: MaskRule) -> str:
@@ -162,7 +166,7 @@ class _Hash(BatchKernel):
     def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
         for name, key in self._keys.items():
             secret = key.reveal().encode()
-            hashed = map_distinct(batch.column(name), lambda value, secret=secret: _hmac(secret, value), pa.string())
+            hashed = map_distinct(batch.column(name), partial(_hmac, secret), pa.string())
             batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), hashed.column)
         return Applied(batch)
 

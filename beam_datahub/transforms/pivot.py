@@ -40,7 +40,7 @@ class PivotConfig(Config):
     """What becomes of a row whose value is not among `values`, or null: rejected (`validation_failed`) or dropped."""
 
 
-_SALES = [
+_SALES: list[dict[str, Any]] = [
     {"shop": "Ulm", "quarter": "Q1", "amount": 5},
     {"shop": "Ulm", "quarter": "Q1", "amount": 2},
     {"shop": "Ulm", "quarter": "Q2", "amount": 4},

@@ -104,7 +104,12 @@ class Python(Transform):
         except SpecError as error:
             scope.error(error, "function" if isinstance(error, UnknownName) else "code" if self.config.code else "module")
             return [Rows()]
-        kernel = {"rows": _OverRows, "arrow": _OverArrow, "pandas": _OverPandas}[self.config.over](function, schema, after)
+        kinds: dict[str, Callable[[UserFunction, pa.Schema, pa.Schema], _Call]] = {
+            "rows": _OverRows,
+            "arrow": _OverArrow,
+            "pandas": _OverPandas,
+        }
+        kernel = kinds[self.config.over](function, schema, after)
         return [Apply(kernel, after, {name: tuple(schema.names) for name in after.names}, can_reject=True)]
 
     def _function(self, scope: Scope) -> UserFunction:

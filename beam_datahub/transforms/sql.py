@@ -17,7 +17,7 @@ from beam_datahub.kernels.expressions.syntax import sentence
 from beam_datahub.kernels.expressions.typing import typing_session
 from beam_datahub.kernels.query import Query
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import quoted, visible
+from beam_datahub.kernels.types import HIDDEN, quoted, visible
 
 
 class SqlConfig(Config):
@@ -78,7 +78,7 @@ class Sql(Transform):
             query = Query(self.config.query, schema, session)
             if not self.config.by and (rowwise := query.rowwise()) is not None:
                 return [self._rows(*rowwise, schema, scope)]
-            sql = _per_key(query, keys, schema, session) if keys else query.sql
+            sql = _per_key(query, keys, schema, session) if keys else _at_once(query)
             after = _described(sql, schema, session)
         except SpecError as error:
             scope.error(error, "query")
@@ -99,17 +99,32 @@ class Sql(Transform):
         return Rows(tuple(made), keep=scope.predicate(where, schema, "query") if where is not None else None)
 
 
+# The rows stream by and can be read once only; a query that reads them several times has them kept.
+_WHOLE = f"{HIDDEN}whole"
+
+
+def _at_once(query: Query) -> str:
+    if query.scans < 2:
+        return query.sql
+    return (
+        f"WITH {_WHOLE} AS MATERIALIZED (SELECT * FROM input) SELECT * FROM ({query.over(f'SELECT * FROM {_WHOLE}')}) AS result"
+    )
+
+
 def _per_key(query: Query, keys: Sequence[str], schema: pa.Schema, session: KernelSession) -> str:
     """The query run for each key, with the key's columns before its own."""
     same = " AND ".join(f"one.{quoted(key)} IS NOT DISTINCT FROM every.{quoted(key)}" for key in keys)
-    inner = query.over(f"SELECT one.* FROM input AS one WHERE {same}")
+    inner = query.over(f"SELECT one.* FROM {_WHOLE} AS one WHERE {same}")
     names = _described(query.sql, schema, session).names
     folded = {key.casefold() for key in keys}
     shown = [f"every.{quoted(key)}" for key in keys] + [
         f"result.{quoted(name)}" for name in names if name.casefold() not in folded
     ]
     listed = ", ".join(map(quoted, keys))
-    return f"SELECT {', '.join(shown)} FROM (SELECT DISTINCT {listed} FROM input) AS every, LATERAL ({inner}) AS result"
+    return (
+        f"WITH {_WHOLE} AS MATERIALIZED (SELECT * FROM input) SELECT {', '.join(shown)} "
+        f"FROM (SELECT DISTINCT {listed} FROM {_WHOLE}) AS every, LATERAL ({inner}) AS result"
+    )
 
 
 def _described(sql: str, schema: pa.Schema, session: KernelSession) -> pa.Schema:

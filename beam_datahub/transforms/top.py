@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 from pydantic import Field
@@ -34,7 +35,7 @@ class TopConfig(Config):
     """The name of an added column with the row's place in its group, from 1."""
 
 
-_SALES = [
+_SALES: list[dict[str, Any]] = [
     {"shop": "Ulm", "item": "desk", "sold": 3},
     {"shop": "Ulm", "item": "lamp", "sold": 9},
     {"shop": "Ulm", "item": "mat", "sold": 9},

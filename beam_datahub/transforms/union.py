@@ -43,7 +43,7 @@ class Union(Transform):
             config={},
             given={
                 "ulm": [{"id": 1, "total": 10}, {"id": 2, "total": 20}],
-                "bonn": [{"ID": 1, "total": 0.5, "note": "gift"}],
+                "bonn": [{"id": 1, "total": 0.5, "note": "gift"}],
             },
             expect=[
                 {"id": 1, "total": 10.0, "note": None},
@@ -62,6 +62,10 @@ class Union(Transform):
         fields: list[pa.Field] = []
         for columns in found.values():
             name = columns[0][1].name
+            other = next(((source, column.name) for source, column in columns if column.name != name), None)
+            if other is not None:
+                hint = "rename it with a `mapping`, or a `normalise` of the names, before the union"
+                scope.error(InvalidValue(f"the column '{name}' is called '{other[1]}' in '{other[0]}'", hint=hint))
             target = widest(column.type for _, column in columns)
             if target is None:
                 kinds = ", ".join(f"{sql_type(column.type)} in '{source}'" for source, column in columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,7 +40,11 @@ class UnpivotConfig(Config):
     """Whether a null gives a row, too. Without it, a row whose columns are all null is filtered."""
 
 
-_SALES = [{"shop": "Ulm", "q1": 7, "q2": 4}, {"shop": "Bonn", "q1": None, "q2": 1}, {"shop": "Trier", "q1": None, "q2": None}]
+_SALES: list[dict[str, Any]] = [
+    {"shop": "Ulm", "q1": 7, "q2": 4},
+    {"shop": "Bonn", "q1": None, "q2": 1},
+    {"shop": "Trier", "q1": None, "q2": None},
+]
 
 
 @register("transform", "unpivot", since="0.1.0")
