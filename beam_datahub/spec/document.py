@@ -23,7 +23,7 @@ from beam_datahub.spec.model import (
 from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
 from beam_datahub.spec.references import References
 from beam_datahub.spec.tree import Keys, Tree, read_text, read_tree
-from beam_datahub.spec.words import shown, spec_errors
+from beam_datahub.spec.words import option_names, shown, spec_errors
 from beam_datahub.spec.written import (
     WrittenDeadLetter,
     WrittenDestination,
@@ -336,7 +336,7 @@ def validate_config(
     try:
         return model.model_validate(dict(raw))
     except ValidationError as failure:
-        for keys, error in spec_errors(model, raw, failure):
+        for keys, error in spec_errors(model, raw, failure, beside=_beside(document.integration, at)):
             found.append(error.at(document.place(*at, *keys)))
     except SpecError as error:
         found.append(error.at(document.place(*at)))
@@ -347,3 +347,12 @@ def validate_config(
     else:
         errors.extend(found)
     return None
+
+
+def _beside(spec: Integration, at: Keys) -> list[str]:
+    """The keys of the spec's own that stand beside a connector's options at `at`."""
+    if at in [source.at for source in spec.sources.values()]:
+        return option_names(WrittenSource)
+    if at in [sink.at for sink in spec.destinations]:
+        return option_names(WrittenDestination)
+    return option_names(WrittenDeadLetter) if at == ("dead_letter",) else []

@@ -8,7 +8,7 @@ what the step reads, and `${param.NAME}` may stand in texts and in keys.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,8 +111,9 @@ def reusable_files(folder: Path) -> dict[str, Path]:
 def expand(spec: SpecDocument, *, builtin: Collection[str] = (), reusables: Mapping[str, Reusable] | None = None) -> SpecDocument:
     """`spec` with every use of a reusable transformation replaced by its steps.
 
-    `builtin` are transformation types that are not looked up; `reusables` come before those found in folders. The places
-    of the new steps lie in the reusable's file. A type that is found nowhere stays, for the compiler to refuse.
+    `builtin` are transformation types that are not looked up, or tells whether a name is one; `reusables` come before
+    those found in folders. The places of the new steps lie in the reusable's file. A type that is found nowhere stays,
+    for the compiler to refuse.
     Raises SpecError, or an ErrorGroup.
     """
     work = _Expansion(spec, builtin, dict(reusables or {}))
@@ -127,9 +128,11 @@ def expand(spec: SpecDocument, *, builtin: Collection[str] = (), reusables: Mapp
 
 
 class _Expansion:
-    def __init__(self, spec: SpecDocument, builtin: Collection[str], reusables: dict[str, Reusable]) -> None:
+    def __init__(
+        self, spec: SpecDocument, builtin: Collection[str] | Callable[[str], bool], reusables: dict[str, Reusable]
+    ) -> None:
         self._spec = spec
-        self._builtin = set(builtin)
+        self._is_builtin = builtin if callable(builtin) else frozenset(builtin).__contains__
         self._reusables = reusables
         self._files = reusable_files(spec.folder)
         self._document = spec.with_steps(spec.integration.transformations, {})
@@ -137,7 +140,7 @@ class _Expansion:
         self.errors: list[DataHubError] = []
 
     def is_reusable(self, name: str) -> bool:
-        return name not in self._builtin and (name in self._reusables or name in self._files)
+        return (name in self._reusables or name in self._files) and not self._is_builtin(name)
 
     def result(self, steps: list[TransformationSpec]) -> SpecDocument:
         return self._spec.with_steps(tuple(steps), self._document.grafts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -80,8 +80,13 @@ def shown(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def spec_errors(model: type[BaseModel], raw: Any, failure: ValidationError) -> list[tuple[Keys, SpecError]]:
-    """The findings of `failure`, each with its path of keys in `raw` and as a sentence, one per place."""
+def spec_errors(
+    model: type[BaseModel], raw: Any, failure: ValidationError, *, beside: Iterable[str] = ()
+) -> list[tuple[Keys, SpecError]]:
+    """The findings of `failure`, each with its path of keys in `raw` and as a sentence, one per place.
+
+    `beside` are the keys that stand beside the options of `model`, for a guess at what an unknown one was to be.
+    """
     found: dict[Keys, list[ErrorDetails]] = {}
     for detail in failure.errors(include_url=False):
         found.setdefault(_keys(detail, raw), []).append(detail)
@@ -89,7 +94,7 @@ def spec_errors(model: type[BaseModel], raw: Any, failure: ValidationError) -> l
     for keys, details in found.items():
         if _shadowed(keys, details, found):
             continue
-        errors.append((keys, _error(model, keys, details)))
+        errors.append((keys, _error(model, keys, details, beside)))
     return errors
 
 
@@ -120,11 +125,12 @@ def _keys(detail: ErrorDetails, raw: Any) -> Keys:
     return tuple(keys)
 
 
-def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails]) -> SpecError:
+def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], beside: Iterable[str]) -> SpecError:
     detail = details[0]
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
-        return UnknownName("option", str(keys[-1]), _names(model, detail["loc"][:-1]))
+        names = _names(model, detail["loc"][:-1])
+        return UnknownName("option", str(keys[-1]), [*names, *beside] if len(keys) == 1 else names)
     if kind == "missing":
         return MissingValue(f"`{keys[-1]}` is missing")
     if isinstance(value, Secret):

@@ -443,3 +443,14 @@ def test_without_a_list_the_errors_of_options_are_raised() -> None:
     with pytest.raises(ErrorGroup) as caught:
         validate_config(Options, {"thread": 1, "mode": 5}, spec(SMALL), "source")
     assert len(caught.value.errors) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "guess"),
+    [("source", "contrac", "contract"), ("destination", "write_mod", "write_mode"), ("destination", "delimeter", "delimiter")],
+)
+def test_guesses_for_a_connectors_options_know_the_keys_beside_them(place: str, key: str, guess: str) -> None:
+    document = spec(SMALL)
+    with pytest.raises(UnknownName) as caught:
+        validate_config(Options, {key: "x"}, document, place)
+    assert caught.value.hint == f"did you mean '{guess}'?"

@@ -111,6 +111,7 @@ def test_a_spec_without_reusables_stays_the_same(folder: Path) -> None:
     found = document(folder, SPEC.replace("twice", "mapping").replace("{field: amount}", "{}"))
     assert expand(found) is found
     assert expand(document(folder), builtin={"twice"}).integration.transformations[1].type == "twice"
+    assert expand(document(folder), builtin=lambda name: name == "twice").integration.transformations[1].type == "twice"
 
 
 def test_mistakes_in_the_use_are_placed_in_the_spec(folder: Path) -> None:
