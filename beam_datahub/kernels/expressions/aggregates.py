@@ -17,6 +17,9 @@ from beam_datahub.kernels.expressions.typing import arrow_type, empty_relation, 
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import HIDDEN
 
+# DuckDB's other names of aggregates that the two-phase pass knows how to merge.
+_SYNONYMS = {"count_star": "count", "mean": "avg"}
+
 
 def compile_aggregate(value: str, schema: pa.Schema, session: KernelSession | None = None) -> AggregateExpression:
     """The measure that `value` means, such as `sum(total)`, `count(distinct a)` or `sum(a) / nullif(count(*), 0)`.
@@ -76,7 +79,7 @@ class _Builder:
         return value
 
     def _call(self, node: Node) -> Node:
-        function = node["function_name"].casefold()
+        function = _SYNONYMS.get(node["function_name"].casefold(), node["function_name"].casefold())
         self._refuse_nested(node, function)
         if node.get("schema") or node.get("catalog"):
             raise InvalidExpression(f"'{function}' takes no prefix")
