@@ -22,18 +22,20 @@ class EngineOptions:
     threads: int | None = None
     memory_bytes: int = DEFAULT_BUDGET_BYTES
     spill_dir: str | None = None
-    shards: int = 8
+    shards: int | None = None
     options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine: its runner, its pipeline options, whether its workers share the launcher's memory."""
+    """An engine: its runner, its pipeline options, whether its workers share the launcher's memory, and into how many
+    shards it splits a shuffle unless told otherwise."""
 
     name: str
     runner: str
     arguments: Callable[[EngineOptions], list[str]]
     in_process: bool
+    shards: int
     summary: str
 
     def hold(self, options: EngineOptions) -> AbstractContextManager[Any]:
@@ -67,6 +69,8 @@ ENGINES: dict[str, Engine] = {
         "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
         lambda options: ["--direct_num_workers=1", "--direct_running_mode=in_memory"],
         in_process=True,
+        # One worker: rows meet by reference, and the kernel spills by itself where a shuffle outgrows the memory.
+        shards=1,
         summary="Beam's in-process runner: one worker, kernels on all cores",
     ),
     "prism": Engine(
@@ -74,6 +78,7 @@ ENGINES: dict[str, Engine] = {
         "PrismRunner",
         _prism_arguments,
         in_process=False,
+        shards=8,
         summary="Beam's portable local runner, with workers beside the launcher",
     ),
 }

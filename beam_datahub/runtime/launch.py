@@ -90,7 +90,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
             identity=Identity(request.run_id, plan.name),
             report_path=report_path,
             kernel=_kernel(request.options, in_process=chosen.in_process),
-            shards=request.options.shards,
+            shards=request.options.shards or chosen.shards,
             reshuffle_splits=not chosen.in_process,
             budget=_budget(plan),
         )
