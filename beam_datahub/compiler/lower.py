@@ -51,6 +51,16 @@ class _Built:
     parts: dict[str, list[str]] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
     broadcast: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+
+    def label(self, wanted: str) -> str:
+        """A label that no other step of the pipeline has: the parts of an aggregation run before and after its shuffle."""
+        found, number = wanted, 1
+        while found in self.labels:
+            number += 1
+            found = f"{wanted} ({number})"
+        self.labels.add(found)
+        return found
 
 
 def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
@@ -127,7 +137,8 @@ def carries(node: Node, plan: Plan) -> bool:
 
 
 def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
-    label = "+".join(dict.fromkeys([*([stage.read_id] if stage.read_id else []), *(s.split("#")[0] for s, _ in stage.steps)]))
+    names = dict.fromkeys([*([stage.read_id] if stage.read_id else []), *(s.split("#")[0] for s, _ in stage.steps)])
+    label = built.label("+".join(names))
     sides = [beam.pvalue.AsList(built.batches[reference]) for reference, _ in stage.sides.values()]
     built.broadcast.update({step: built.entries[reference] for step, (reference, _) in stage.sides.items()})
     previous: tuple[Entry, ...]
