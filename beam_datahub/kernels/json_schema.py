@@ -39,7 +39,9 @@ class SchemaSource:
     def validator(self) -> Any:
         """A validator of the schema's draft that checks formats and fetches nothing. Raises InvalidValue."""
         kind = self._kind()
-        return kind({"$ref": self.base}, registry=self.registry(), format_checker=kind.FORMAT_CHECKER)
+        # A schema with an `$id` is its own starting point for what it refers to, one without starts from its file.
+        schema = self.schema if isinstance(self.schema, dict) and "$id" in self.schema else {"$ref": self.base}
+        return kind(schema, registry=self.registry(), format_checker=kind.FORMAT_CHECKER)
 
     def registry(self) -> Any:
         """All schemas by their URIs, also those that stand inside others."""
@@ -131,22 +133,23 @@ def _file_of(uri: str, references: Mapping[str, str]) -> Path | None:
     return Path(urllib.request.url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
-def _references(schema: Any, base: str) -> Iterator[str]:
-    """The absolute URI of everything that a schema refers to."""
+def _references(schema: Any, base: str, *, old: bool = False) -> Iterator[str]:
+    """The absolute URI of everything that a schema refers to; `old`: up to draft 7, where nothing beside a `$ref` counts."""
     if isinstance(schema, list):
         for part in schema:
-            yield from _references(part, base)
+            yield from _references(part, base, old=old)
     if not isinstance(schema, dict):
         return
-    if isinstance(schema.get("$id"), str):
+    old = "/draft-0" in schema["$schema"] if isinstance(schema.get("$schema"), str) else old
+    if isinstance(schema.get("$id"), str) and not (old and "$ref" in schema):
         base = urllib.parse.urljoin(base, schema["$id"])
     for key, part in schema.items():
         if key in ("$ref", "$dynamicRef") and isinstance(part, str):
             yield base.partition("#")[0] + part if part.startswith("#") else urllib.parse.urljoin(base, part)
         elif key in _MAPS and isinstance(part, dict):
-            yield from (uri for named in part.values() for uri in _references(named, base))
+            yield from (uri for named in part.values() for uri in _references(named, base, old=old))
         elif key not in _PLAIN:
-            yield from _references(part, base)
+            yield from _references(part, base, old=old)
 
 
 def broken(validator: Any, value: Any) -> str | None:

@@ -124,11 +124,11 @@ class Validation(Transform):
         except InvalidValue as error:
             scope.error(error, "json_schema")
             source = SchemaSource({})
-        kernel = _JsonSchema(source, tuple(schema.names), column, omit_nulls=self.config.nulls == "absent")
+        kernel = JsonSchemaKernel(source, tuple(schema.names), column, omit_nulls=self.config.nulls == "absent")
         return Apply(kernel, schema, unchanged(schema), can_reject=True)
 
 
-class _JsonSchema(BatchKernel):
+class JsonSchemaKernel(BatchKernel):
     """Rejects the rows whose JSON value breaks a schema."""
 
     def __init__(self, source: SchemaSource, names: tuple[str, ...], column: str | None, *, omit_nulls: bool) -> None:
