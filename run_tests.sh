@@ -32,7 +32,8 @@ part docs "$bin/beam-datahub" docs --check
 # pytest names these parts again beside its own result, see tests/conftest.py.
 export FAILED_PARTS="${failed[*]-}"
 printf '\n── tests\n'
-"$bin/python" -m pytest "$@"
+# One worker a core; `-n 0` in the arguments turns that off, as a debugger needs.
+"$bin/python" -m pytest --numprocesses auto --dist worksteal "$@"
 status=$?
 [ ${#failed[@]} -eq 0 ] || status=1
 exit "$status"
