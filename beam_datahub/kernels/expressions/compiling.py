@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_datahub.errors import InvalidExpression
 from beam_datahub.kernels.expressions.expression import Expression, column
-from beam_datahub.kernels.expressions.failing import can_fail
+from beam_datahub.kernels.expressions.failing import Facts, can_fail
 from beam_datahub.kernels.expressions.literals import literal_sql
 from beam_datahub.kernels.expressions.predicates import as_predicate, left_to_right
 from beam_datahub.kernels.expressions.resolve import Names, bind
@@ -148,7 +148,7 @@ class Typed:
     def can_fail(self, node: Node) -> bool:
         """Whether evaluating a part of the tree may raise on some row."""
         if id(node) not in self._fails:
-            self._fails[id(node)] = can_fail(node, self._type_of, self._holds)
+            self._fails[id(node)] = can_fail(node, Facts(self._type_of, self._holds, self._becomes))
         return self._fails[id(node)]
 
     @property
@@ -160,13 +160,18 @@ class Typed:
         return self._types.get(id(node))
 
     def _holds(self, node: Node) -> bool:
-        """Whether a tree without columns (or a text constant as some type) evaluates without an error."""
-        if "constant" in node:
-            sql = f"CAST({literal(node['constant']['literal']['text'])} AS {sql_type(node['as'])})"
-        else:
-            sql = render([node], self._session)
+        """Whether a tree without columns evaluates without an error."""
+        return self._runs(render([node], self._session))
+
+    def _becomes(self, text: str, kind: pa.DataType) -> bool:
+        """Whether a text that is written out converts to `kind`, which it is compared with. Raises InvalidExpression if not."""
+        if not self._runs(f"CAST({literal(text)} AS {sql_type(kind)})"):
+            raise InvalidExpression(f"'{text}' is no {sql_type(kind).lower()}, which it is compared with")
+        return True
+
+    def _runs(self, sql: str) -> bool:
         try:
-            self._session.scalar(f"SELECT ({sql}) IS NULL")
+            self._session.scalar(f"SELECT hash({sql})")
         except duckdb.Error:
             return False
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -10,7 +11,19 @@ from beam_datahub.kernels.expressions.allowed import words
 from beam_datahub.kernels.expressions.syntax import Node, children, walk
 from beam_datahub.kernels.types import JSON
 
-TypeOf = Callable[[Node], pa.DataType | None]
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the parts of a tree.
+
+    `type_of`: the type of a node, where it can be told. `holds`: whether a node without columns evaluates at all.
+    `becomes`: whether a text converts to a type.
+    """
+
+    type_of: Callable[[Node], pa.DataType | None]
+    holds: Callable[[Node], bool]
+    becomes: Callable[[str, pa.DataType], bool]
+
 
 # Functions that fail on no value of their own text argument types.
 _TOTAL_ON_TEXT = words(
@@ -29,69 +42,68 @@ _TOTAL_BY_PATTERN = words("regexp_matches regexp_full_match regexp_replace")
 _TOTAL_OPERATORS = words("OPERATOR_NOT OPERATOR_IS_NULL OPERATOR_IS_NOT_NULL OPERATOR_COALESCE COMPARE_IN COMPARE_NOT_IN")
 
 
-def can_fail(node: Node, type_of: TypeOf, holds: Callable[[Node], bool]) -> bool:
-    """Whether evaluating `node` may raise on some row.
-
-    `type_of` gives the type of a node where it is known; `holds` tells whether a node without columns can be evaluated.
-    """
+def can_fail(node: Node, facts: Facts) -> bool:
+    """Whether evaluating `node` may raise on some row."""
     kind = node["class"]
     if kind in ("COLUMN_REF", "CONSTANT"):
         return False
     if kind == "OPERATOR" and node["type"] == "OPERATOR_TRY":
         return False
     if not any(part["class"] in ("COLUMN_REF", "LAMBDA") for part in walk(node)):
-        return not holds(node)
-    if kind == "LAMBDA" or any(can_fail(child, type_of, holds) for child in children(node)):
+        return not facts.holds(node)
+    if kind == "LAMBDA" or any(can_fail(child, facts) for child in children(node)):
         return True
-    return not _is_total(node, type_of, holds)
+    return not _is_total(node, facts)
 
 
-def _is_total(node: Node, type_of: TypeOf, holds: Callable[[Node], bool]) -> bool:
+def _is_total(node: Node, facts: Facts) -> bool:
     """Whether `node` fails on no values that its parts, which do not fail, can have."""
     kind = node["class"]
     operands = list(children(node))
-    types = [type_of(operand) for operand in operands]
+    types = [facts.type_of(operand) for operand in operands]
     if kind == "CONJUNCTION":
         return all(found == pa.bool_() for found in types)
     if kind in ("COMPARISON", "BETWEEN") or (kind == "OPERATOR" and node["type"] in ("COMPARE_IN", "COMPARE_NOT_IN")):
-        return _compare(operands, types, holds)
+        return _compare(operands, types, facts)
     if kind == "OPERATOR" and node["type"] == "OPERATOR_COALESCE":
-        return _compare(operands, types, holds)
+        return _compare(operands, types, facts)
     if kind == "OPERATOR" and node["type"] == "OPERATOR_NOT":
         return types == [pa.bool_()]
     if kind == "CASE":
-        return _case_is_total(node, type_of, holds)
+        return _case_is_total(node, facts)
     if kind == "CAST":
-        return bool(node.get("try_cast")) or _widens(types[0], type_of(node))
+        return bool(node.get("try_cast")) or _widens(types[0], facts.type_of(node))
     if kind == "FUNCTION":
-        return _function_is_total(str(node["function_name"]).casefold(), operands, types, holds)
+        return _function_is_total(str(node["function_name"]).casefold(), operands, types, facts)
     return kind == "OPERATOR" and node["type"] in _TOTAL_OPERATORS
 
 
-def _compare(operands: list[Node], types: list[pa.DataType | None], holds: Callable[[Node], bool]) -> bool:
+def _compare(operands: list[Node], types: list[pa.DataType | None], facts: Facts) -> bool:
     """Whether values of these types meet without a conversion that can fail; constants are converted beforehand."""
     known = [t for operand, t in zip(operands, types, strict=True) if not _is_null(operand)]
     if not known or known.count(known[0]) == len(known):
         return None not in known
     if all(t is not None and _is_number(t) for t in known):
         return _common_number([t for t in known if t is not None])
+    # A text that is written out takes the type of what it is compared with.
     varying = [t for operand, t in zip(operands, types, strict=True) if not _is_text_constant(operand) and not _is_null(operand)]
-    # A text constant takes the type of what it is compared with; DuckDB has converted it by the time that types are known.
-    constants = [operand for operand in operands if _is_text_constant(operand)]
-    if not varying or None in varying or varying.count(varying[0]) != len(varying) or varying[0] == JSON:
+    if varying and all(t is not None and pa.types.is_integer(t) for t in varying):
+        varying = [max((t for t in varying if t is not None), key=lambda t: t.bit_width)]
+    if not varying or varying[0] is None or varying.count(varying[0]) != len(varying) or varying[0] == JSON:
         return False
-    return all(holds({"constant": constant, "as": varying[0]}) for constant in constants)
+    kind = varying[0]
+    return all(facts.becomes(operand["literal"]["text"], kind) for operand in operands if _is_text_constant(operand))
 
 
-def _case_is_total(node: Node, type_of: TypeOf, holds: Callable[[Node], bool]) -> bool:
+def _case_is_total(node: Node, facts: Facts) -> bool:
     conditions = [check["when_expr"] for check in node["case_checks"]]
     values = [check["then_expr"] for check in node["case_checks"]] + [node["else_expr"]]
-    if any(type_of(condition) != pa.bool_() for condition in conditions):
+    if any(facts.type_of(condition) != pa.bool_() for condition in conditions):
         return False
-    return _compare(values, [type_of(value) for value in values], holds)
+    return _compare(values, [facts.type_of(value) for value in values], facts)
 
 
-def _function_is_total(name: str, operands: list[Node], types: list[pa.DataType | None], holds: Callable[[Node], bool]) -> bool:
+def _function_is_total(name: str, operands: list[Node], types: list[pa.DataType | None], facts: Facts) -> bool:
     if any(found is None for found in types):
         return False
     known = [found for found in types if found is not None]
@@ -121,9 +133,9 @@ def _function_is_total(name: str, operands: list[Node], types: list[pa.DataType 
             for operand, found in zip(operands, known, strict=True)
         )
     if name in ("nullif", "greatest", "least", "list_value"):
-        return _compare(operands, types, holds)
+        return _compare(operands, types, facts)
     if name == "if":
-        return bool(types[0] == pa.bool_()) and _compare(operands[1:], types[1:], holds)
+        return bool(types[0] == pa.bool_()) and _compare(operands[1:], types[1:], facts)
     if name == "struct_extract":
         return bool(pa.types.is_struct(known[0]))
     return name in ("struct_pack", "row", "typeof", "md5", "cardinality", "array_length", "len", "length")

@@ -19,6 +19,8 @@ Node = dict[str, Any]
 # Put before a name to have the printer quote it; no text that a user writes may hold it.
 _MARK = "\x01"
 
+_SYNTAX_HINT = 'an expression is a column, a $.path, a ${template} or SQL; a column named like a keyword goes in "double quotes"'
+
 # What a bare `SELECT expression` has besides the expression; anything else is more than an expression.
 _PLAIN_SELECT = {
     "type": "SELECT_NODE",
@@ -37,7 +39,7 @@ def parse(text: str, session: KernelSession) -> Node:
     except duckdb.Error as error:
         raise InvalidExpression(sentence(error)) from error
     if parsed["error"]:
-        raise InvalidExpression(_syntax_message(parsed, text), hint="an expression is a column, a $.path, a ${template} or SQL")
+        raise InvalidExpression(_syntax_message(parsed), hint=_SYNTAX_HINT)
     if len(parsed["statements"]) != 1 or re.search(r";\s*$", text):
         raise InvalidExpression("the expression is several statements", hint="write one expression without `;`")
     node = parsed["statements"][0]["node"]
@@ -62,11 +64,10 @@ def _is_plain(node: Node) -> bool:
     return not any(node[key] for key in rest)
 
 
-def _syntax_message(parsed: Node, text: str) -> str:
+def _syntax_message(parsed: Node) -> str:
     message = str(parsed["error_message"]).split("\n")[0]
-    position = parsed.get("position")
-    if position is not None and int(position) >= len("SELECT ") + len(text.rstrip()):
-        return "the expression ends too early"
+    if parsed["error_type"] == "not implemented":
+        return "the expression is a statement"
     return message.replace("syntax error at or near", "syntax error near")
 
 

@@ -76,7 +76,7 @@ def _hint(error: duckdb.Error) -> str | None:
         name = text.split("Function with name", 1)[1].split()[0]
         guess = nearest(name, SCALAR_NAMES)
         return f"did you mean '{guess}'?" if guess else None
-    if "add explicit type cast" in text:
+    if "add explicit type cast" in text or "explicit cast is required" in text:
         return "convert the value first, for example cast(x as varchar)"
     return None
 
