@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,12 @@ class SpecDocument:
                 tree, start = self.grafts[keys[:length]]
                 return tree.place(*start, *keys[length:])
         return self.tree.place(*keys)
+
+    def changed(self, **parts: Any) -> SpecDocument:
+        """This document with parts of its integration replaced, such as fewer sources; the places stay."""
+        found = copy(self)
+        found.integration = self.integration.model_copy(update=parts)
+        return found
 
     def with_steps(self, steps: tuple[TransformationSpec, ...], grafts: Mapping[Keys, tuple[Tree, Keys]]) -> SpecDocument:
         """This document with other transformations, whose places lie where `grafts` says."""
