@@ -55,7 +55,9 @@ class KernelSession:
     def put(self, name: str, data: pa.Table | pa.RecordBatch) -> None:
         """Give the session `data` under `name`, by reference; replaces what was there."""
         table = data if isinstance(data, pa.Table) else pa.Table.from_batches([data])
-        if self.threads > 1 and table.num_rows > _SLICE_ROWS:
+        if _has_struct(table.schema):
+            table = pa.Table.from_batches([rebased(batch) for batch in table.to_batches()], table.schema)
+        elif self.threads > 1 and table.num_rows > _SLICE_ROWS:
             table = pa.Table.from_batches(table.to_batches(max_chunksize=_SLICE_ROWS), table.schema)
         self._connection.register(name, table)
 
@@ -65,7 +67,7 @@ class KernelSession:
 
     def load(self, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         """Copy `batches` into the session's own table `name`, one after the other."""
-        self._connection.register("loading", pa.RecordBatchReader.from_batches(schema, batches))
+        self._connection.register("loading", pa.RecordBatchReader.from_batches(schema, map(rebased, batches)))
         self.create(name, "FROM loading")
         self.drop("loading")
 
@@ -91,8 +93,9 @@ class KernelSession:
 
     def stream(self, sql: str, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of `sql` over `batches` known as `name`, read and given as they come: memory holds the query's state,
-        neither its input nor its output."""
-        self._connection.register(name, pa.RecordBatchReader.from_batches(schema, batches))
+        neither its input nor its output.
+        """
+        self._connection.register(name, pa.RecordBatchReader.from_batches(schema, map(rebased, batches)))
         try:
             yield from self._connection.sql(sql).to_arrow_reader(_STREAM_ROWS)
         finally:
@@ -113,6 +116,39 @@ class KernelSession:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _has_struct(schema: pa.Schema) -> bool:
+    return any(_contains_struct(field.type) for field in schema)
+
+
+def _contains_struct(data_type: pa.DataType) -> bool:
+    if pa.types.is_struct(data_type):
+        return True
+    return any(_contains_struct(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+def rebased(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """`batch` with slices of structs copied out: DuckDB 2.0 refuses a struct that starts inside its buffers."""
+    if not _has_struct(batch.schema):
+        return batch
+    columns = [
+        pa.concat_arrays([column, column.slice(0, 0)]) if _contains_struct(column.type) and _is_sliced(column) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _is_sliced(array: pa.Array) -> bool:
+    if isinstance(array, pa.ExtensionArray):
+        return _is_sliced(array.storage)
+    if array.offset:
+        return True
+    if pa.types.is_struct(array.type):
+        return any(_is_sliced(array.field(i)) for i in range(array.type.num_fields))
+    if pa.types.is_list(array.type):
+        return _is_sliced(array.values)
+    return pa.types.is_map(array.type) and (_is_sliced(array.keys) or _is_sliced(array.items))
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -189,7 +225,9 @@ def _retype(array: pa.Array, target: pa.DataType) -> pa.Array:
     if target == JSON:
         return pa.ExtensionArray.from_storage(JSON, array.cast(pa.string()))
     if pa.types.is_list(target):
-        return pa.ListArray.from_arrays(array.offsets, _retype(array.values, target.value_type), type=target, mask=array.is_null())
+        return pa.ListArray.from_arrays(
+            array.offsets, _retype(array.values, target.value_type), type=target, mask=array.is_null()
+        )
     if pa.types.is_struct(target):
         fields = [_retype(array.field(i), target.field(i).type) for i in range(target.num_fields)]
         return pa.StructArray.from_arrays(fields, fields=list(target), mask=array.is_null())

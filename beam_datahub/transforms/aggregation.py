@@ -58,8 +58,8 @@ class Aggregation(Transform):
             },
             schema={"input": {"country": "varchar", "placed_at": "timestamp", "total": "decimal(12,2)"}},
             expect=[
-                {"country": "DE", "day": "2025-01-31", "orders": 2, "revenue": "12.00", "mean": 6.0},
-                {"country": None, "day": "2025-02-01", "orders": 1, "revenue": "7.00", "mean": 7.0},
+                {"country": "DE", "day": "2025-01-31", "orders": 2, "revenue": 12.00, "mean": 6.0},
+                {"country": None, "day": "2025-02-01", "orders": 1, "revenue": 7.00, "mean": 7.0},
             ],
         ),
         Example(

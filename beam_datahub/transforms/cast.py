@@ -43,7 +43,7 @@ class Cast(Transform):
                     {"id": 3, "amount": None, "day": "2025-02-01"},
                 ]
             },
-            expect=[{"id": 1, "amount": "12.50", "day": "2025-01-31"}, {"id": 3, "amount": None, "day": "2025-02-01"}],
+            expect=[{"id": 1, "amount": 12.50, "day": "2025-01-31"}, {"id": 3, "amount": None, "day": "2025-02-01"}],
             rejected=("cast_failed",),
         ),
         Example(

@@ -45,7 +45,7 @@ class Sql(Transform):
             title="Row by row: columns and a condition; a row on which it fails is rejected",
             config={"query": "select id, cast(amount as decimal(12,2)) * 2 as twice from input where id <> 3"},
             given={"input": [{"id": 1, "amount": "1.50"}, {"id": 2, "amount": "free"}, {"id": 3, "amount": "1"}]},
-            expect=[{"id": 1, "twice": "3.00"}],
+            expect=[{"id": 1, "twice": 3.00}],
             rejected=("expression_failed",),
         ),
         Example(
