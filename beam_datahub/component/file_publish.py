@@ -63,10 +63,9 @@ class Publication:
     def _find_home(self) -> str:
         path = self.target.path
         parent = posixpath.dirname(path) or "."
-        if self._local and not self.target.single and os.path.isdir(path):
-            if os.path.ismount(path) or not os.access(parent, os.W_OK):
-                return join(path, HIDDEN_FOLDER)
-        return join(parent, HIDDEN_FOLDER)
+        folder = self._local and not self.target.single and os.path.isdir(path)
+        stuck = folder and (os.path.ismount(path) or not os.access(parent, os.W_OK))
+        return join(path if stuck else parent, HIDDEN_FOLDER)
 
     @property
     def _inside(self) -> bool:

@@ -272,7 +272,7 @@ class TextSink(FileSink):
         if found != opening:
             raise TargetUnusable(
                 f"'{file.path}' cannot be appended to: it does not begin as this destination's files do",
-                hint=f"it would have to begin with {opening.decode(errors='replace').strip()!r}; write to another path or overwrite",
+                hint=f"it would have to begin with {opening.decode(errors='replace').strip()!r}; overwrite it, or write elsewhere",
             )
 
     def _body(self, part: DataFile, opening: bytes) -> Iterator[bytes]:

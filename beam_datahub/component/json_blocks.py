@@ -1,0 +1,163 @@
+"""Blocks of JSON lines as a source yields them, and the schema that a sample of them has."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.component.file_lines import Lines
+from beam_datahub.component.files import record_batch
+from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
+from beam_datahub.errors import SchemaDrift, UnreadableData
+from beam_datahub.kernels.json_lines import JsonLines, Parsed
+from beam_datahub.kernels.read_ahead import read_ahead
+from beam_datahub.kernels.rejection import rejections
+from beam_datahub.kernels.types import JSON, canonical, from_duckdb
+
+
+class JsonReader:
+    """Turns the lines of one split into blocks, by the request's schema and contract. Raises SchemaDrift where it is frozen."""
+
+    def __init__(self, path: str, request: ReadRequest, longest: int) -> None:
+        self._path, self._request, self._contract, self._longest = path, request, request.contract, longest
+        self._parser = JsonLines(
+            request.projected,
+            longest=longest,
+            known=frozenset(request.schema.names),
+            refuse_unknown=request.contract.columns == Drift.DISCARD_ROW,
+        )
+        self._looked = False
+
+    def blocks(self, lines: Iterable[Lines], *, ranges: bool = True) -> Iterator[Block]:
+        """The blocks of all lines. `ranges`: offsets and line numbers are those of the file."""
+        request = self._request
+        if request.threads < 2 or request.limit is not None:
+            for some in lines:
+                yield self._block(some, ranges)
+            return
+        # One block is cut and parsed while the one before is being worked on.
+        yield from read_ahead(lines, lambda some: self._block(some, ranges), threads=1)
+
+    def _block(self, lines: Lines, ranges: bool) -> Block:
+        origin = Origin(self._path, lines.start, lines.end) if ranges else Origin(self._path, first_row=lines.start)
+        schema = self._request.projected
+        if lines.overlong:
+            refused = rejections([0], "malformed", f"the record is longer than {self._longest} bytes")
+            head = lines.data.decode(errors="replace") + "…"
+            return Block(_empty(schema), origin, refused, pa.array([], pa.int64()), lambda _: [head], lambda _: [lines.line])
+        drifted = self._strangers(lines)
+        parsed = self._parser.parse(lines.data, self._request.threads)
+        columns, positions, rejected = self._judged(parsed)
+        rows = len(parsed.lines) if positions is None else len(positions)
+        return Block(
+            record_batch(columns, schema, rows),
+            origin,
+            rejected=rejected if rejected.num_rows else None,
+            positions=positions,
+            originals=lambda wanted: _texts(parsed.lines, wanted),
+            lines=(lambda wanted: _numbers(lines, wanted)) if ranges else None,
+            drifted=drifted,
+        )
+
+    def _judged(self, parsed: Parsed) -> tuple[list[pa.Array], pa.Array | None, pa.Table]:
+        """The columns, positions and rejections when the contract has spoken on values that do not fit."""
+        misfits = parsed.misfits
+        if not misfits.num_rows or self._contract.types == Drift.DISCARD_VALUE:
+            return parsed.columns, parsed.positions, parsed.rejected
+        if self._contract.types == Drift.FREEZE:
+            first = misfits.slice(0, 1).to_pylist()[0]
+            raise SchemaDrift(
+                f"'{self._path}': column '{first['column']}': {first['message']}",
+                hint="change the source's schema, or loosen contract.types",
+            )
+        misfits = _first_of_each(misfits)
+        if self._contract.types == Drift.DISCARD_ROW:
+            misfits = misfits.set_column(1, misfits.schema.field(1), pa.array(["contract"] * misfits.num_rows))
+        positions = parsed.positions
+        if positions is None:
+            positions = pa.array(range(len(parsed.lines)), pa.int64())
+        fine = pc.invert(pc.is_in(positions, misfits.column("row").combine_chunks()))
+        rejected = pa.concat_tables([parsed.rejected, misfits]).sort_by("row")
+        return [column.filter(fine) for column in parsed.columns], positions.filter(fine), rejected
+
+    def _strangers(self, lines: Lines) -> tuple[str, ...]:
+        """Keys that the schema does not know: of the first block, or of all where they are forbidden."""
+        columns = self._contract.columns
+        if columns == Drift.DISCARD_ROW or (self._looked and columns != Drift.FREEZE):
+            return ()
+        self._looked = True
+        found = self._parser.strangers(lines.data)
+        if found and columns == Drift.FREEZE:
+            raise SchemaDrift(
+                f"'{self._path}' has the key '{found[0]}', which the schema does not have",
+                hint="add it to the source's schema, or loosen contract.columns",
+            )
+        return tuple(found)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return record_batch([pa.nulls(0, field.type) for field in schema], schema, 0)
+
+
+def _texts(lines: pa.Array, positions: Sequence[int]) -> list[str]:
+    found = lines.take(pa.array(positions, pa.int64())).to_pylist()
+    texts = [text if isinstance(text, str) else text.decode(errors="backslashreplace") for text in found]
+    return [text.rstrip("\r\n") for text in texts]
+
+
+def _numbers(lines: Lines, positions: Sequence[int]) -> list[int | None]:
+    """The line numbers of records; blank lines are no records."""
+    if lines.line is None:
+        return [None] * len(positions)
+    filled = [i for i, text in enumerate(lines.data.split(b"\n")) if text.strip()]
+    return [lines.line + filled[position] for position in positions]
+
+
+def _first_of_each(misfits: pa.Table) -> pa.Table:
+    """One misfit for each record."""
+    rows, seen = [], set()
+    for i, row in enumerate(misfits.column("row").to_pylist()):
+        if row not in seen:
+            seen.add(row)
+            rows.append(i)
+    return misfits.take(pa.array(rows, pa.int64())).combine_chunks()
+
+
+def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Schema, float]:
+    """The schema of JSON lines, and how many bytes a record has on average (0.0: there is none). Raises UnreadableData."""
+    parser = JsonLines(pa.schema([]), longest=longest, known=frozenset(), refuse_unknown=False)
+    size = records = 0
+    with tempfile.TemporaryDirectory(prefix="beam-datahub-") as folder, duckdb.connect(":memory:") as connection:
+        sample = os.path.join(folder, "sample.jsonl")
+        with open(sample, "wb") as stream:
+            for data in samples:
+                size += len(data.strip())
+                lines = parser.objects(data)
+                records += len(lines)
+                stream.writelines(line.rstrip("\n").encode() + b"\n" for line in lines.to_pylist())
+        if size and not records:
+            raise UnreadableData(f"'{path}' does not hold JSON objects", hint="each line of a jsonl file is one JSON object")
+        if not records:
+            return pa.schema([]), 0.0
+        connection.execute("SET TimeZone='UTC'")
+        found = connection.sql(f"FROM read_ndjson('{sample}', sample_size=-1, records=true, maximum_object_size={2 * longest})")
+        fields = [pa.field(name, _usable(from_duckdb(kind))) for name, kind in zip(found.columns, found.types, strict=True)]
+    return pa.schema(fields), size / records
+
+
+def _usable(data_type: pa.DataType) -> pa.DataType:
+    """A found type as columns have it: what is too mixed for a type, or has a key a record, becomes JSON."""
+    if pa.types.is_map(data_type):
+        return JSON
+    if pa.types.is_struct(data_type) and not data_type.num_fields:
+        return JSON
+    if pa.types.is_list(data_type):
+        return pa.list_(_usable(data_type.value_type))
+    if pa.types.is_struct(data_type):
+        return pa.struct([pa.field(f.name, _usable(f.type)) for f in data_type])
+    return canonical(data_type)

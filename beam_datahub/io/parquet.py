@@ -1,0 +1,248 @@
+"""Parquet: columnar files, read by row groups and written with the types kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beam_datahub.component.arrow_blocks import Fitted, Fitting
+from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
+from beam_datahub.component.config import Config, Example
+from beam_datahub.component.file_sink import Encoder, FileSink, FileWriteOptions
+from beam_datahub.component.file_store import local_path, reading
+from beam_datahub.component.files import DataFile, FileSource, record_batch
+from beam_datahub.component.registry import register
+from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Split
+from beam_datahub.errors import LossyWrite, TargetUnusable, UnreadableData
+from beam_datahub.kernels.read_ahead import read_ahead
+from beam_datahub.kernels.types import canonical, sql_type
+
+# Rows of a row group: what readers such as DuckDB scan per thread.
+_GROUP_ROWS = 262_144
+_GROUP_BYTES = 64 * 1024 * 1024
+# A text column gets a dictionary when so few of its values differ; for others it costs time and saves nothing.
+_DICTIONARY_SHARE = 0.1
+_SAMPLE_ROWS = 10_000
+
+
+class ParquetReadOptions(Config):
+    """Parquet files say all about themselves; there is nothing to choose."""
+
+
+class ParquetWriteOptions(FileWriteOptions):
+    """How Parquet files are written."""
+
+    codec: Literal["snappy", "zstd", "gzip", "lz4", "none"] = "snappy"
+    """How pages are compressed: `snappy` is fastest, `zstd` about a third smaller."""
+
+    row_group_rows: int = _GROUP_ROWS
+    """Rows of a row group."""
+
+
+@register("source", "parquet", since="0.1.0")
+class ParquetSource(FileSource):
+    """Reads Parquet files, only the columns that are needed, split by row groups."""
+
+    Options = ParquetReadOptions
+    capabilities = SourceCapabilities(columns=True, splits="row group")
+    examples = (Example("All files of a folder", {"connection": {"path": "data/orders/"}}),)
+    extensions: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".parq")
+
+    def sample(self, files: Sequence[DataFile]) -> Discovery:
+        fields: dict[str, pa.Field] = {}
+        rows = 0
+        for file in files:
+            with reading(file.path), _opened(file) as found:
+                rows += found.metadata.num_rows
+                for field in found.schema_arrow:
+                    fields.setdefault(field.name, pa.field(field.name, _canonical(field, file)))
+        return Discovery(pa.schema(list(fields.values())), rows)
+
+    def file_splits(self, file: DataFile, request: ReadRequest) -> Iterator[Split]:
+        if not request.split_bytes or file.size <= request.split_bytes:
+            yield Split(file.path)
+            return
+        with reading(file.path), _opened(file) as found:
+            sizes = [found.metadata.row_group(i).total_byte_size for i in range(found.num_row_groups)]
+        # Sizes in the footer are of the decompressed data.
+        budget = request.split_bytes * max(1.0, sum(sizes) / file.size)
+        start, held = 0, 0
+        for i, size in enumerate(sizes):
+            held += size
+            if held >= budget or i == len(sizes) - 1:
+                yield Split(f"{file.path}#{start}", detail=(start, i + 1))
+                start, held = i + 1, 0
+
+    def read_file(self, file: DataFile, split: Split, request: ReadRequest) -> Iterator[Block]:
+        with _opened(file) as found:
+            names, given = request.schema.names, found.schema_arrow.names
+            drifted = tuple(name for name in given if name not in names)
+            fitting = Fitting(request, file.path, drifted)
+            wanted = [name for name in request.columns if name in given]
+            groups = split.detail or (0, found.num_row_groups)
+            first_row = sum(found.metadata.row_group(i).num_rows for i in range(groups[0]))
+            if request.limit is not None or request.threads < 2:
+                batches = _batches(found, groups, wanted, request)
+                blocks: Iterator[Fitted] = (fitting.fit(batch) for batch in batches)
+            else:
+                blocks = read_ahead(_batches(found, groups, wanted, request), fitting.fit, threads=1)
+            for fitted in blocks:
+                yield fitted.block(Origin(file.path, first_row=first_row), drifted)
+                first_row += fitted.records
+
+
+def _opened(file: DataFile) -> pq.ParquetFile:
+    if not file.size:
+        raise UnreadableData(f"'{file.path}' is empty; a Parquet file has at least a footer")
+    remote = local_path(file.path) is None
+    return pq.ParquetFile(
+        file.open(),
+        pre_buffer=remote,
+        coerce_int96_timestamp_unit="us",
+        page_checksum_verification=True,
+        arrow_extensions_enabled=True,
+    )
+
+
+def _canonical(field: pa.Field, file: DataFile) -> pa.DataType:
+    try:
+        return canonical(field.type)
+    except TypeError as error:
+        raise UnreadableData(f"'{file.path}': the column '{field.name}' cannot be read: {error}") from error
+
+
+def _batches(
+    found: pq.ParquetFile, groups: tuple[int, int], columns: list[str], request: ReadRequest
+) -> Iterator[pa.RecordBatch]:
+    """The batches of the row groups, one group after the other, so that memory holds no more than one."""
+    for i in range(*groups):
+        group = found.metadata.row_group(i)
+        if not group.num_rows:
+            continue
+        if not columns:
+            yield record_batch([], pa.schema([]), group.num_rows)
+            continue
+        rows = max(1, request.batch_bytes * group.num_rows // max(1, _bytes(group, columns)))
+        rows = min(rows, request.limit) if request.limit else rows
+        yield from found.iter_batches(batch_size=rows, row_groups=[i], columns=columns, use_threads=request.threads > 1)
+
+
+def _bytes(group: Any, columns: Sequence[str]) -> int:
+    wanted = set(columns)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    sizes = [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in wanted]
+    # A dictionary or a run-length code unfolds to more than the footer says.
+    return max(int(sum(sizes)), 8 * len(sizes) * int(group.num_rows))
+
+
+@register("sink", "parquet", since="0.1.0")
+class ParquetSink(FileSink):
+    """Writes Parquet files: one file, or a folder of part files, by partition if wanted."""
+
+    Options = ParquetWriteOptions
+    capabilities = SinkCapabilities(
+        partitions=True,
+        types=(
+            "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",
+            "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "JSON",
+            "VARCHAR[]", "STRUCT(a BIGINT, b VARCHAR)", "STRUCT(a BIGINT)[]", "MAP(VARCHAR, BIGINT)",
+        ),
+    )  # fmt: skip
+    examples = (Example("A folder for each country", {"connection": {"path": "out/orders"}, "partition_by": ["country"]}),)
+    extensions: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".parq")
+    compressible = False
+
+    options: ParquetWriteOptions
+
+    def refuse(self, schema: pa.Schema) -> None:
+        for field in schema:
+            if _has_interval(field.type):
+                raise LossyWrite(
+                    f"Parquet has no type for the column '{field.name}' of type {sql_type(field.type)}",
+                    hint=f"write it as text: cast({field.name} as varchar)",
+                )
+            if _has_empty_struct(field.type):
+                raise LossyWrite(f"Parquet cannot hold the column '{field.name}': a struct without fields")
+
+    def encoder(self, stream: pa.NativeFile, schema: pa.Schema) -> Encoder:
+        return _ParquetEncoder(stream, schema, self.options)
+
+    def merge(self, parts: Sequence[DataFile], stream: pa.NativeFile, schema: pa.Schema) -> None:
+        encoder = self.encoder(stream, schema)
+        for part in parts:
+            with _opened(part) as found:
+                self.check_appendable(part, schema)
+                for i in range(found.num_row_groups):
+                    for batch in found.iter_batches(batch_size=_GROUP_ROWS, row_groups=[i]):
+                        encoder.write(pa.Table.from_batches([batch]).cast(schema).combine_chunks().to_batches()[0])
+        encoder.close()
+
+    def check_appendable(self, file: DataFile, schema: pa.Schema) -> None:
+        with reading(file.path), _opened(file) as found:
+            there = found.schema_arrow.remove_metadata()
+        if there.names != schema.names or any(canonical(a.type) != b.type for a, b in zip(there, schema, strict=True)):
+            raise TargetUnusable(
+                f"'{file.path}' cannot be appended to: it has other columns", hint="write a folder, or overwrite it"
+            )
+
+
+class _ParquetEncoder(Encoder):
+    """Collects batches to row groups; decides on dictionaries by the first of them."""
+
+    def __init__(self, stream: pa.NativeFile, schema: pa.Schema, options: ParquetWriteOptions) -> None:
+        self._stream, self._schema, self._options = stream, schema, options
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self._held.append(batch)
+            self._rows += batch.num_rows
+            self._bytes += batch.nbytes
+        if self._rows >= self._options.row_group_rows or self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.Table.from_batches(self._held, self._schema)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._stream,
+                self._schema,
+                compression=self._options.codec,
+                use_dictionary=[name for name in self._schema.names if _repeats(table.column(name))],
+                store_schema=True,
+            )
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=self._options.row_group_rows)
+        self._held, self._rows, self._bytes = [], 0, 0
+
+    def close(self) -> None:
+        if self._held or self._writer is None:
+            self._flush()
+        assert self._writer is not None
+        self._writer.close()
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether few of a text column's values differ, by its first rows."""
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return False
+    some = column.slice(0, _SAMPLE_ROWS)
+    return bool(pc.count_distinct(some).as_py() <= max(1, len(some) * _DICTIONARY_SHARE))
+
+
+def _has_interval(data_type: pa.DataType) -> bool:
+    return data_type == pa.month_day_nano_interval() or any(
+        _has_interval(data_type.field(i).type) for i in range(data_type.num_fields)
+    )
+
+
+def _has_empty_struct(data_type: pa.DataType) -> bool:
+    if pa.types.is_struct(data_type) and not data_type.num_fields:
+        return True
+    return any(_has_empty_struct(data_type.field(i).type) for i in range(data_type.num_fields))
