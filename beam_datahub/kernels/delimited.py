@@ -66,9 +66,9 @@ class Dialect:
 
 
 class Scan:
-    """The lines and quoted regions of `data`, which begins at the start of a record.
+    r"""The lines and quoted regions of `data`, which begins at the start of a record.
 
-    `final` says that nothing follows: a last `\\r` then ends a line; otherwise a `\\n` may still belong to it.
+    `final` says that nothing follows: a last `\r` then ends a line; otherwise a `\n` may still belong to it.
     """
 
     def __init__(self, data: bytes, dialect: Dialect, *, final: bool = True) -> None:
@@ -134,7 +134,7 @@ class Scan:
         starts = np.flatnonzero(np.diff(found, prepend=-2) != 1)
         # Within a run of escapes the first escapes the second, the third the fourth, and so on.
         rank = np.arange(len(found)) - np.repeat(starts, np.diff(starts, append=len(found)))
-        return found[rank % 2 == 0] + 1
+        return np.asarray(found[rank % 2 == 0] + 1, np.int64)
 
     @cached_property
     def _quoted(self) -> tuple[Offsets, Offsets, bool]:

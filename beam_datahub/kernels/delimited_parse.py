@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -79,7 +79,8 @@ class Parsed:
         clean = [position for position in positions if position not in refused]
         rows = iter(self.parser.texts(self.records.only(np.array(clean, np.int64))))
         return [
-            as_text(self.records.raw(p)) if p in refused else json.dumps(next(rows), ensure_ascii=False) for p in positions
+            as_text(self.records.raw(p)).rstrip("\r\n") if p in refused else json.dumps(next(rows), ensure_ascii=False)
+            for p in positions
         ]
 
     def lines(self, positions: Sequence[int]) -> list[int | None]:
@@ -113,7 +114,7 @@ class Parser:
         """The rows of a piece, and the records that are none."""
         data = piece.data
         if piece.overlong is not None:
-            refused = (Refused(0, "malformed", piece.overlong),)
+            refused: tuple[Refused, ...] = (Refused(0, "malformed", piece.overlong),)
             return Parsed(piece, self._empty(), frozenset(self._as_text), np.zeros(0, np.int64), refused, 1, self)
         bad: list[Refused] = []
         kept: Offsets | None = None
@@ -136,7 +137,7 @@ class Parser:
         if kept is not None:
             rows = kept if rows is None else kept[rows]
             ragged = [Refused(int(kept[one.position]), one.reason, one.message) for one in ragged]
-            rows = None if not bad and not ragged and len(rows) == len(kept) == len(kept) and _is_counting(rows) else rows
+            rows = None if not bad and not ragged else rows
         refused = tuple(sorted(bad + ragged, key=lambda one: one.position))
         return Parsed(piece, table, as_text_now, rows, refused, count + len(bad), self)
 
@@ -270,7 +271,7 @@ class Misfits:
     values: pa.Array
 
 
-def typed(parsed: Parsed, session: KernelSession) -> tuple[pa.Table, list[Misfits]]:
+def typed(parsed: Parsed, sql: Callable[[], KernelSession]) -> tuple[pa.Table, list[Misfits]]:
     """The rows of `parsed` in the wanted types, null where a value is not of its type, and these values."""
     columns = parsed.parser.columns
     schema = pa.schema([column.field for column in columns])
@@ -282,6 +283,7 @@ def typed(parsed: Parsed, session: KernelSession) -> tuple[pa.Table, list[Misfit
     wanted = [
         Wanted(str(i), columns[i].field.type, dialect.formats_of(columns[i].field.name, columns[i].field.type)) for i in late
     ]
+    session = sql()
     session.put("texts", texts)
     fields = []
     for n, i in enumerate(late):
@@ -342,10 +344,6 @@ def _spellings(words: Sequence[str]) -> list[str]:
 
 def _fields(count: int) -> str:
     return f"{count} field{'s' * (count != 1)}"
-
-
-def _is_counting(rows: Offsets) -> bool:
-    return not len(rows) or (rows[0] == 0 and rows[-1] == len(rows) - 1)
 
 
 def _is_utf8(data: bytes) -> bool:

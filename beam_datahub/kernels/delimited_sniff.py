@@ -20,7 +20,7 @@ from pyarrow import csv as arrow_csv
 from beam_datahub.kernels.delimited import Dialect, count_lines, records_of
 from beam_datahub.kernels.delimited_values import Wanted, conversion
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ, literal
+from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
 
 Header = Literal["auto"] | bool
 
@@ -58,7 +58,7 @@ def read_head(data: bytes, dialect: Dialect, *, delimiter: str | None, header: H
         header = _is_header(first, sample, dialect.null_words)
     if not header:
         return Head(dialect, None, len(first), skipped, count_lines(data[:skipped]))
-    names = tuple(name if name.strip() else f"column{i}" for i, name in enumerate(first, 1))
+    names = tuple(name if name.strip() else f"column{i}" for i, name in enumerate(first))
     if dialect.trim:
         names = tuple(name.strip() for name in names)
     offset = skipped + int(records.nexts[0])
@@ -166,9 +166,7 @@ _ZONED = "'(Z|UTC|GMT|:[0-9.]+ ?[+-][0-9:]+)$'"
 _CANDIDATES: tuple[_Candidate, ...] = (
     _Candidate(pa.int64(), "regexp_full_match({t}, '-?(0|[1-9][0-9.,'' _]*)')"),
     # A leading zero carries meaning; an integer of 16 digits would lose some as a float.
-    _Candidate(
-        pa.float64(), "NOT regexp_matches({t}, '^[+-]?(0[0-9]|0[xX]|[0-9]{{16,}}$)')", "regexp_matches({t}, '[0-9]')"
-    ),
+    _Candidate(pa.float64(), "NOT regexp_matches({t}, '^[+-]?(0[0-9]|0[xX]|[0-9]{{16,}}$)')", "regexp_matches({t}, '[0-9]')"),
     _Candidate(pa.bool_(), "lower({t}) IN ('true', 'false')"),
     _Candidate(pa.date32()),
     _Candidate(TIMESTAMP, f"NOT regexp_matches({{t}}, {_ZONED})"),

@@ -59,7 +59,9 @@ class Piece:
     overlong: str | None = None
 
 
-def pieces(read: Read, dialect: Dialect, size: int, *, start: int = 0, line: int = 0, first: int = _FIRST_PIECE) -> Iterator[Piece]:
+def pieces(
+    read: Read, dialect: Dialect, size: int, *, start: int = 0, line: int = 0, first: int = _FIRST_PIECE
+) -> Iterator[Piece]:
     """The stream from here on as pieces of about `size` bytes.
 
     A record that is longer than the dialect allows, or whose quote is never closed, is a piece of its own: its first

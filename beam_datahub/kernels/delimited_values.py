@@ -10,7 +10,8 @@
 | time | `14:05`, `14:05:59`, `14:05:59.123456`; digits beyond microseconds are cut off |
 | timestamp | a date, alone or with `T` or a blank and a time (the hour alone will do); a zone only when it is UTC |
 | timestamptz | the same with `Z` or an offset such as `+02:00`; UTC without one |
-| JSON, lists, structs | JSON |
+| JSON | JSON |
+| lists, structs, maps | JSON, or as DuckDB writes them |
 | interval, blob | as DuckDB writes them |
 """
 
@@ -80,7 +81,9 @@ def conversion(table: str, wanted: Sequence[Wanted], dialect: Dialect) -> str:
         bare = pa.types.is_binary(one.data_type)
         texts.append(f"{quoted(one.column)} AS t{i}" if bare else f"trim({quoted(one.column)}, ' \t') AS t{i}")
         values.append(f"t{i}, {_value(f't{i}', one.data_type, dialect, one.formats)} AS v{i}")
-        fits.append(f"v{i}, coalesce(v{i} IS NULL AND t{i} {'IS NOT NULL' if bare else f'NOT IN ({nulls})'}, false) AS m{i}, t{i}")
+        fits.append(
+            f"v{i}, coalesce(v{i} IS NULL AND t{i} {'IS NOT NULL' if bare else f'NOT IN ({nulls})'}, false) AS m{i}, t{i}"
+        )
     return f"SELECT {', '.join(fits)} FROM (SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {table}))"
 
 
@@ -115,20 +118,27 @@ def _value(text: str, data_type: pa.DataType, dialect: Dialect, formats: Sequenc
     if t.is_time(data_type):
         return f"CASE WHEN {_full(text, _TIME)} THEN TRY_CAST({text} AS TIME) END"
     if t.is_timestamp(data_type):
-        zone = _ZONE if data_type.tz else _UTC
-        moment = f"regexp_extract({text}, '^({_MOMENT})({zone})?$', 1)"
-        # DuckDB wants minutes after an hour.
-        whole = f"CASE WHEN length({moment}) - instr(replace({moment}, 'T', ' '), ' ') = 2 THEN {moment} || ':00' ELSE {moment} END"
-        if not data_type.tz:
-            return f"CASE WHEN {_full(text, f'{_MOMENT}({_UTC})?')} THEN TRY_CAST({whole} AS TIMESTAMP) END"
-        offset = f"replace(replace(trim(substr({text}, length({moment}) + 1)), 'UTC', 'Z'), 'GMT', 'Z')"
-        accepted = _full(text, f"{_DAY}|{_DAY}[T ]({_TIME}|{_HOUR})({_ZONE})?")
-        return f"CASE WHEN {accepted} THEN TRY_CAST(({whole}) || {offset} AS TIMESTAMPTZ) END"
+        return _timestamp(text, kind, zoned=data_type.tz is not None)
     if data_type == JSON:
         return f"CASE WHEN json_valid({text}) THEN {text} END"
     if t.is_nested(data_type):
-        return f"TRY_CAST(TRY_CAST({text} AS JSON) AS {kind})"
+        return f"coalesce(TRY_CAST(TRY_CAST({text} AS JSON) AS {kind}), TRY_CAST({text} AS {kind}))"
     return f"TRY_CAST({text} AS {kind})"
+
+
+def _timestamp(text: str, kind: str, *, zoned: bool) -> str:
+    """The usual form is cast as it stands; an hour without minutes and a blank before the zone are mended first."""
+    zone = _ZONE if zoned else _UTC
+    usual = f"{_DAY}([T ]{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?" if zoned else f"{_DAY}([T ]{_TIME})?"
+    unusual = f"{_DAY}[T ]({_TIME}|{_HOUR})({zone})?" if zoned else f"{_MOMENT}({zone})?"
+    moment = f"regexp_extract({text}, '^({_MOMENT})({zone})?$', 1)"
+    whole = f"CASE WHEN regexp_full_match({moment}, '.*[T ][0-9]{{2}}') THEN {moment} || ':00' ELSE {moment} END"
+    rest = f"trim(substr({text}, length({moment}) + 1))"
+    offset = f"regexp_replace({rest}, 'UTC|GMT', 'Z')" if zoned else "''"
+    return (
+        f"CASE WHEN {_full(text, usual)} THEN TRY_CAST({text} AS {kind})"
+        f" WHEN {_full(text, unusual)} THEN TRY_CAST(({whole}) || {offset} AS {kind}) END"
+    )
 
 
 def _full(text: str, pattern: str) -> str:

@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 
 
 def read_ahead(items: Iterable[_Item], work: Callable[[_Item], _Result], *, threads: int, ahead: int = 1) -> Iterator[_Result]:
-    """`work` of each item, in the order of `items`, at most `threads + ahead` of them finished or under way before they are taken.
+    """`work` of each item, in the order of `items`; at most `threads + ahead` of them are begun before they are taken.
 
     `items` is consumed on a thread of its own. An error of either reaches the consumer in its place; when the consumer
     stops, everything stops and the threads end before `close` returns.

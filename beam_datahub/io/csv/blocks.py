@@ -23,14 +23,29 @@ class Blocks:
     def __init__(self, file: DataFile, request: ReadRequest, drifted: tuple[str, ...], offsets: bool, from_start: bool) -> None:
         self._file, self._request, self._drifted = file, request, drifted
         self._offsets, self._from_start, self._records = offsets, from_start, 0
+        self._session: KernelSession | None = None
 
-    def block(self, parsed: Parsed, session: KernelSession) -> Block:
-        table, misfits = typed(parsed, session)
+    def close(self) -> None:
+        """Release what was needed to convert texts."""
+        if self._session is not None:
+            self._session.close()
+
+    def _sql(self) -> KernelSession:
+        """The session that converts texts; most files need none."""
+        if self._session is None:
+            self._session = KernelSession(threads=self._request.threads)
+        return self._session
+
+    def block(self, parsed: Parsed) -> Block:
+        """The rows of a parsed piece that are of the wanted types, and the rejected records."""
+        table, misfits = typed(parsed, self._sql)
         contract = self._request.contract
         first = self._records
         self._records += parsed.total
         places = parsed.positions
-        refused = {one.position: (one.reason, one.message, None) for one in parsed.refused}
+        refused: dict[int, tuple[str, str, str | None]] = {
+            one.position: (one.reason, one.message, None) for one in parsed.refused
+        }
         gone: set[int] = set()
         if misfits and contract.types is Drift.FREEZE:
             raise self._drift(parsed, misfits[0])

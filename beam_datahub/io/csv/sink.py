@@ -99,7 +99,7 @@ class CsvSink(TextSink):
             if pa.types.is_nested(field.type) and field.type != JSON:
                 raise LossyWrite(
                     f"CSV has no form for the column '{field.name}', which is {sql_type(field.type)}",
-                    hint=f"write it as JSON (`{field.name}: to_json({field.name})` in a mapping), flatten it, or choose another format",
+                    hint=f"write it as JSON (`to_json({field.name})` in a mapping), flatten it, or choose another format",
                 )
 
     def opening(self, schema: pa.Schema) -> bytes:

@@ -104,7 +104,7 @@ class CsvSource(FileSource):
         elif schema is not None and len(schema):
             names = tuple(schema.names)
         else:
-            names = tuple(f"column{i}" for i in range(1, head.width + 1))
+            names = tuple(f"column{i}" for i in range(head.width))
         twice = repeated(names)
         if twice:
             raise UnreadableData(
@@ -127,9 +127,11 @@ class CsvSource(FileSource):
             first = min(request.batch_bytes, 1 << 20)
             found = pieces(read, head.dialect, request.batch_bytes, start=start, line=head.line, first=first)
             blocks = Blocks(file, request, drifted, stream.offsets_known, not split.start)
-            with KernelSession(threads=request.threads) as session:
+            try:
                 for parsed in read_ahead(found, parser.parse, threads=max(1, request.threads)):
-                    yield blocks.block(parsed, session)
+                    yield blocks.block(parsed)
+            finally:
+                blocks.close()
 
     def _match(self, file: DataFile, names: Sequence[str], request: ReadRequest) -> tuple[list[Column], tuple[str, ...]]:
         """The wanted columns by their place in the file, and the names in the file that the schema lacks."""

@@ -30,8 +30,10 @@ class TextStream:
         self.bom = len(mark)
         self.offsets_known = file.seekable and codecs.lookup(encoding).name in ("utf-8", "ascii")
         source = _after(begin[len(mark) :], raw)
-        self._source = source if self.offsets_known or codecs.lookup(encoding).name == "utf-8" else transcoded(
-            source, encoding, options.encoding_errors
+        self._source = (
+            source
+            if self.offsets_known or codecs.lookup(encoding).name == "utf-8"
+            else transcoded(source, encoding, options.encoding_errors)
         )
         self.head_bytes = self._read_head()
         self.read: Read = self._source
@@ -97,10 +99,10 @@ class TextStream:
 
 def _line_after(stream: pa.NativeFile, offset: int) -> int:
     """The offset behind the first line break at or after `offset` - 1; the end when there is none."""
-    stream.seek(offset - 1)
     at = offset - 1
+    stream.seek(at)
     while chunk := stream.read(1 << 16):
-        found = chunk.find(b"\n")
+        found: int = chunk.find(b"\n")
         if found >= 0:
             return at + found + 1
         at += len(chunk)
