@@ -52,7 +52,6 @@ class SpecDocument:
         tree: Tree,
         secrets: Secrets,
         parameters: Mapping[str, Any],
-        environment: Mapping[str, str],
         grafts: Mapping[Keys, tuple[Tree, Keys]] | None = None,
     ) -> None:
         self.integration = integration
@@ -61,7 +60,6 @@ class SpecDocument:
         self.tree = tree
         self.secrets = secrets
         self.parameters = parameters
-        self.environment = environment
         # Where steps of a reusable transformation were put in: their paths of keys lead into another file.
         self.grafts = dict(grafts or {})
 
@@ -88,7 +86,6 @@ class SpecDocument:
             tree=self.tree,
             secrets=self.secrets,
             parameters=self.parameters,
-            environment=self.environment,
             grafts={**self.grafts, **grafts},
         )
 
@@ -136,7 +133,8 @@ def document(
         hint = "begin with `name: …`, `source: …` and `destination: …`"
         raise InvalidValue(f"an integration is a mapping (key: value), not {shown(tree.value)}", hint=hint).at(tree.place())
     secrets = Secrets()
-    variables = dict(os.environ if environment is None else environment)
+    # Only shells keep PWD true; what a scheduler or another program starts may have a stale one, or none.
+    variables = dict({**os.environ, "PWD": os.getcwd()} if environment is None else environment)
     providers = default_providers(variables)
 
     raw = dict(tree.value)
@@ -172,7 +170,6 @@ def document(
         tree=tree,
         secrets=secrets,
         parameters=values,
-        environment=variables,
         grafts=grafts,
     )
 
@@ -212,7 +209,7 @@ class Findings:
 
 def raise_errors(errors: Iterable[DataHubError], secrets: Secrets | None = None) -> None:
     """Raise a single error as it is, several as an ErrorGroup, and nothing when there is none."""
-    listed = [redact_error(error, secrets) if secrets else error for error in errors]
+    listed = [error if secrets is None else redact_error(error, secrets) for error in errors]
     if len(listed) == 1:
         raise listed[0]
     if listed:

@@ -94,3 +94,15 @@ def test_a_log_shows_no_secret_not_even_in_a_traceback() -> None:
     assert "failed for [redacted]" in shown
     # The source lines that a traceback quotes are those of this test, and hold the word as well.
     assert "hunter2" not in shown
+
+
+def test_a_formatter_of_its_own_finds_no_exception_to_show() -> None:
+    try:
+        raise ValueError("hunter2 was refused")
+    except ValueError as error:
+        details = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", None, details)
+    assert RedactingFilter(Secrets(["hunter2"])).filter(record)
+    assert record.exc_info is None
+    assert record.exc_text is not None
+    assert "ValueError: [redacted] was refused" in record.exc_text

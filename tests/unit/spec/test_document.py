@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import textwrap
 from datetime import date
 from pathlib import Path
@@ -314,6 +315,7 @@ def test_a_text_with_a_secret_is_a_secret_as_a_whole() -> None:
     assert isinstance(uri, Secret)
     assert uri.reveal() == "postgres://u:hunter2@h/db"
     assert "hunter2" in set(found.secrets)
+    assert b"hunter2" not in pickle.dumps(found)
     assert "hunter2" not in repr(found.integration) + str(found.integration) + repr(found.secrets)
 
 
