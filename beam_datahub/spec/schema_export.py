@@ -109,11 +109,11 @@ def _add_connectors(schema: Schema, connectors: Mapping[str, tuple[Schema, Schem
         return
     schema.pop("additionalProperties", None)
     schema["unevaluatedProperties"] = False
-    schema["properties"]["connector"] = {
-        "enum": sorted(connectors),
-        "description": schema["properties"]["connector"].get("description", ""),
-    }
-    rules = []
+    described = schema["properties"]["connector"].get("description", "")
+    schema["properties"]["connector"] = {"description": described, "anyOf": [{"enum": sorted(connectors)}, _REFERENCE]}
+    # Behind a reference may be any connector: its options are checked when it is known.
+    chosen: Schema = {"properties": {"connector": _REFERENCE}, "required": ["connector"]}
+    rules: list[Schema] = [{"if": chosen, "then": {"additionalProperties": True}}]
     for name, (connection, options) in sorted(connectors.items()):
         needed = list(options.get("required", ()))
         if connection.get("required"):

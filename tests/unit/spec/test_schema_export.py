@@ -94,6 +94,12 @@ tests:
     expect: {rows: [], daily: []}
     rejected: [{step: paid, reason: expression_failed}]
 """
+CHOSEN = """
+name: x
+parameters: {connector: {default: csv}, path: {default: in.csv}}
+source: {connector: "${param.connector}", connection: {path: "${param.path}"}, delimiter: ;}
+destination: {connector: "${param.connector}", connection: {path: out}}
+"""
 
 
 def plain(value: Any) -> Any:
@@ -116,7 +122,7 @@ def test_it_is_a_valid_schema_of_its_draft() -> None:
 
 
 @pytest.mark.parametrize("components", [None, COMPONENTS])
-@pytest.mark.parametrize("text", [FULL, spec(), spec("skip_rows: '${param.n}', header: false")])
+@pytest.mark.parametrize("text", [FULL, spec(), spec("skip_rows: '${param.n}', header: false"), CHOSEN])
 def test_what_loads_meets_the_schema(text: str, components: ComponentSchemas | None) -> None:
     loads(text, environment={"BEAM_DATAHUB_SECRET_PW": "hunter2"})
     assert mistakes(text, components) == []
@@ -192,7 +198,7 @@ def test_editors_find_a_description_for_every_key() -> None:
     own = [name for name in undescribed(schema, "") if name.startswith((".", "Written", "Parameter", "Rejected", "Contract"))]
     assert own == []
     rules = schema["$defs"]["WrittenSingleSource"]["allOf"]
-    csv = next(rule["then"] for rule in rules if rule["if"]["properties"]["connector"]["const"] == "csv")
+    csv = next(rule["then"] for rule in rules if rule["if"]["properties"]["connector"].get("const") == "csv")
     assert csv["properties"]["delimiter"]["description"] == "What stands between two values."
     assert csv["properties"]["connection"]["properties"]["path"]["description"] == "Where the files are."
 
