@@ -16,9 +16,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, Decimal):
-        return _number(float(value)) if not value.is_nan() else "nan"
-    if isinstance(value, int | float):
+        return plain(float(value))
+    if isinstance(value, float):
         return _number(value)
+    if isinstance(value, int):
+        return value
     if isinstance(value, datetime):
         text = value.replace(tzinfo=None).isoformat(sep=" ")
         return text.removesuffix(" 00:00:00") if value.tzinfo is None else f"{text}+00:00"
@@ -36,12 +38,10 @@ def plain(value: Any) -> Any:
 
 
 def _number(value: float) -> Any:
-    if isinstance(value, float) and (math.isnan(value) or math.isinf(value)):
+    if math.isnan(value) or math.isinf(value):
         return str(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
     # The last bits of a sum depend on the order of its terms.
-    return float(f"{value:.10g}") if isinstance(value, float) else value
+    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.10g}")
 
 
 def comparable(row: Mapping[str, Any]) -> str:
