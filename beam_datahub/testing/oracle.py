@@ -1,0 +1,120 @@
+"""Runs whole integrations and compares what they wrote with one query over the same input."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from beam_datahub.compiler.build import BuildOptions, build
+from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run
+from beam_datahub.spec import load
+
+# Sums of floating point depend in their last bits on the order of the rows.
+_DIGITS = 9
+_READERS = {"csv": "read_csv", "parquet": "read_parquet", "jsonl": "read_json", "json": "read_json"}
+
+
+def run_spec(
+    path: str | Path, parameters: Mapping[str, Any] | None = None, *, engine: str = "direct", threads: int = 2
+) -> RunResult:
+    """Run the integration in a file to its end. Raises what `beam-datahub run` would report, also a broken budget."""
+    run_id = new_run_id()
+    options = BuildOptions(
+        run_id=run_id, threads=threads if engine == "direct" else 1, split_bytes=None if engine == "direct" else 1 << 20
+    )
+    result = run(build(load(path, parameters=parameters), options), RunRequest(run_id, engine))
+    if result.error is not None:
+        raise result.error
+    return result
+
+
+def written(result: RunResult, destination: str) -> pa.Table:
+    """The rows of the files that a run published to one destination."""
+    files: list[str] = []
+    for location in result.written[destination]["locations"]:
+        inside = Path(location)
+        files += sorted(str(file) for file in inside.rglob("*") if _is_data(file, inside)) if inside.is_dir() else [location]
+    if not files:
+        raise AssertionError(f"'{destination}' has no files under {result.written[destination]['locations']}")
+    form = Path(re.sub(r"\.(gz|bz2|zst)$", "", files[0])).suffix[1:]
+    if form == "avro":
+        return pa.Table.from_pylist([record for file in files for record in _avro_records(file)])
+    extra = ", format = 'newline_delimited'" if form == "jsonl" else ""
+    # A file without a row has no type to show.
+    filled = [file for file in files if Path(file).stat().st_size or form == "csv"] or files
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in filled)
+    return query(f"SELECT * FROM {_READERS[form]}([{listed}], hive_partitioning = {'=' in files[0]}{extra})")
+
+
+def query(sql: str) -> pa.Table:
+    """The rows of a query in a fresh DuckDB whose clock is in UTC."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.sql(sql).to_arrow_table()
+
+
+def differences(found: pa.Table, expected: pa.Table, limit: int = 5) -> str:
+    """What tells two tables apart, as a user reads it; empty when they hold the same rows in any order.
+
+    Numbers of different types are equal when their values are; floating point is compared to nine digits.
+    """
+    if sorted(found.column_names) != sorted(expected.column_names):
+        return f"the columns are {found.column_names}, and not {expected.column_names}"
+    names = expected.column_names
+    ours, theirs = _rows(found, names), _rows(expected, names)
+    surplus, lacking = ours - theirs, theirs - ours
+    lines = [f"{found.num_rows} rows, and {expected.num_rows} expected"] if found.num_rows != expected.num_rows else []
+    lines += [f"not expected: {_shown(names, row)}" for row in list(surplus)[:limit]]
+    lines += [f"expected:     {_shown(names, row)}" for row in list(lacking)[:limit]]
+    return "\n".join(lines)
+
+
+def reasons(result: RunResult) -> dict[tuple[str, str], int]:
+    """How many records each step of a run rejected for each reason."""
+    return {(line["step"], line["reason"]): line["records"] for line in result.reasons}
+
+
+def _is_data(file: Path, folder: Path) -> bool:
+    return file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+
+
+def _avro_records(file: str) -> Sequence[Any]:
+    import fastavro
+
+    with open(file, "rb") as stream:
+        return list(fastavro.reader(stream))
+
+
+def _rows(table: pa.Table, names: Sequence[str]) -> Counter[tuple[Any, ...]]:
+    columns = [[_plain(value) for value in table.column(name).to_pylist()] for name in names]
+    return Counter(zip(*columns, strict=True))
+
+
+def _shown(names: Sequence[str], row: Sequence[Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in zip(names, row, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    """A value in a form that can be counted, and that equal values of other types share."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        value = float(f"{value:.{_DIGITS}g}")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict):
+        return tuple((name, _plain(inner)) for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(inner) for inner in value)
+    return value
