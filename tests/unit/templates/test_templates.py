@@ -39,34 +39,41 @@ WITH typed AS (
 )
 """
 # Counting the notes makes DuckDB read them: else it would not see the lines whose notes are in another encoding.
-_DAYS = """SELECT country, CAST(placed_at AS DATE) AS day, count(*) + 0 * count(note) AS orders, count(DISTINCT customer_id) AS customers,
-                  sum(total) AS revenue FROM rows GROUP BY ALL"""
+_DAYS = """SELECT country, CAST(placed_at AS DATE) AS day, count(*) + 0 * count(note) AS orders,
+                  count(DISTINCT customer_id) AS customers, sum(total) AS revenue FROM rows GROUP BY ALL"""
 _EVENTS = """
 WITH lines AS (
-    SELECT content AS line FROM (SELECT unnest(string_split(replace(content, '\r', ''), chr(10))) AS content FROM read_text('{folder}/data/*.jsonl'))
+    SELECT content AS line
+    FROM (SELECT unnest(string_split(replace(content, '\r', ''), chr(10))) AS content FROM read_text('{folder}/data/*.jsonl'))
     WHERE json_valid(content) AND json_type(content) = 'OBJECT'
 ), read AS (
     SELECT line ->> '$.id' AS id, line ->> '$.type' AS type, try_cast(line ->> '$.created_at' AS TIMESTAMPTZ) AS created_at,
            try_cast(line ->> '$.attempt' AS INTEGER) AS attempt, CAST(line ->> '$.account.id' AS BIGINT) AS account_id,
            line ->> '$.actor.email' AS email,
-           try_cast(line -> '$.items' AS STRUCT(sku VARCHAR, quantity INTEGER, price DECIMAL(10,2))[]) AS items, line -> '$.data' AS data
-    FROM lines WHERE (line -> '$.items') IS NULL OR TRY(json_transform_strict(line -> '$.items', '[{"quantity": "INTEGER"}]')) IS NOT NULL
+           try_cast(line -> '$.items' AS STRUCT(sku VARCHAR, quantity INTEGER, price DECIMAL(10,2))[]) AS items,
+           line -> '$.data' AS data
+    FROM lines
+    WHERE (line -> '$.items') IS NULL OR TRY(json_transform_strict(line -> '$.items', '[{"quantity": "INTEGER"}]')) IS NOT NULL
 ), once AS (
     SELECT * FROM read
-    WHERE id LIKE 'evt~_%' ESCAPE '~' AND type IS NOT NULL AND created_at >= '2020-01-01 00:00:00Z' AND attempt IS NOT NULL AND email LIKE '%_@_%._%'
+    WHERE id LIKE 'evt~_%' ESCAPE '~' AND type IS NOT NULL AND created_at >= '2020-01-01 00:00:00Z'
+      AND attempt IS NOT NULL AND email LIKE '%_@_%._%'
     QUALIFY row_number() OVER (PARTITION BY id ORDER BY attempt DESC) = 1
 )
 """
 _LINES = """SELECT id AS event_id, CAST(data ->> '$.order.number' AS BIGINT) AS order_number, account_id,
-                   left(email, 1) || '***@' || split_part(email, '@', 2) AS actor_email, line, item.sku AS sku, item.quantity AS quantity,
-                   item.quantity * item.price AS total, coalesce(CAST(data ->> '$.order.gift' AS BOOLEAN), false) AS gift,
+                   left(email, 1) || '***@' || split_part(email, '@', 2) AS actor_email, line,
+                   item.sku AS sku, item.quantity AS quantity, item.quantity * item.price AS total,
+                   coalesce(CAST(data ->> '$.order.gift' AS BOOLEAN), false) AS gift,
                    CAST(created_at AS DATE) AS day
             FROM (SELECT *, unnest(items) AS item, generate_subscripts(items, 1) AS line FROM once WHERE type LIKE 'order.%')"""
-_PAYMENTS = """SELECT id AS event_id, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ') AS at, account_id, type = 'payment.succeeded' AS succeeded,
-                      CAST(data ->> '$.payment.amount' AS DECIMAL(12,2)) AS amount, data ->> '$.payment.currency' AS currency,
-                      repeat('*', 12) || right(data ->> '$.payment.card.number', 4) AS card, data ->> '$.payment.error.code' AS error,
-                      len(from_json(data -> '$.payment.error.detail', '["json"]')) AS tries
-               FROM once WHERE type LIKE 'payment.%' AND try_cast(data ->> '$.payment.amount' AS DECIMAL(12,2)) IS NOT NULL"""
+_PAYMENTS = """SELECT id AS event_id, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ') AS at, account_id,
+                      type = 'payment.succeeded' AS succeeded, CAST(data ->> '$.payment.amount' AS DECIMAL(12,2)) AS amount,
+                      data ->> '$.payment.currency' AS currency,
+                      repeat('*', 12) || right(data ->> '$.payment.card.number', 4) AS card,
+                      data ->> '$.payment.error.code' AS error, len(from_json(data -> '$.payment.error.detail', '["json"]')) AS tries
+               FROM once
+               WHERE type LIKE 'payment.%' AND try_cast(data ->> '$.payment.amount' AS DECIMAL(12,2)) IS NOT NULL"""
 
 
 def run(name: str, folder: Path, **parameters: Any) -> RunResult:
