@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
 
@@ -40,8 +42,12 @@ class RowsSource(Source):
         table = self._table.select(list(request.columns))
         first = 0
         for batch in table.to_batches(max_chunksize=self._slice_rows) or [single_batch(table)]:
-            yield Block(batch, Origin(first_row=first))
+            yield Block(batch, Origin(first_row=first), originals=partial(self._originals, first))
             first += batch.num_rows
+
+    def _originals(self, first: int, positions: Sequence[int]) -> list[str]:
+        rows = self._table.take([first + position for position in positions]).to_pylist()
+        return [json.dumps(row, default=str, separators=(",", ":"), ensure_ascii=False) for row in rows]
 
 
 class CollectSink(Sink):
