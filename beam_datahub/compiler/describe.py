@@ -26,7 +26,8 @@ _SHUFFLED = {
 class StepView:
     """A source, step or destination. `kind`: source, transformation, destination or dead_letter; `facts` are sentences
     on what it does and how, `columns` column → SQL type, `origins` where each column comes from; `changed` tells whether
-    its columns differ from those of its first input, `traits` are the same facts for machines."""
+    its columns differ from those of its first input, `traits` are the same facts for machines.
+    """
 
     id: str
     kind: str
@@ -100,7 +101,9 @@ def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, 
         how = "reads only" if pushes else "keeps only"
         facts.append(f"{how} {some} of {every} columns: {', '.join(request.columns)}")
     if read.estimated_rows is not None:
-        facts.append(f"about {read.estimated_rows:,} rows" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes"))
+        facts.append(
+            f"about {read.estimated_rows:,} rows" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes")
+        )
     elif read.estimated_bytes is not None:
         facts.append(f"{read.estimated_bytes:,} bytes")
     contract = read.request.contract

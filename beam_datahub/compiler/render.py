@@ -92,15 +92,15 @@ def mermaid(view: PlanView) -> str:
     for number, stage in enumerate(view.stages):
         inside = len(stage.steps) > 1
         lines += [f'  subgraph s{number}["{_TITLES[stage.kind]}"]'] if inside else []
-        for step in stage.steps:
-            lines.append(("    " if inside else "  ") + _mermaid_node(view.steps[step], names[step]))
+        for name in stage.steps:
+            lines.append(("    " if inside else "  ") + _mermaid_node(view.steps[name], names[name]))
         lines += ["  end"] if inside else []
     for step in view.steps.values():
         for reference in step.inputs:
             source = reference if reference in names else reference.rpartition(".")[0]
             label = "" if source == reference else f'|"{_escaped(reference.rpartition(".")[2])}"|'
             lines.append(f"  {names[source]} -->{label} {names[step.id]}")
-    if letter := next((step for step in view.steps.values() if step.kind == "dead_letter"), None):
+    if letter := next((each for each in view.steps.values() if each.kind == "dead_letter"), None):
         for step in view.steps.values():
             if step.kind == "source" or step.traits.get("can_reject"):
                 lines.append(f"  {names[step.id]} -.-> {names[letter.id]}")

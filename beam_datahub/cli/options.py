@@ -1,0 +1,58 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class Assignment(click.ParamType[tuple[str, str]]):
+    """`NAME=VALUE`."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The name and the value. Fails without an equals sign."""
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"'{value}' is not NAME=VALUE", param, ctx)
+        return name.strip(), text
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes such as `4GiB`, `512MB` or `1000000`."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes. Fails for a unit that is none."""
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(value), re.IGNORECASE)
+        if found is None or float(found[1]) <= 0:
+            self.fail(f"'{value}' is not a size such as 4GiB or 512MB", param, ctx)
+        return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
+
+
+def spec_argument(function: _Function) -> _Function:
+    """The argument SPEC: an integration's file, or a folder that holds `integration.yaml`."""
+    return click.argument("spec", type=click.Path())(function)
+
+
+def set_option(function: _Function) -> _Function:
+    """The option `--set NAME=VALUE`, any number of times."""
+    return click.option(
+        "--set", "parameters", type=Assignment(), multiple=True, help="Give a parameter of the spec its value. Repeatable."
+    )(function)
+
+
+def engine_option(function: _Function) -> _Function:
+    """The option `--engine`."""
+    return click.option("--engine", default="direct", show_default=True, help="The engine; `beam-datahub engines` lists them.")(
+        function
+    )

@@ -1,0 +1,134 @@
+"""What a run did, for a person: the books, the rejected records, and where the output is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from beam_datahub.cli.tables import duration, simple, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from beam_datahub.compiler.plan import Plan
+    from beam_datahub.runtime.launch import RunResult
+
+_TERMS = ("read", "in", "out", "filtered", "rejected", "merged", "added")
+# How many records of the dead letter are looked at for example messages.
+_EXAMPLES = 2000
+_STATES = {
+    "completed": ("completed", "bold green"),
+    "completed_with_errors": ("completed, with rejected records", "bold yellow"),
+    "failed": ("failed", "bold red"),
+}
+
+
+def show(console: Console, plan: Plan, result: RunResult) -> None:
+    """Print the result of a run."""
+    from rich.text import Text
+
+    words, style = _STATES[result.status]
+    rate = f" ({result.read / result.seconds:,.0f} rows/s)" if result.seconds and result.read else ""
+    head = Text(result.integration, style="bold").append(": ", style="not bold").append(words, style=style)
+    console.print(head)
+    facts = f"{result.read:,} records read in {duration(result.seconds)}{rate}, engine {result.engine}, run {result.run_id}"
+    console.print(Text(facts, style="dim"))
+    console.print()
+    console.print(_books(plan, result))
+    if result.reasons:
+        console.print()
+        console.print(_rejected(plan, result))
+    console.print()
+    console.print(_written(plan, result))
+    for drift in result.drifted:
+        console.print(
+            Text(f"new column: {drift['source']} has '{drift['column']}', which its schema lacks; it was let go by", "yellow")
+        )
+
+
+def _books(plan: Plan, result: RunResult) -> Any:
+    terms = [term for term in _TERMS if any(line.get(term) for line in result.books.values())]
+    written = {node.id: result.written.get(node.id, {}).get("rows") for node in plan.writes()}
+    rows = []
+    for step, line in result.books.items():
+        cells = [f"{line.get(term, 0):,}" if line.get(term, 0) else "·" for term in terms]
+        rows.append([step, *cells, "✓" if _balances(line, step in written) else "✗"])
+    return simple("Books", [("step", "left"), *((term, "right") for term in terms), ("balanced", "left")], rows)
+
+
+def _balances(line: Mapping[str, int], is_write: bool) -> bool:
+    if is_write:
+        return True  # the commit compared it with its receipts before it published anything
+    came = line["read"] + line["in"] + line["added"]
+    return came == line["out"] + line["filtered"] + line["rejected"] + line["merged"]
+
+
+def _rejected(plan: Plan, result: RunResult) -> Any:
+    examples = _examples(plan, result)
+    rows = [
+        [each["step"], each["reason"], f"{each['records']:,}", examples.get((each["step"], each["reason"]), "")]
+        for each in result.reasons
+    ]
+    columns = [("step", "left"), ("reason", "left"), ("records", "right"), ("for example", "left")]
+    return simple("Rejected", columns if examples else columns[:3], rows if examples else [row[:3] for row in rows])
+
+
+def _examples(plan: Plan, result: RunResult) -> dict[tuple[str, str], str]:
+    """The first message of each step and reason, where the dead letter is a local file of JSON lines."""
+    from beam_datahub.security import redact
+
+    found: dict[tuple[str, str], str] = {}
+    for node in plan.writes():
+        if node.type != "jsonl" or not getattr(node.operator, "dead_letter", False):
+            continue
+        for place in result.written.get(node.id, {}).get("locations", ()):
+            if not os.path.isfile(place) or not place.endswith(".jsonl"):
+                continue
+            with open(place, encoding="utf-8", errors="replace") as file:
+                for line, _ in zip(file, range(_EXAMPLES), strict=False):
+                    letter = _parsed(line)
+                    if letter.get("run_id") == result.run_id:
+                        where = f" ({letter['column']})" if letter.get("column") else ""
+                        text = redact(f"{letter.get('message')}{where}")
+                        found.setdefault((str(letter.get("step")), str(letter.get("reason"))), text[:160])
+    return found
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _written(plan: Plan, result: RunResult) -> Any:
+    rows = []
+    for node in plan.writes():
+        done = result.written.get(node.id)
+        if done is None:
+            letter = getattr(node.operator, "dead_letter", False)
+            if not letter:
+                rows.append([node.id, "·", "·", "nothing was written"])
+            continue
+        rows.append([node.id, f"{done['rows']:,}", size(done["bytes"]) if done["bytes"] else "·", _places(done["locations"])])
+    return simple("Output", [("destination", "left"), ("rows", "right"), ("bytes", "right"), ("where", "left")], rows)
+
+
+def _places(locations: list[str]) -> str:
+    """Where the output is: one place, or a common folder and how many files are in it."""
+    shown = [_relative(place) for place in locations]
+    if len(shown) <= 1:
+        return "".join(shown) or "·"
+    folder = os.path.commonpath(shown)
+    return f"{folder.replace(':/', '://') if '://' in shown[0] else folder}/ ({len(shown)} files)"
+
+
+def _relative(place: str) -> str:
+    """The path from here, where that is shorter."""
+    if "://" in place or not os.path.isabs(place):
+        return place
+    near = os.path.relpath(place)
+    return near if len(near) < len(place) and not near.startswith("../..") else place

@@ -1,0 +1,83 @@
+"""What the commands of one call share: how much to say, whether to speak to a machine, and where to write."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass
+class Session:
+    """The state of one call. `as_json`: standard output takes one JSON record, an error included."""
+
+    verbose: bool = False
+    as_json: bool = False
+
+
+def session() -> Session:
+    """The state of the running call."""
+    return click.get_current_context().find_root().ensure_object(Session)
+
+
+def out() -> Console:
+    """The console for results; without a terminal it neither colours nor folds lines."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """The console for progress, warnings and errors."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if not stream.isatty() and "COLUMNS" not in _environment():
+        # A pipe has no width: what reads it wants whole lines.
+        console.width = 200
+    return console
+
+
+def _environment() -> Any:
+    import os
+
+    return os.environ
+
+
+def verbose_option(command: click.Command) -> click.Command:
+    """Give a command, and those below it, the option `--verbose`, once."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            verbose_option(each)
+        return command
+    if not any(parameter.name == "verbose" for parameter in command.params):
+        option = click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_verbose,
+            help="Show tracebacks of errors and the log of the engine.",
+        )
+        command.params.append(option)
+    return command
+
+
+def _set_verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    if value:
+        import logging
+
+        from beam_datahub.security import RedactingFilter
+
+        ctx.find_root().ensure_object(Session).verbose = True
+        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(RedactingFilter())
+    return value
