@@ -11,7 +11,7 @@ from beam_datahub.errors import InvalidExpression, nearest
 from beam_datahub.kernels.expressions.allowed import AGGREGATE_NAMES, ORDERED_NAMES, SCALAR_NAMES, TIED_NAMES
 from beam_datahub.kernels.expressions.compiling import compile_node, node_columns
 from beam_datahub.kernels.expressions.expression import AggregateCall, AggregateExpression, Expression
-from beam_datahub.kernels.expressions.resolve import Names, bind, refuse_surroundings
+from beam_datahub.kernels.expressions.resolve import Names, bind, names_for, refuse_surroundings
 from beam_datahub.kernels.expressions.syntax import Node, cast_node, column_node, parse, render, walk
 from beam_datahub.kernels.expressions.typing import arrow_type, empty_relation, is_canonical, sql_types, typing_session
 from beam_datahub.kernels.session import KernelSession
@@ -43,6 +43,7 @@ class _Builder:
 
     def build(self) -> AggregateExpression:
         root = parse(self._text, self._session)
+        self._names = names_for(root, self._schema)
         post = self._lift(root)
         if not self._calls:
             raise InvalidExpression(

@@ -168,6 +168,13 @@ LAMBDA_NAMES: frozenset[str] = words(
     "list_transform reduce"
 )
 
+# Functions that break the session when a JSON column holds damaged JSON, unless that is read by another function first.
+UNCHECKED_JSON_NAMES: frozenset[str] = words(
+    "array_to_json json_array json_array_length json_contains json_deep_merge json_keys json_merge_patch "
+    "json_merge_patch_diff json_normalize json_object json_pretty json_quote json_strip_nulls json_structure json_type "
+    "row_to_json to_json json_group_array json_group_object"
+)
+
 # Aggregates whose result depends on the order of the rows unless the call has an ORDER BY.
 ORDERED_NAMES: frozenset[str] = words(
     "any_value approx_top_k arbitrary array_agg first group_concat json_group_array json_group_object last list listagg "

@@ -50,6 +50,26 @@ def _holds_json(data_type: pa.DataType) -> bool:
     return any(_holds_json(data_type.field(index).type) for index in range(data_type.num_fields))
 
 
+def checked_json_sql(sql: str, kind: pa.DataType) -> str:
+    """`sql`, a value of type `kind`, with all JSON in it read once: damaged JSON fails here.
+
+    DuckDB's functions that do not expect it (`to_json`, `json_type` and others) would break the whole session instead.
+    """
+    if kind == JSON:
+        return f"json_extract({sql}, '$')"
+    if not _holds_json(kind):
+        return sql
+    if pa.types.is_list(kind):
+        return f"list_transform({sql}, lambda x: {checked_json_sql('x', kind.value_type)})"
+    if pa.types.is_map(kind):
+        return f"map(map_keys({sql}), list_transform(map_values({sql}), lambda x: {checked_json_sql('x', kind.item_type)}))"
+    parts = [
+        f"{quoted(field.name)} := {checked_json_sql(f'struct_extract({sql}, {literal(field.name)})', field.type)}"
+        for field in kind
+    ]
+    return f"CASE WHEN {sql} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
+
+
 def error_mask_sql(sql: str) -> str:
     """Boolean SQL that is true just where evaluating `sql` fails; it never fails itself and is never null."""
     # `sql IS NULL` would not do: DuckDB answers it for a struct, a list or a case of constants without evaluating it.

@@ -13,7 +13,7 @@ from beam_datahub.kernels.expressions.expression import Expression, column
 from beam_datahub.kernels.expressions.failing import Facts, can_fail
 from beam_datahub.kernels.expressions.literals import literal_sql
 from beam_datahub.kernels.expressions.predicates import as_predicate, left_to_right
-from beam_datahub.kernels.expressions.resolve import Names, bind
+from beam_datahub.kernels.expressions.resolve import Names, bind, names_for
 from beam_datahub.kernels.expressions.syntax import Node, children, parse, render, render_apart, walk
 from beam_datahub.kernels.expressions.typing import (
     arrow_type,
@@ -76,7 +76,8 @@ def _compile_text(text: str, schema: pa.Schema, session: KernelSession, *, predi
         return column(stripped, schema)
     if _IDENTIFIER.match(stripped) and stripped.casefold() not in _WORDS and (found := names.find(stripped)) is not None:
         return column(found, schema)
-    return compile_node(text, bind(parse(text, session), names), schema, session, predicate=predicate)
+    node = parse(text, session)
+    return compile_node(text, bind(node, names_for(node, schema)), schema, session, predicate=predicate)
 
 
 def _compile_literal(value: Any, session: KernelSession) -> Expression:
@@ -143,13 +144,14 @@ class Typed:
         self.name, *names = sql_types(f"{whole}, {rest}", self._relation, session)
         self.type = arrow_type(self.name)
         self._types = {id(part): arrow_type(name) if _is_plain(name) else None for part, name in zip(parts, names, strict=True)}
-        self._fails: dict[int, bool] = {}
+        # By identity; the node is kept, so that no other can take its place in memory.
+        self._fails: dict[int, tuple[Node, bool]] = {}
 
     def can_fail(self, node: Node) -> bool:
         """Whether evaluating a part of the tree may raise on some row."""
         if id(node) not in self._fails:
-            self._fails[id(node)] = can_fail(node, Facts(self._type_of, self._holds, self._becomes))
-        return self._fails[id(node)]
+            self._fails[id(node)] = node, can_fail(node, Facts(self._type_of, self._holds, self._becomes))
+        return self._fails[id(node)][1]
 
     @property
     def fails(self) -> bool:

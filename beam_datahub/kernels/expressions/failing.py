@@ -171,8 +171,10 @@ def _widens(source: pa.DataType | None, target: pa.DataType | None) -> bool:
         return bool(source != JSON)
     if target == pa.string():
         return _prints(source)
-    if pa.types.is_boolean(source) or (pa.types.is_timestamp(source) and pa.types.is_date(target)):
-        return _is_number(target) or pa.types.is_date(target)
+    if pa.types.is_boolean(source):
+        return bool(pa.types.is_integer(target) or pa.types.is_floating(target))
+    if pa.types.is_timestamp(source) and pa.types.is_date(target):
+        return True
     if pa.types.is_floating(target):
         return bool(pa.types.is_integer(source) or (pa.types.is_floating(source) and source.bit_width <= target.bit_width))
     if pa.types.is_integer(source) and pa.types.is_integer(target):

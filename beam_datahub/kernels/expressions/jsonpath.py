@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_datahub.errors import InvalidExpression, UnknownColumn
+from beam_datahub.kernels.expressions.casts import checked_json_sql
 from beam_datahub.kernels.expressions.expression import Expression
 from beam_datahub.kernels.expressions.nodes import Nodes
 from beam_datahub.kernels.expressions.resolve import Names
@@ -44,7 +45,8 @@ def _reach(steps: list[Step], schema: pa.Schema) -> tuple[Nodes | None, tuple[st
     """The nodes of a path that SQL alone finds, and the columns that they come from."""
     if not steps:
         whole = visible(schema)
-        return Nodes(_row_sql({name: name for name in whole.names}), pa.struct(list(whole))), tuple(whole.names)
+        fields = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in whole.names)
+        return Nodes(f"struct_pack({fields})", pa.struct(list(whole))), tuple(whole.names)
     if steps[0][0] != "name":
         return None, ()
     name = _column(steps[0][1], schema)
@@ -59,16 +61,17 @@ def _search(path: str, singular: bool, steps: list[Step], schema: pa.Schema, *, 
             parts.setdefault(steps[0][1], _column(steps[0][1], schema))
     else:
         parts = {steps[0][1]: _column(steps[0][1], schema)}
-    # The brackets take the nodes out of the array, fail on JSON that is damaged, and write numbers as DuckDB does.
-    found = f"json_extract({JSON_PATH}({literal(path)}, CAST(to_json({_row_sql(parts)}) AS VARCHAR)), '$[*]')"
+    # Taking the nodes out of the array also writes numbers as DuckDB does.
+    found = f"json_extract({JSON_PATH}({literal(path)}, CAST(to_json({_row_sql(parts, schema)}) AS VARCHAR)), '$[*]')"
     columns = tuple(dict.fromkeys(parts.values()))
     if singular:
         return Nodes(f"({found})[1]", JSON, can_fail=True), columns
     return Nodes(found, JSON, many=True, can_fail=True), columns
 
 
-def _row_sql(parts: dict[str, str]) -> str:
-    return f"struct_pack({', '.join(f'{quoted(name)} := {quoted(column)}' for name, column in parts.items())})"
+def _row_sql(parts: dict[str, str], schema: pa.Schema) -> str:
+    checked = {name: checked_json_sql(quoted(column), schema.field(column).type) for name, column in parts.items()}
+    return f"struct_pack({', '.join(f'{quoted(name)} := {sql}' for name, sql in checked.items())})"
 
 
 def _column(name: str, schema: pa.Schema) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_datahub.errors import InvalidExpression, UnknownColumn
+from beam_datahub.kernels.expressions.casts import checked_json_sql
 from beam_datahub.kernels.expressions.resolve import Names
 from beam_datahub.kernels.types import JSON, literal, quoted
 
@@ -22,7 +23,7 @@ _FARTHEST = 2**31
 class Nodes:
     """One value (`many` false), null when absent; or the list of all nodes found, never null.
 
-    `kind` is the type of a node. `can_fail`: JSON that was never checked fails where it is read.
+    `kind` is the type of a node. `can_fail`: JSON has been read on the way, and fails there where it is damaged.
     """
 
     sql: str
@@ -58,7 +59,7 @@ class Nodes:
             parts[name] = part
         if self.kind == JSON:
             built = f"json_object({', '.join(f'{literal(name)}, {part.sql}' for name, part in parts.items())})"
-            present = f"json_type({node.sql}) = 'OBJECT'"
+            present = f"json_type({node.sql if self.can_fail else checked_json_sql(node.sql, JSON)}) = 'OBJECT'"
             kind: pa.DataType = JSON
         else:
             built = f"struct_pack({', '.join(f'{quoted(name)} := {part.sql}' for name, part in parts.items())})"
@@ -102,6 +103,8 @@ class Nodes:
             found = f"list_transform({self.sql}, lambda x: json_extract(x, {path}))"
             return Nodes(f"list_filter({found}, lambda x: x IS NOT NULL)", JSON, True, can_fail=True)
         value = "x" if self.many else self.sql
+        if not self.can_fail:
+            value = checked_json_sql(value, JSON)
         elements = f"json_extract({value}, '$[*]')"
         if step[0] == "slice":
             some = f"{elements}[{step[1] + 1}:{step[2] if step[2] is not None else ''}]"

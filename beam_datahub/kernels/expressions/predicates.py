@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from beam_datahub.kernels.expressions.syntax import Node, boolean_node, case_node, children, conjunction_node, operator_node
+from beam_datahub.kernels.expressions.syntax import (
+    Node,
+    boolean_node,
+    case_node,
+    comparison_node,
+    conjunction_node,
+    operator_node,
+    walk,
+)
 
 CanFail = Callable[[Node], bool]
 
@@ -24,6 +32,7 @@ def _holds(node: Node, can_fail: CanFail, *, negated: bool) -> Node:
     """A tree that is true just where `node` (negated: its negation) is true."""
     if node["class"] == "OPERATOR" and node["type"] == "OPERATOR_NOT":
         return _holds(node["children"][0], can_fail, negated=not negated)
+    node = _in_halves(node, can_fail)
     if node["class"] != "CONJUNCTION":
         inner = left_to_right(node, can_fail)
         return operator_node("OPERATOR_NOT", inner) if negated else inner
@@ -41,6 +50,7 @@ def left_to_right(node: Node, can_fail: CanFail) -> Node:
     """`node` as a value, with all three outcomes: `and` skips what follows a false, `or` what follows a true."""
     if not can_fail(node):
         return node
+    node = _in_halves(node, can_fail)
     if node["class"] != "CONJUNCTION":
         return _inside(node, can_fail)
     all_of = node["type"] == "CONJUNCTION_AND"
@@ -58,9 +68,26 @@ def left_to_right(node: Node, can_fail: CanFail) -> Node:
     return result
 
 
+def _in_halves(node: Node, can_fail: CanFail) -> Node:
+    """A `between`, or an `in` over columns, that can fail, as the comparisons that it stands for."""
+    is_in = node["class"] == "OPERATOR" and node["type"] == "COMPARE_IN"
+    if not (is_in or node["class"] == "BETWEEN") or not can_fail(node):
+        return node
+    if not is_in:
+        lower = comparison_node("COMPARE_GREATERTHANOREQUALTO", node["input"], node["lower"])
+        upper = comparison_node("COMPARE_LESSTHANOREQUALTO", node["input"], node["upper"])
+        return conjunction_node("CONJUNCTION_AND", [lower, upper])
+    sought, *among = node["children"]
+    if len(among) < 2 or not any(part["class"] == "COLUMN_REF" for value in among for part in walk(value)):
+        return node
+    return conjunction_node("CONJUNCTION_OR", [comparison_node("COMPARE_EQUAL", sought, value) for value in among])
+
+
 def _inside(node: Node, can_fail: CanFail) -> Node:
     """`node` with the conjunctions inside it made left to right."""
-    if not any(part["class"] == "CONJUNCTION" for part in _descendants(node)):
+    if not any(
+        part["class"] in ("CONJUNCTION", "BETWEEN") or part["type"] == "COMPARE_IN" for part in walk(node) if part is not node
+    ):
         return node
     return {key: value if key == "type_expr" else _inside_value(value, can_fail) for key, value in node.items()}
 
@@ -73,11 +100,3 @@ def _inside_value(value: object, can_fail: CanFail) -> object:
             return left_to_right(value, can_fail)
         return {key: _inside_value(item, can_fail) for key, item in value.items()}
     return value
-
-
-def _descendants(node: Node) -> list[Node]:
-    found: list[Node] = []
-    for child in children(node):
-        found.append(child)
-        found.extend(_descendants(child))
-    return found

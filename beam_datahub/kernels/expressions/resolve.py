@@ -14,6 +14,7 @@ from beam_datahub.kernels.expressions.allowed import (
     RANDOM_NAMES,
     SCALAR_NAMES,
     SURROUNDING_NAMES,
+    UNCHECKED_JSON_NAMES,
     words,
 )
 from beam_datahub.kernels.expressions.syntax import Node, children, column_node, function_node, marked, text_node, walk
@@ -49,6 +50,8 @@ class Names:
     """The columns of a schema as expressions name them: exactly, or else without regard to case."""
 
     schema: pa.Schema
+    check_json: bool = False
+    """Whether a JSON column is read before it is used, so that damaged JSON fails on its row alone."""
     _folded: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -131,7 +134,13 @@ def _bind_column(node: Node, names: Names, bound: frozenset[str]) -> Node:
             raise UnknownColumn(f"{path}.{part}", [f"{path}.{other}" for other in parts.schema.names])
         result = function_node("struct_extract", result, text_node(found))
         kind = parts.schema.field(found).type
-    return result
+    return function_node("json_extract", result, text_node("$")) if kind == JSON and names.check_json else result
+
+
+def names_for(node: Node, schema: pa.Schema) -> Names:
+    """The columns of `schema` for binding `node`."""
+    calls = {str(part["function_name"]).casefold() for part in walk(node) if part["class"] == "FUNCTION"}
+    return Names(schema, check_json=bool(calls & UNCHECKED_JSON_NAMES))
 
 
 def refuse_surroundings(name: str) -> None:

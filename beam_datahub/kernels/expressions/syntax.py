@@ -198,6 +198,11 @@ def conjunction_node(kind: str, operands: Sequence[Node]) -> Node:
     return _located({"class": "CONJUNCTION", "type": kind, "children": list(operands)})
 
 
+def comparison_node(kind: str, left: Node, right: Node) -> Node:
+    """A comparison such as COMPARE_EQUAL."""
+    return _located({"class": "COMPARISON", "type": kind, "left": left, "right": right})
+
+
 def cast_node(operand: Node, type_node: Node) -> Node:
     """`CAST(operand AS type)`."""
     return _located({"class": "CAST", "type": "OPERATOR_CAST", "child": operand, "try_cast": False, "type_expr": type_node})

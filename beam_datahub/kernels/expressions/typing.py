@@ -14,9 +14,10 @@ from beam_datahub.kernels.expressions.allowed import SCALAR_NAMES
 from beam_datahub.kernels.expressions.casts import error_mask_sql
 from beam_datahub.kernels.expressions.syntax import Node, parse, sentence, walk
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import JSON, canonical, literal, quoted, sql_type
+from beam_datahub.kernels.types import HIDDEN, JSON, canonical, literal, quoted, sql_type
 
 _local = threading.local()
+_ROW = quoted(f"{HIDDEN}row")
 
 
 def typing_session() -> KernelSession:
@@ -33,11 +34,14 @@ def empty_relation(schema: pa.Schema, columns: Iterable[str]) -> str:
     return f" FROM (SELECT {nulls}) AS input" if nulls else ""
 
 
-def check_rowwise(sql: str, schema: pa.Schema, columns: Iterable[str], session: KernelSession) -> None:
-    """Raise InvalidExpression when `sql` fails in a way that cannot be pinned on a row, such as a type that is not supported."""
-    samples = ", ".join(f"{_sample(schema.field(name).type)} AS {quoted(name)}" for name in columns)
+def check_rowwise(sql: str, schema: pa.Schema, columns: Sequence[str], session: KernelSession) -> None:
+    """Raise InvalidExpression when `sql` fails whatever the row: over no row at all, or in a way that no mask catches."""
+    nulls = "".join(f", CAST(NULL AS {sql_type(schema.field(name).type)}) AS {quoted(name)}" for name in columns)
+    samples = "".join(f", {_sample(schema.field(name).type)} AS {quoted(name)}" for name in columns)
     try:
-        session.scalar(f"SELECT {error_mask_sql(sql)}" + (f" FROM (SELECT {samples}) AS input" if samples else ""))
+        # No rows, but none that DuckDB could know of: what it cannot fold it says at once, here rather than in a run.
+        session.scalar(f"SELECT count(v) FROM (SELECT {sql} AS v FROM (SELECT unnest([]::INTEGER[]) AS {_ROW}{nulls}) AS input)")
+        session.scalar(f"SELECT {error_mask_sql(sql)} FROM (SELECT 1 AS {_ROW}{samples}) AS input")
     except duckdb.Error as error:
         raise InvalidExpression(sentence(error), hint=_hint(error)) from error
 

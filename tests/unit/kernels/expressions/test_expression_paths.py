@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_datahub.errors import InvalidExpression, SpecError, UnknownColumn
-from beam_datahub.kernels.expressions import Expression, compile_expression
+from beam_datahub.kernels.expressions import Expression, compile_expression, error_mask_sql
 from beam_datahub.kernels.expressions.typing import typing_session
 from beam_datahub.kernels.functions import JSON_PATH, json_path
 from beam_datahub.kernels.session import KernelSession
@@ -26,8 +27,7 @@ DOCUMENT = pa.schema([("doc", JSON)])
 
 def nodes(expression: Expression, document: Any, session: KernelSession) -> list[Any]:
     """The nodes that a path over the column `doc` finds, singular or not."""
-    text = document if isinstance(document, str) else json.dumps(document)
-    session.put("input", pa.table({"doc": pa.ExtensionArray.from_storage(JSON, pa.array([text]))}))
+    session.put("input", pa.table({"doc": pa.ExtensionArray.from_storage(JSON, pa.array([json.dumps(document)]))}))
     found = session.query(f"SELECT {expression.sql} AS v FROM input")
     assert found.schema.field(0).type == expression.type
     value = found.column(0).to_pylist()[0]
@@ -142,14 +142,24 @@ def test_the_root_is_the_row(evaluate: Evaluate, schema: pa.Schema) -> None:
     assert compile_expression("$.*", small).columns == ("a", "b")
 
 
-def test_damaged_json_fails_on_either_route(session: KernelSession) -> None:
-    import duckdb
-
-    for text in ("$.doc.a", "$.doc[?@.a]"):
-        expression = compile_expression(text, DOCUMENT, session)
-        assert expression.can_fail
-        with pytest.raises(duckdb.Error, match="Malformed JSON"):
-            nodes(expression, "{oops", session)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$.doc.a", "$.doc[*]", "$.doc[*].a", "$.doc[1:]", "$.doc[?@.a]", "$..a", "$.doc.{a}", "$.doc[*].{a}", "$.*",
+        "json_type(doc)", "to_json({'a': doc})", "json_array(doc)", "json_keys(doc)", "json_object('a', doc)", "doc->'$.a'",
+        "doc->>'$'",
+    ],
+)  # fmt: skip
+def test_damaged_json_fails_on_its_own_row_alone(text: str, session: KernelSession) -> None:
+    expression = compile_expression(text, DOCUMENT, session)
+    assert expression.can_fail
+    documents = pa.ExtensionArray.from_storage(JSON, pa.array(['{"a": {"a": 1}}', "{oops", None, "", "[1]"]))
+    session.put("input", pa.table({"doc": documents}))
+    mask = session.query(f"SELECT {error_mask_sql(expression.sql)} AS failed FROM input").column(0).to_pylist()
+    assert mask == [False, True, False, True, False]
+    with pytest.raises(duckdb.Error, match="Malformed JSON"):
+        session.query(f"SELECT {expression.sql} AS v FROM input")
+    assert session.scalar("SELECT 1") == 1
 
 
 def test_a_document_nested_beyond_the_library_fails_without_taking_others_along() -> None:
