@@ -8,10 +8,9 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ByteSize
+from pydantic import BaseModel, ByteSize
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.console import Console
 
     from beam_datahub.component.config import Example
@@ -38,6 +37,8 @@ def options_of(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
 def _default(value: Any) -> str:
     if value is None or value in ((), "", {}, []):
         return ""
+    if isinstance(value, BaseModel):
+        return "{" + ", ".join(f"{name}: {_default(each)}" for name, each in value) + "}"
     if isinstance(value, ByteSize):
         return value.human_readable(decimal=True)
     return _literal(list(value) if isinstance(value, tuple) else value)
@@ -89,7 +90,7 @@ def dump(value: Any) -> str:
 
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = None
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 110
     yaml.allow_unicode = True
     text = StringIO()

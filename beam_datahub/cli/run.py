@@ -53,10 +53,13 @@ def command(
 
     session().as_json = as_json
     from beam_datahub.cli.specs import dead_letter_folder, opened, planned
+    from beam_datahub.runtime.beam_import import import_beam, needs_cloud
     from beam_datahub.runtime.engines import EngineOptions
-    from beam_datahub.runtime.launch import new_run_id
 
     document = opened(spec, parameters)
+    import_beam(cloud=engine != "direct" or needs_cloud(document))
+    from beam_datahub.runtime.launch import new_run_id
+
     run_id = new_run_id()
     plan = planned(
         document,
