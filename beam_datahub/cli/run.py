@@ -49,8 +49,10 @@ def command(
     Nothing is visible at a destination before all of the run is through. Records that cannot be processed go to the dead
     letter, without one in the spec to .beam-datahub/dead-letter here.
     """
+    import beam_datahub
     from beam_datahub.cli.session import session
 
+    beam_datahub.documents_options = False
     session().as_json = as_json
     from beam_datahub.cli.specs import dead_letter_folder, opened, planned
     from beam_datahub.runtime.beam_import import import_beam, needs_cloud

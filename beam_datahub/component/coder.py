@@ -19,7 +19,6 @@ from apache_beam.coders.typecoders import registry
 
 # An IPC stream starts with 0xFFFFFFFF, so that these four bytes can start nothing else.
 _REFERENCE = b"DHR\x01"
-DEFAULT_BUDGET_BYTES = 4 * 1024**3
 
 
 class BatchStore:
@@ -27,7 +26,7 @@ class BatchStore:
 
     active: BatchStore | None = None
 
-    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES, spill_dir: str | None = None) -> None:
+    def __init__(self, budget_bytes: int, spill_dir: str | None = None) -> None:
         self._budget = budget_bytes
         self._spill_dir = spill_dir
         self._held: list[pa.RecordBatch | tuple[int, int]] = []

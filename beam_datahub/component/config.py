@@ -7,11 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+import beam_datahub
+
 
 class Config(BaseModel):
     """Options of a component; the docstring under an attribute is its documentation everywhere."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=beam_datahub.documents_options, populate_by_name=True
+    )
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,10 @@ class FileSource(Source):
         fields = [field for field in found.schema if field.name not in columns] + list(columns.values())
         return Discovery(pa.schema(fields), rows, total, len(files))
 
+    def estimate(self) -> Discovery:
+        files = self.files()
+        return Discovery(pa.schema([]), None, sum(file.size for file in files), len(files))
+
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         for file in self.files():
             for split in self.file_splits(file, request):

@@ -152,7 +152,8 @@ class Source(ABC):
         """Find the schema by sampling. Raises ConnectorError."""
 
     def estimate(self) -> Discovery:
-        """Rows and bytes of a source whose schema is declared, where they are cheaper to find than the schema."""
+        """Rows and bytes of a source whose schema is declared, where they are cheaper to find than the schema (which may be
+        left empty here)."""
         return self.discover()
 
     @abstractmethod

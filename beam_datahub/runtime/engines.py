@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from beam_datahub.component.coder import DEFAULT_BUDGET_BYTES, BatchStore
 from beam_datahub.errors import MissingDependency, UnknownName
 
 
@@ -20,7 +19,7 @@ class EngineOptions:
     """
 
     threads: int | None = None
-    memory_bytes: int = DEFAULT_BUDGET_BYTES
+    memory_bytes: int = 4 * 1024**3
     spill_dir: str | None = None
     shards: int | None = None
     options: tuple[str, ...] = ()
@@ -40,7 +39,11 @@ class Engine:
 
     def hold(self, options: EngineOptions) -> AbstractContextManager[Any]:
         """What must be active while the engine runs in this process."""
-        return BatchStore(options.memory_bytes // 2, options.spill_dir) if self.in_process else nullcontext()
+        if not self.in_process:
+            return nullcontext()
+        from beam_datahub.component.coder import BatchStore
+
+        return BatchStore(options.memory_bytes // 2, options.spill_dir)
 
     def pipeline(self, options: EngineOptions) -> Any:
         """A Beam pipeline for this engine."""

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+import beam_datahub
+
 Drift = Literal["evolve", "freeze", "discard_row", "discard_value"]
 WriteMode = Literal["append", "overwrite", "merge"]
 
@@ -14,7 +16,9 @@ WriteMode = Literal["append", "overwrite", "merge"]
 class SpecModel(BaseModel):
     """A part of a spec: frozen, no unknown keys, one attribute docstring per key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=beam_datahub.documents_options, populate_by_name=True
+    )
 
 
 class ContractSpec(SpecModel):

@@ -1,0 +1,56 @@
+"""Imports Beam, without its cloud clients where no cloud is asked for: they are more than half of the time that it takes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
+
+from beam_datahub.spec import SpecDocument
+
+# What `import apache_beam` tries to import and does without; pandas is only Beam's to describe its own row types.
+_OPTIONAL = (
+    "google.cloud",
+    "google.api_core",
+    "google.auth",
+    "apitools",
+    "boto3",
+    "botocore",
+    "azure",
+    "hdfs",
+    "pymongo",
+    "bson",
+    "pandas",
+)
+
+
+class _Absent(MetaPathFinder):
+    """A finder that says of the optional modules that they are not installed."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
+        """Raise for an optional module, know nothing of others."""
+        if name.startswith(_OPTIONAL):
+            raise ModuleNotFoundError(f"{name} is left out of this process", name=name)
+        return None
+
+
+def needs_cloud(document: SpecDocument) -> bool:
+    """Whether a spec names a URL, so that one of Beam's filesystems beyond the local one may be wanted."""
+    return "://" in repr(document.integration)
+
+
+def import_beam(*, cloud: bool) -> None:
+    """Import Beam; without `cloud` its cloud filesystems and runners are not there for the rest of the process."""
+    if cloud or "apache_beam" in sys.modules:
+        return
+    absent = _Absent()
+    logging.disable(logging.WARNING)  # Beam warns of each filesystem that it does without
+    sys.meta_path.insert(0, absent)
+    try:
+        import apache_beam  # noqa: F401 - for its side effect
+    finally:
+        sys.meta_path.remove(absent)
+        logging.disable(logging.NOTSET)
