@@ -256,4 +256,9 @@ def _bind_arrow(node: Node, names: Names, bound: frozenset[str]) -> Node:
     """A `->` that is no lambda: it reaches into JSON."""
     if node.get("syntax_type") == "LAMBDA_KEYWORD":
         raise InvalidExpression("a lambda has no place here", hint="lambdas go into list_transform, list_filter and the like")
+    if node["expr"]["class"] not in ("CONSTANT", "COLUMN_REF", "CAST"):
+        # DuckDB reads `doc -> 'a' = 'b'` as `doc -> ('a' = 'b')`, and `doc -> 'a' ->> 'b'` likewise.
+        raise InvalidExpression(
+            "`->` binds less tightly than what follows it", hint="write (doc -> 'a') = …, or a path such as $.doc.a"
+        )
     return function_node("json_extract", bind(node["lhs"], names, bound), bind(node["expr"], names, bound))

@@ -39,6 +39,8 @@ def check_rowwise(sql: str, schema: pa.Schema, columns: Sequence[str], session: 
     nulls = "".join(f", CAST(NULL AS {sql_type(schema.field(name).type)}) AS {quoted(name)}" for name in columns)
     samples = "".join(f", {_sample(schema.field(name).type)} AS {quoted(name)}" for name in columns)
     try:
+        if not columns:
+            session.scalar(f"SELECT hash({sql})")
         # No rows, but none that DuckDB could know of: what it cannot fold it says at once, here rather than in a run.
         session.scalar(f"SELECT count(v) FROM (SELECT {sql} AS v FROM (SELECT unnest([]::INTEGER[]) AS {_ROW}{nulls}) AS input)")
         session.scalar(f"SELECT {error_mask_sql(sql)} FROM (SELECT 1 AS {_ROW}{samples}) AS input")

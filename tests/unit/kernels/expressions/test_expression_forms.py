@@ -45,6 +45,7 @@ def test_sql_is_evaluated_and_typed(evaluate: Evaluate, schema: pa.Schema) -> No
     assert evaluate("round(price * 2, 1)", {"price": 1.26}, {"price": None}) == [2.5, None]
     assert evaluate("case when paid then 'yes' else 'no' end", {"paid": True}, {}) == ["yes", "no"]
     assert evaluate("list_transform(tags, e -> e + id)", {"tags": [1, 2], "id": 10}) == [[11, 12]]
+    assert evaluate("(doc->'$.a')->>'$.b'", {"doc": '{"a": {"b": "x"}}'}) == ["x"]
     assert evaluate("customer.city", {"customer": {"city": "Bonn"}}) == ["Bonn"]
     assert evaluate("day + interval 1 day", {"day": datetime.date(2024, 2, 28)}) == [datetime.datetime(2024, 2, 29)]
     assert compile_expression("id + price", schema).columns == ("id", "price")
@@ -152,6 +153,9 @@ def test_a_template_is_its_texts_and_values_in_a_row(parts: list[tuple[bool, str
         ("labels.x", "'labels' is a map", "write $.labels.x"),
         ("upper(id)", "upper(BIGINT)", "cast"),
         ("name > 3", "cannot compare values of type VARCHAR and type INTEGER", "cast"),
+        ("doc->'$.a' = 'x'", "binds less tightly", "(doc -> 'a')"),
+        ("doc->'$.a'->>'$.b'", "binds less tightly", "$.doc.a"),
+        ("cast('x' as int)", "could not convert string 'x'", None),
         ("day >= 'soon'", "'soon' is no date", None),
         ("id in (1, 'x')", "'x' is no bigint", None),
         ("1 +", "syntax error near", "column"),
