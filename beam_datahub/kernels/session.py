@@ -22,6 +22,10 @@ _SLICE_ROWS = 61_440
 # Rows per batch of a streamed result.
 _STREAM_ROWS = 122_880
 
+# Arrow timestamps are UTC: a session in another zone would render and truncate them differently. On a terminal, DuckDB would
+# draw a progress bar of its own over ours.
+_SETTINGS = "SET TimeZone='UTC'; SET enable_progress_bar=false"
+
 
 class KernelSession:
     """Runs SQL over named Arrow tables; not safe for use by several threads at once.
@@ -49,8 +53,7 @@ class KernelSession:
         from beam_datahub.kernels.functions import register_functions
 
         register_functions(self._connection)
-        # Arrow timestamps are UTC; a session in another zone would render and truncate them differently.
-        self._connection.execute("SET TimeZone='UTC'; SET enable_external_access=false; SET lock_configuration=true")
+        self._connection.execute(_SETTINGS + "; SET enable_external_access=false; SET lock_configuration=true")
 
     def put(self, name: str, data: pa.Table | pa.RecordBatch) -> None:
         """Give the session `data` under `name`, by reference; replaces what was there."""
@@ -194,7 +197,7 @@ def _through_duckdb(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedA
     connection = getattr(_shared, "connection", None)
     if connection is None:
         connection = _shared.connection = duckdb.connect(":memory:")
-        connection.execute("SET TimeZone='UTC'")
+        connection.execute(_SETTINGS)
     connection.register("t", pa.table({"c": column}))
     found = connection.sql(f"SELECT CAST(c AS {sql_type(_plain(target))}) AS c FROM t").to_arrow_table().column(0)
     connection.unregister("t")
