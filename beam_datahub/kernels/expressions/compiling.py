@@ -25,7 +25,7 @@ from beam_datahub.kernels.expressions.typing import (
     typing_session,
 )
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import literal, sql_type
+from beam_datahub.kernels.types import JSON, literal, sql_type
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*\Z")
 _WORDS = frozenset(("true", "false", "null"))
@@ -146,6 +146,17 @@ class Typed:
         self._types = {id(part): arrow_type(name) if _is_plain(name) else None for part, name in zip(parts, names, strict=True)}
         # By identity; the node is kept, so that no other can take its place in memory.
         self._fails: dict[int, tuple[Node, bool]] = {}
+
+        for part in parts:
+            if part["class"] in ("COMPARISON", "BETWEEN") or part["type"] == "COMPARE_IN":
+                self._refuse_mixed_json(part)
+
+    def _refuse_mixed_json(self, node: Node) -> None:
+        """Refuse to compare JSON with what is not: DuckDB would take a text such as `paid` for damaged JSON."""
+        kinds = [self._type_of(part) for part in children(node) if part.get("literal", {}).get("kind") != "NULL_LITERAL"]
+        if JSON in kinds and any(kind != JSON for kind in kinds):
+            hint = "take its text, for example doc ->> '$.status' = 'paid', or cast that to a number"
+            raise InvalidExpression("JSON is compared with a value that is not JSON", hint=hint)
 
     def can_fail(self, node: Node) -> bool:
         """Whether evaluating a part of the tree may raise on some row."""

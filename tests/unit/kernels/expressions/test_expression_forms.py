@@ -155,6 +155,7 @@ def test_a_template_is_its_texts_and_values_in_a_row(parts: list[tuple[bool, str
         ("name > 3", "cannot compare values of type VARCHAR and type INTEGER", "cast"),
         ("doc->'$.a' = 'x'", "binds less tightly", "(doc -> 'a')"),
         ("doc->'$.a'->>'$.b'", "binds less tightly", "$.doc.a"),
+        ("(doc->'$.a') = 'x'", "JSON is compared", "->>"),
         ("cast('x' as int)", "could not convert string 'x'", None),
         ("day >= 'soon'", "'soon' is no date", None),
         ("id in (1, 'x')", "'x' is no bigint", None),
