@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from beam_datahub import __version__
-from beam_datahub.cli.failures import report
-from beam_datahub.cli.session import Session, verbose_option
+from beam_datahub.cli.failures import leave_at_once, report
+from beam_datahub.cli.session import Session, quiet_logs, verbose_option
 
 # Command → the module of this package that holds it as `command`, in the order of the help.
 COMMANDS = {
@@ -73,11 +73,14 @@ class CommandLine(click.Group):
         """Run the subcommand; no error leaves as a traceback."""
         ctx.obj = ctx.obj or Session()
         try:
-            return super().invoke(ctx)
+            with quiet_logs():
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException):
             raise
         except (Exception, KeyboardInterrupt) as failure:
-            ctx.exit(report(failure, ctx.obj))
+            status = report(failure, ctx.obj)
+            leave_at_once(failure, status)
+            ctx.exit(status)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The exit codes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,14 @@ def report(failure: BaseException, session: Session) -> int:
         click.echo(json.dumps({"status": "failed", "error": facts(error)}, default=str))
     say(error)
     return exit_status(error)
+
+
+def leave_at_once(failure: BaseException, status: int) -> None:
+    """End the process where a stopped run's threads may still work: Python would tear its libraries down under them."""
+    if isinstance(failure, KeyboardInterrupt | Interrupted) and threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def as_error(failure: BaseException) -> DataHubError:

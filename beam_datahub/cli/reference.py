@@ -248,7 +248,7 @@ def _commands() -> str:
     from beam_datahub.cli.commands import EXIT_CODES, main
 
     parts = ["# The command line\n", _help(main, "beam-datahub", None)]
-    context = click.Context(main, info_name="beam-datahub")
+    context = click.Context(main, info_name="beam-datahub", **main.context_settings)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         if command is not None:
@@ -258,7 +258,8 @@ def _commands() -> str:
 
 
 def _help(command: click.Command, name: str, parent: click.Context | None) -> str:
-    context = click.Context(command, info_name=name, parent=parent)
+    settings = {} if parent is not None else command.context_settings
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     usage = command.get_usage(context).removeprefix("Usage: ")
     about = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.help or ""))
     rows = []

@@ -61,7 +61,9 @@ def command(
     document = opened(spec, parameters)
     import_beam(cloud=engine != "direct" or needs_cloud(document))
     from beam_datahub.runtime.launch import new_run_id
+    from beam_datahub.runtime.memory import reuse_batches
 
+    reuse_batches()
     run_id = new_run_id()
     plan = planned(
         document,

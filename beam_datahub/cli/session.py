@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -40,16 +44,22 @@ def _console(*, stderr: bool) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if not stream.isatty() and "COLUMNS" not in _environment():
+    if not stream.isatty() and "COLUMNS" not in os.environ:
         # A pipe has no width: what reads it wants whole lines.
         console.width = 200
     return console
 
 
-def _environment() -> Any:
-    import os
-
-    return os.environ
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Let libraries log nothing while a command runs: it says itself what matters. `--verbose` lets them again."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 def verbose_option(command: click.Command) -> click.Command:
@@ -72,12 +82,11 @@ def verbose_option(command: click.Command) -> click.Command:
 
 def _set_verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
     if value:
-        import logging
-
         from beam_datahub.security import RedactingFilter
 
         ctx.find_root().ensure_object(Session).verbose = True
-        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger().setLevel(logging.DEBUG)
         for handler in logging.getLogger().handlers:
             handler.addFilter(RedactingFilter())
     return value
