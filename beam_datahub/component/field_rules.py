@@ -12,6 +12,7 @@ from pydantic import Field
 
 from beam_datahub.component.columns import find_column
 from beam_datahub.component.config import Config
+from beam_datahub.component.literals import number_sql, typed_literal
 from beam_datahub.component.operators import Check
 from beam_datahub.errors import InvalidValue
 from beam_datahub.kernels.expressions import Expression
@@ -131,7 +132,7 @@ def _limit_sql(limit: Limit, kind: pa.DataType, name: str, scope: Scope, *at: st
     """`limit` as a literal that compares exactly with the column; None, once the error is reported, where none does."""
     if is_number(kind):
         if isinstance(limit, int | float | Decimal) and not isinstance(limit, bool):
-            return _number_sql(limit, kind)
+            return number_sql(limit, kind)
         wanted = "a number"
     elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         try:
@@ -152,28 +153,8 @@ def _limit_sql(limit: Limit, kind: pa.DataType, name: str, scope: Scope, *at: st
     return None
 
 
-def _number_sql(value: int | float | Decimal, kind: pa.DataType) -> str:
-    if pa.types.is_floating(kind):
-        return f"CAST({literal(str(value))} AS DOUBLE)"
-    exact = Decimal(str(value))
-    return f"{exact:f}" if exact.is_finite() and len(exact.as_tuple().digits) <= 38 else f"CAST({literal(str(value))} AS DOUBLE)"
-
-
 def _list_sql(values: Sequence[Any], kind: pa.DataType, name: str, scope: Scope, *at: str | int) -> str:
     if not values:
         scope.error(InvalidValue("the list is empty: no value could meet it"), *at)
-    found = []
-    for index, value in enumerate(values):
-        if is_number(kind):
-            fits = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        elif pa.types.is_boolean(kind):
-            fits = isinstance(value, bool)
-        else:
-            fits = isinstance(value, str | datetime.date) and not pa.types.is_nested(kind)
-        if not fits:
-            scope.error(InvalidValue(f"'{name}' is {sql_type(kind)}, which {value!r} is not"), *at, index)
-        elif is_number(kind):
-            found.append(_number_sql(value, kind))
-        else:
-            found.append(f"CAST({literal(str(value))} AS {sql_type(kind)})")
-    return ", ".join(found) or "NULL"
+    found = [typed_literal(value, name, kind, scope, *at, index) for index, value in enumerate(values)]
+    return ", ".join(sql for sql in found if sql is not None) or "NULL"

@@ -39,6 +39,7 @@ class Query:
         """Parse and check. Raises InvalidExpression and OrderDependent."""
         self._statement = _parse(self.text, self.session)
         self._check(self.node, frozenset())
+        self._check_names(self.node)
         for select in _nodes(self.node, "type", "SELECT_NODE"):
             _settle_ties(select, self.schema)
 
@@ -165,6 +166,13 @@ class Query:
             raise InvalidExpression(
                 f"there is no relation '{name}' here", hint=f"did you mean '{guess}'?" if guess else "the input is called `input`"
             )
+
+    def _check_names(self, node: Node) -> None:
+        # DuckDB would quietly call the second one by another name.
+        names = [part["alias"] or part.get("column_names", [""])[-1] for part in node.get("select_list", ())]
+        double = next((name for name in names if name and [n.casefold() for n in names].count(name.casefold()) > 1), None)
+        if double is not None:
+            raise InvalidExpression(f"there would be two columns called '{double}'", hint="name the columns apart with `as`")
 
     def _check_name(self, name: str) -> None:
         if name.casefold() in {known.casefold() for known in self.schema.names}:

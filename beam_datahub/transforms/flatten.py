@@ -14,7 +14,8 @@ from beam_datahub.component.operators import Applied, Apply, BatchKernel, Column
 from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue
-from beam_datahub.kernels.expressions import Expression, cast_sql, column
+from beam_datahub.kernels.expressions import Expression, column
+from beam_datahub.kernels.json_reading import read_json_sql
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import JSON, literal, quoted, sql_type, visible
 
@@ -27,8 +28,8 @@ class FlattenConfig(Config):
     repeated. An element that is a struct is then spread into columns, as by `structs`."""
 
     element: str | None = None
-    """The SQL type of a JSON array's elements, as `struct(sku varchar, quantity integer)`; `json` without it. A row whose
-    value is no array of such elements is rejected (`cast_failed`)."""
+    """The SQL type of a JSON array's elements, as `struct(sku varchar, quantity integer)`; `json` without it. Keys
+    that an object lacks are null; a row whose value is no array of such elements is rejected (`cast_failed`)."""
 
     outer: bool = False
     """Whether a row whose list is null or empty stays, with a null element, instead of being filtered."""
@@ -173,7 +174,7 @@ def _leaves(value: Expression) -> list[Expression]:
 
 
 def _converted(name: str, schema: pa.Schema, wanted: pa.DataType) -> Rows:
-    cast = Expression(name, cast_sql(quoted(name), JSON, wanted), wanted, (name,))
+    cast = Expression(name, read_json_sql(quoted(name), wanted), wanted, (name,))
     return Rows(
         tuple(Column(f.name, cast, "cast_failed") if f.name == name else Column(f.name, column(f.name, schema)) for f in schema)
     )

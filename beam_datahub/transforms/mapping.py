@@ -81,7 +81,8 @@ class MappingTransform(Transform):
         (schema,) = inputs.values()
         made = self._columns(visible(schema), scope)
         if not made:
-            scope.error(InvalidValue("the mapping makes no columns", hint="give `fields`, or `keep: all`"))
+            if not self.config.fields and self.config.keep in ("none", ()):
+                scope.error(InvalidValue("the mapping makes no columns", hint="give `fields`, or `keep: all`"))
             return [Rows()]
         casts = self._casts(made, scope)
         if all(not made[name].can_fail for name in casts):

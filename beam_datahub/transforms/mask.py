@@ -118,7 +118,7 @@ class Mask(Transform):
         if not keys:
             return [masked]
         after = pa.schema([(made.name, made.expression.type) for made in masked.columns or ()])
-        return [masked, Apply(_Hash(keys), after, unchanged(after))]
+        return [masked, Apply(KeyedHash(keys), after, unchanged(after))]
 
 
 def _masked(name: str, schema: pa.Schema, rule: MaskRule | None) -> Expression:
@@ -157,7 +157,7 @@ def _email(text: str, rule: MaskRule) -> str:
     )
 
 
-class _Hash(BatchKernel):
+class KeyedHash(BatchKernel):
     """Replaces texts by their HMAC; it pickles without the keys."""
 
     def __init__(self, keys: Mapping[str, Secret]) -> None:

@@ -10,12 +10,13 @@ import pyarrow as pa
 from beam_datahub.component.columns import Names, find_column, find_columns, is_free
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.grouping import Grouping, compile_measure
+from beam_datahub.component.literals import typed_literal
 from beam_datahub.component.operators import Check, Operator, Rows
 from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue
 from beam_datahub.kernels.expressions import Expression, column
-from beam_datahub.kernels.types import quoted, sql_type, visible
+from beam_datahub.kernels.types import quoted, visible
 
 Value = str | int | float | bool
 
@@ -133,23 +134,11 @@ class Pivot(Transform):
         found: dict[str, Expression] = {}
         for index, (output, value) in enumerate(values.items()):
             at = ("values", output if isinstance(self.config.values, dict) else index)
-            if not _fits(value, target):
-                scope.error(InvalidValue(f"the column '{name}' is {sql_type(target)}, which {value!r} is not"), *at)
-                continue
-            literal = scope.expression({"value": value}, schema, *at)
-            found[output] = Expression(output, f"CAST({literal.sql} AS {sql_type(target)})", target, (name,), False)
+            sql = typed_literal(value, name, target, scope, *at)
+            if sql is not None:
+                found[output] = Expression(output, sql, target, (name,), False)
         return found
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _fits(value: Any, target: pa.DataType) -> bool:
-    types = pa.types
-    if isinstance(value, bool):
-        return bool(types.is_boolean(target))
-    if isinstance(value, int | float):
-        whole = float(value).is_integer()
-        return bool((types.is_integer(target) and whole) or types.is_floating(target) or types.is_decimal(target))
-    return not (types.is_nested(target) or types.is_boolean(target))

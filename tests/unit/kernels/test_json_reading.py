@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from beam_datahub.kernels.expressions import data_type
+from beam_datahub.kernels.json_reading import read_json_sql
+from beam_datahub.kernels.session import KernelSession
+from beam_datahub.kernels.types import literal
+
+
+@pytest.mark.parametrize(
+    ("text", "sql", "expected"),
+    [
+        ('{"a": 1, "z": 2}', "struct(a integer, b varchar)", {"a": 1, "b": None}),
+        ("{}", "struct(a integer)", {"a": None}),
+        ("null", "struct(a integer)", None),
+        ('[{"l": [1, null]}, null, {}]', "struct(l integer[])[]", [{"l": [1, None]}, None, {"l": None}]),
+        ('{"a": {"b": [{"c": "1.50"}]}}', "struct(a struct(b struct(c decimal(5,2))[]))", "1.50"),
+        ('{"we\\"ird $.x": 5}', 'struct("we""ird $.x" integer)', {'we"ird $.x': 5}),
+        ("null", "integer[]", None),
+        ('{"k": {"x": [1]}}', "struct(k json)", {"k": '{"x":[1]}'}),
+    ],
+)
+def test_what_an_object_lacks_is_null_and_what_it_has_besides_is_left_out(text: str, sql: str, expected: object) -> None:
+    with KernelSession(threads=1) as session:
+        found = session.query(f"SELECT {read_json_sql(f'CAST({literal(text)} AS JSON)', data_type(sql))} AS v")["v"].to_pylist()[
+            0
+        ]
+    if expected == "1.50":
+        assert str(found["a"]["b"][0]["c"]) == "1.50"
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [("5", "struct(a integer)"), ('["x"]', "integer[]"), ('{"a": 1}', "integer[]"), ('{"a": "x"}', "struct(a integer)")],
+)
+def test_a_value_of_another_kind_fails(text: str, sql: str) -> None:
+    with KernelSession(threads=1) as session, pytest.raises(duckdb.Error):
+        session.query(f"SELECT {read_json_sql(f'CAST({literal(text)} AS JSON)', data_type(sql))} AS v")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_datahub.component.loaded_module import find_function
+from beam_datahub.errors import DataHubError, StepFailed
+from beam_datahub.testing.steps import run_step
+
+ROWS = [{"id": n, "t": text} for n, text in enumerate(["a", "bb", None, "", "ccc"])]
+
+
+def test_rows_become_none_one_or_several_and_the_culprits_are_named() -> None:
+    code = """
+def work(row):
+    if row["t"] == "":
+        return None
+    if row["t"] == "ccc":
+        return "ccc"
+    return ({"id": row["id"], "letter": letter} for letter in row["t"])
+"""
+    config = {"code": code, "function": "work", "schema": {"id": "bigint", "letter": "varchar"}}
+    found = run_step("python", config, {"input": ROWS}, slice_rows=2)
+    assert sorted((row["id"], row["letter"]) for row in found.rows) == [(0, "a"), (1, "b"), (1, "b")]
+    assert sorted((record["reason"], record["message"]) for record in found.rejected) == [
+        ("python_failed", "TypeError: 'NoneType' object is not iterable"),
+        ("type_mismatch", "the function returned str, and not a dict, None or several dicts"),
+    ]
+    books = found.books["step"]
+    assert (books["in"], books["out"], books["filtered"], books["rejected"], books["added"]) == (5, 3, 1, 2, 1)
+
+
+def test_what_does_not_fit_the_declared_schema_is_rejected_and_nothing_is_cut_off() -> None:
+    code = """
+VALUES = [1, 1.5, "x", 2**70, None, 3.0]
+def work(row):
+    return {"id": row["id"], "n": VALUES[row["id"]], **({"extra": 1} if row["id"] == 4 else {})}
+"""
+    given = [{"id": n} for n in range(6)]
+    config = {"code": code, "function": "work", "schema": {"id": "bigint", "n": "bigint"}}
+    found = run_step("python", config, {"input": given})
+    assert [(row["id"], row["n"]) for row in found.rows] == [(0, 1), (5, 3)]
+    assert sorted(record["message"] for record in found.rejected) == [
+        "the function returned 'extra', which `schema` does not declare",
+        "the function returned 'x' for 'n', which is int64",
+        "the function returned 1.5 for 'n', which is int64",
+        "the function returned 1180591620717411303424 for 'n', which is int64",
+    ]
+    assert {record["reason"] for record in found.rejected} == {"type_mismatch"}
+
+
+def test_json_columns_are_values_in_a_row_function() -> None:
+    code = "def work(row):\n    row['j']['n'] += 1\n    return row\n"
+    found = run_step(
+        "python", {"code": code, "function": "work"}, {"input": [{"j": '{"n": 1}'}]}, schema={"input": {"j": "json"}}
+    )
+    assert found.rows == [{"j": '{"n": 2}'}]
+
+
+ARROW = """
+import pyarrow as pa
+import pyarrow.compute as pc
+
+def work(batch):
+    numbers = pc.cast(batch["t"], pa.int64())
+    return batch.set_column(1, "t", pc.add(numbers, 1))
+
+def odd(batch):
+    return batch.filter(pc.equal(pc.bit_wise_and(batch["id"], 1), 1))
+
+def numbered(batch):
+    rows = pa.array([row for row in range(batch.num_rows) for _ in range(row % 2 + 1)][::-1])
+    return batch.take(rows), rows
+"""
+
+
+def test_a_batch_that_fails_is_halved_until_the_culprits_stand_alone() -> None:
+    given = [{"id": n, "t": str(n) if n % 40 else "x"} for n in range(100)]
+    config = {"code": ARROW, "function": "work", "over": "arrow", "schema": {"id": "bigint", "t": "integer"}}
+    found = run_step("python", config, {"input": given})
+    assert [(row["id"], row["t"]) for row in found.rows] == [(n, n + 1) for n in range(100) if n % 40]
+    assert [record["reason"] for record in found.rejected] == ["python_failed"] * 3
+    assert all(record["message"].startswith("ArrowInvalid:") for record in found.rejected)
+
+
+@pytest.mark.parametrize("function", ["odd", "numbered"])
+def test_arrow_functions_may_change_the_number_of_rows(function: str) -> None:
+    given = [{"id": n} for n in range(8)]
+    found = run_step("python", {"code": ARROW, "function": function, "over": "arrow"}, {"input": given})
+    expected = [1, 3, 5, 7] if function == "odd" else [0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 7]
+    assert [row["id"] for row in found.rows] == expected
+    assert found.books["step"].get("filtered", 0) == (4 if function == "odd" else 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("frame[frame.n > 2]", [3, 4]),
+        ("frame.assign(n=frame.n * 2)", [2, 4, 6, 8]),
+        ("frame.sort_values('n', ascending=False)", [1, 2, 3, 4]),
+        ("frame[frame.n > 2].reset_index(drop=True)", [3, 4]),
+        ("frame.loc[frame.index.repeat(2)]", [1, 1, 2, 2, 3, 3, 4, 4]),
+    ],
+)
+def test_pandas_functions_tell_rows_apart_by_the_index(body: str, expected: list[int]) -> None:
+    big = 2**53 + 1
+    code = f"def work(frame):\n    assert frame.big.iloc[0] == {big}\n    return {body}\n"
+    given = [{"n": n, "big": big} for n in (1, 2, 3, 4)] + [{"n": None, "big": big}][:0]
+    found = run_step("python", {"code": code, "function": "work", "over": "pandas"}, {"input": given})
+    assert sorted(row["n"] for row in found.rows) == expected
+    assert {row["big"] for row in found.rows} == {big}
+
+
+def test_a_module_travels_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "clean.py"
+    path.write_text(
+        "import dataclasses\n@dataclasses.dataclass\nclass P:\n    a: int\n\ndef work(row):\n    return {'id': P(row['id']).a}\n"
+    )
+    function = pickle.loads(pickle.dumps(find_function(str(path), "work", str(path))))
+    path.unlink()
+    assert function.load()({"id": 3}) == {"id": 3}
+
+
+def test_a_module_that_does_not_load_fails_the_step_with_its_own_words() -> None:
+    with pytest.raises(StepFailed, match="no_such_package"):
+        run_step("python", {"code": "import no_such_package\ndef work(row): return row\n", "function": "work"}, {"input": ROWS})
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"function": "f"}, "either `module` or `code`"),
+        ({"module": "m.py", "code": "", "function": "f"}, "either `module` or `code`"),
+        ({"module": "missing.py", "function": "f"}, "cannot read the module"),
+        ({"module": "no.such.module", "function": "f"}, "there is no module 'no.such.module'"),
+        ({"code": "def f(:\n", "function": "f"}, "is no Python: .* in line 1"),
+        ({"code": "def wrok(row): return row", "function": "work"}, "unknown function 'work'"),
+        ({"code": "def f(row): return row", "function": "f", "schema": {"a": "intger"}}, "intger"),
+        ({"code": "def f(row): return row", "function": "f", "over": "numpy"}, "'rows'"),
+    ],
+)
+def test_a_wrong_python_step_is_refused(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataHubError, match=words):
+        run_step("python", config, {"input": ROWS})
