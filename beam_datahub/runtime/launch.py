@@ -143,7 +143,9 @@ def _execute(pipeline: Any, request: RunRequest, *, in_process: bool) -> None:
         if running is not None:
             running.cancel()
         thread.join(_WIND_DOWN_SECONDS)
-        raise
+        # Too late to stop: everything is published, and the result says so.
+        if thread.is_alive() or failures:
+            raise
     if failures:
         raise failures[0]
 
