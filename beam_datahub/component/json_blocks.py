@@ -17,7 +17,9 @@ from beam_datahub.errors import SchemaDrift, UnreadableData
 from beam_datahub.kernels.json_lines import JsonLines, Parsed
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.rejection import rejections
-from beam_datahub.kernels.types import JSON, canonical, from_duckdb
+from beam_datahub.kernels.types import JSON, canonical, from_duckdb, quoted
+
+_HUGEINT = pa.decimal128(38, 0)
 
 
 class JsonReader:
@@ -145,9 +147,27 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
         if not records:
             return pa.schema([]), 0.0
         connection.execute("SET TimeZone='UTC'")
-        found = connection.sql(f"FROM read_ndjson('{sample}', sample_size=-1, records=true, maximum_object_size={2 * longest})")
-        fields = [pa.field(name, _usable(from_duckdb(kind))) for name, kind in zip(found.columns, found.types, strict=True)]
+        reader = f"read_ndjson('{sample}', sample_size=-1, records=true, maximum_object_size={2 * longest})"
+        try:
+            found = connection.sql(f"FROM {reader}")
+            types = {name: from_duckdb(kind) for name, kind in zip(found.columns, found.types, strict=True)}
+            vast = {
+                name
+                for name in types
+                if str(found.types[found.columns.index(name)]) == "HUGEINT" and _vast(connection, reader, name)
+            }
+        except duckdb.Error:
+            # Nested deeper than the engine goes: the keys are known, their values stay JSON.
+            lines = connection.sql(f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects('{sample}')").fetchall()
+            types, vast = {name: JSON for (name,) in sorted(lines)}, set()
+    fields = [pa.field(name, kind if name in vast else _usable(kind)) for name, kind in types.items()]
     return pa.schema(fields), size / records
+
+
+def _vast(connection: duckdb.DuckDBPyConnection, reader: str, name: str) -> bool:
+    """Whether a column of integers has some that a BIGINT does not hold."""
+    sql = f"SELECT coalesce(bool_or(TRY_CAST({quoted(name)} AS BIGINT) IS NULL), false) FROM {reader} WHERE {quoted(name)} IS NOT NULL"
+    return bool(connection.sql(sql).fetchall()[0][0])
 
 
 def _usable(data_type: pa.DataType) -> pa.DataType:
@@ -156,6 +176,9 @@ def _usable(data_type: pa.DataType) -> pa.DataType:
         return JSON
     if pa.types.is_struct(data_type) and not data_type.num_fields:
         return JSON
+    if data_type == _HUGEINT:
+        # Signed next to unsigned integers; they are hardly ever that large.
+        return pa.int64()
     if pa.types.is_list(data_type):
         return pa.list_(_usable(data_type.value_type))
     if pa.types.is_struct(data_type):

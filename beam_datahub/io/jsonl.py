@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import pyarrow as pa
 from pydantic import ByteSize, Field
@@ -11,9 +11,10 @@ from pydantic import ByteSize, Field
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_lines import is_utf8, read_lines
-from beam_datahub.component.file_sink import FileWriteOptions, TextSink
+from beam_datahub.component.file_sink import TextSink
 from beam_datahub.component.files import DataFile, FileSource, byte_ranges
 from beam_datahub.component.json_blocks import JsonReader, discovered
+from beam_datahub.component.json_options import JSON_TYPES, JsonWriteOptions
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, ReadRequest, Split
 from beam_datahub.kernels.json_rows import joined, json_rows
@@ -30,13 +31,6 @@ class JsonlReadOptions(Config):
 
     sample_bytes: ByteSize = Field(default=ByteSize(8 * 1024 * 1024), gt=0)
     """How much discovery reads, over all files."""
-
-
-class JsonWriteOptions(FileWriteOptions):
-    """How JSON is written."""
-
-    decimals: Literal["number", "text"] = "number"
-    """Decimals as JSON numbers with all their digits, or as text, for readers that take every number for a double."""
 
 
 @register("source", "jsonl", since="0.1.0")
@@ -87,12 +81,8 @@ class JsonlSink(TextSink):
     Options = JsonWriteOptions
     capabilities = SinkCapabilities(
         partitions=True,
-        types=(
-            "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",
-            "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "JSON",
-            "VARCHAR[]", "STRUCT(a BIGINT, b VARCHAR)", "STRUCT(a BIGINT)[]", "MAP(VARCHAR, BIGINT)",
-        ),
-    )  # fmt: skip
+        types=(*JSON_TYPES, "DECIMAL(38,10)"),
+    )
     examples = (Example("One file", {"connection": {"path": "out/rejected.jsonl"}}),)
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".jsonlines")
 

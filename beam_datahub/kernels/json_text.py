@@ -17,7 +17,7 @@ from beam_datahub.kernels.workbench import over
 # More levels than this are taken for an attack.
 DEEPEST = 1000
 # What DuckDB's parser lets pass although it is not JSON; a line that matches is looked at by a strict parser.
-LENIENT = r"(?i),\s*[}\]]|[:\[,]\s*[-+]?(nan|inf)|^\s*[-+]?(nan|inf)"
+LENIENT = r"(?i)\\u[dD][89a-fA-F]|,\s*[}\]]|[:\[,]\s*[-+]?(nan|inf)|^\s*[-+]?(nan|inf)"
 _OFFSET = r"[T ][0-9:.]+ ?[+-][0-9]{2}(:?[0-9]{2})?$"
 
 
@@ -172,7 +172,12 @@ def fault(text: str, *, constants: bool = False) -> str | None:
         return str(error)
     except RecursionError:
         return f"nested deeper than {DEEPEST} levels"
-    return None
+    return "a lone surrogate in text" if _SURROGATE.search(text) and _LONE.search(_PAIR.sub("", text)) else None
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_PAIR = re.compile(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_LONE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def _refuse_constant(name: str) -> None:
