@@ -98,7 +98,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
             with chosen.hold(request.options), _quiet_beam():
                 pipeline = chosen.pipeline(request.options)
                 lower(physical, pipeline, lowering)
-                _execute(pipeline, request, in_process=chosen.in_process)
+                _execute(pipeline, request, report_path, in_process=chosen.in_process)
             with open(report_path, encoding="utf-8") as file:
                 report = json.load(file)
         except BaseException as failure:
@@ -119,7 +119,7 @@ def _kernel(options: EngineOptions, *, in_process: bool) -> KernelOptions:
     return KernelOptions(options.threads or 1)
 
 
-def _execute(pipeline: Any, request: RunRequest, *, in_process: bool) -> None:
+def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process: bool) -> None:
     """Run the pipeline while another thread waits for it, so that this one stays free for progress and Ctrl-C."""
     failures: list[BaseException] = []
     # A job server wants to be started by the main thread; the in-process runner only returns at the end.
@@ -143,8 +143,8 @@ def _execute(pipeline: Any, request: RunRequest, *, in_process: bool) -> None:
         if running is not None:
             running.cancel()
         thread.join(_WIND_DOWN_SECONDS)
-        # Too late to stop: everything is published, and the result says so.
-        if thread.is_alive() or failures:
+        # Where the report is there, it was too late to stop: everything is published, and the result says so.
+        if thread.is_alive() or not os.path.exists(report_path):
             raise
     if failures:
         raise failures[0]
