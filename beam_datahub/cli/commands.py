@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from beam_datahub import __version__
-from beam_datahub.cli.failures import leave_at_once, report
+from beam_datahub.cli.failures import leave_at_once, report, undisturbed
 from beam_datahub.cli.session import Session, quiet_logs, verbose_option
 
 # Command → the module of this package that holds it as `command`, in the order of the help.
@@ -78,8 +78,9 @@ class CommandLine(click.Group):
         except (click.exceptions.Exit, click.ClickException):
             raise
         except (Exception, KeyboardInterrupt) as failure:
-            status = report(failure, ctx.obj)
-            leave_at_once(failure, status)
+            with undisturbed():
+                status = report(failure, ctx.obj)
+                leave_at_once(failure, status)
             ctx.exit(status)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

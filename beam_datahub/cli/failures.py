@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +33,19 @@ def report(failure: BaseException, session: Session) -> int:
         click.echo(json.dumps({"status": "failed", "error": facts(error)}, default=str))
     say(error)
     return exit_status(error)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Take no Ctrl-C: the one before is being reported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def leave_at_once(failure: BaseException, status: int) -> None:
