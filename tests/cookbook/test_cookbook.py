@@ -45,5 +45,5 @@ def test_the_recipe_gives_what_its_query_gives(spec: Path, cases: Path, tmp_path
 def test_the_recipes_use_every_type_of_transformation() -> None:
     from beam_datahub.component.registry import names
 
-    used = {kind for spec in SPECS for kind in re.findall(r"^\s*(?:- )?type: *(\w+)", spec.read_text("utf-8"), re.MULTILINE)}
+    used = {kind for spec in SPECS for kind in re.findall(r"\btype: *(\w+)", spec.read_text("utf-8"), re.MULTILINE)}
     assert set(names("transform")) - used == set()

@@ -71,7 +71,8 @@ _PAYMENTS = """SELECT id AS event_id, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ')
                       type = 'payment.succeeded' AS succeeded, CAST(data ->> '$.payment.amount' AS DECIMAL(12,2)) AS amount,
                       data ->> '$.payment.currency' AS currency,
                       repeat('*', 12) || right(data ->> '$.payment.card.number', 4) AS card,
-                      data ->> '$.payment.error.code' AS error, len(from_json(data -> '$.payment.error.detail', '["json"]')) AS tries
+                      data ->> '$.payment.error.code' AS error,
+                      len(from_json(data -> '$.payment.error.detail', '["json"]')) AS tries
                FROM once
                WHERE type LIKE 'payment.%' AND try_cast(data ->> '$.payment.amount' AS DECIMAL(12,2)) IS NOT NULL"""
 
