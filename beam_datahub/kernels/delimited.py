@@ -242,12 +242,17 @@ class Records:
         """The text of the records at the indices `kept`, in their order, each with a line break."""
         if not len(kept):
             return b""
-        starts, ends = self.starts[kept], self.ends[kept]
+        starts, nexts = self.starts[kept], self.nexts[kept]
         # Neighbouring records are copied in one go.
-        apart = starts[1:] != self.nexts[kept][:-1]
-        firsts, lasts = np.concatenate([starts[:1], starts[1:][apart]]), np.concatenate([ends[:-1][apart], ends[-1:]])
-        runs = (self.data[a:b] for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True))
-        return b"\n".join(runs) + b"\n"
+        apart = starts[1:] != nexts[:-1]
+        firsts = np.concatenate([starts[:1], starts[1:][apart]])
+        lasts = np.concatenate([kept[:-1][apart], kept[-1:]])
+        return b"".join(self._run(first, last) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+    def _run(self, start: int, last: int) -> bytes:
+        run = self.data[start : self.nexts[last]]
+        # A lone `\r` might join with what comes next to a single line break.
+        return run if run.endswith(b"\n") else self.data[start : self.ends[last]] + b"\r\n"
 
 
 def records_of(data: bytes, dialect: Dialect) -> Records:

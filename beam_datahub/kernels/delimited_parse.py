@@ -85,7 +85,8 @@ class Parsed:
 
     def lines(self, positions: Sequence[int]) -> list[int | None]:
         """The 1-based lines of the file on which the records begin."""
-        ends = Scan(self.piece.data, self.parser.dialect).line_ends
+        # In a file, a line break is one even where an escape makes it part of a value.
+        ends = Scan(self.piece.data, Dialect(quote=None)).line_ends
         before = np.searchsorted(ends, self.records.starts[np.array(positions, np.int64)], side="right")
         return [self.piece.line + 1 + int(count) for count in before]
 

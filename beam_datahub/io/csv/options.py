@@ -23,7 +23,7 @@ class CsvReadOptions(Config):
     """Whether the first record names the columns. `auto`: it does when it is text above numbers, dates or truth values, or
     text all over."""
 
-    columns: tuple[str, ...] | None = None
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The names of the columns, in their order: instead of those in the header, or because there is none."""
 
     quote: Sign | None = '"'
