@@ -53,6 +53,8 @@ def _books(plan: Plan, result: RunResult) -> Any:
     written = {node.id: result.written.get(node.id, {}).get("rows") for node in plan.writes()}
     rows = []
     for step, line in result.books.items():
+        if step == "dead_letter" and not line["in"]:
+            continue
         cells = [f"{line.get(term, 0):,}" if line.get(term, 0) else "·" for term in terms]
         rows.append([step, *cells, "✓" if _balances(line, step in written) else "✗"])
     return simple("Books", [("step", "left"), *((term, "right") for term in terms), ("balanced", "left")], rows)

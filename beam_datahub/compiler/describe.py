@@ -102,7 +102,7 @@ def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, 
         facts.append(f"{how} {some} of {every} columns: {', '.join(request.columns)}")
     if read.estimated_rows is not None:
         facts.append(
-            f"about {read.estimated_rows:,} rows" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes")
+            f"about {_rows(read.estimated_rows)}" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes")
         )
     elif read.estimated_bytes is not None:
         facts.append(f"{read.estimated_bytes:,} bytes")
@@ -119,6 +119,10 @@ def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, 
         "contract": {"columns": contract.columns.value, "types": contract.types.value},
     }
     return facts, traits
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _request(source: str, physical: Plan) -> ReadRequest | None:
@@ -162,7 +166,7 @@ def _transformation(parts: list[Node], physical: Plan) -> tuple[list[str], dict[
                 facts.append(_SHUFFLED[shuffle.kind])
                 traits["shuffle"] = shuffle.kind
                 traits["two_phase"] = any(exchange.before for exchange in shuffle.exchanges)
-                if shuffle.kind == "per key" and operator.reduce if isinstance(operator, PerKey) else False:
+                if isinstance(operator, PerKey) and operator.reduce:
                     facts.append("each batch is reduced first")
         elif isinstance(operator, Join):
             facts += _join(node, operator, physical, traits)
