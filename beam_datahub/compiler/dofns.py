@@ -26,7 +26,7 @@ from beam_datahub.component.source import Block, ReadRequest, Source, Split
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import HIDDEN, quoted, visible
+from beam_datahub.kernels.types import HIDDEN, empty_table, quoted, visible
 
 REJECTED, REPORT = "rejected", "report"
 _REST = f"{HIDDEN}rest"
@@ -133,7 +133,7 @@ class RunStage(KernelDoFn):
             for run, batches in zip(self._runner.lookups, sides, strict=True):
                 schema = self._stage.sides[run.step][1]
                 rows = [pa.Table.from_batches([b]).select(schema.names) for b in batches]
-                run.load(pa.concat_tables([schema.empty_table(), *(conform(t, schema) for t in rows)]), self.session())
+                run.load(pa.concat_tables([empty_table(schema), *(conform(t, schema) for t in rows)]), self.session())
             self._loaded = True
         if isinstance(element, Split):
             yield from self._read(element)

@@ -20,7 +20,7 @@ from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import BATCH_BYTES
 from beam_datahub.errors import Interrupted, StepFailed
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import HIDDEN
+from beam_datahub.kernels.types import HIDDEN, empty_table
 
 _SIDE = b"beam_datahub.side"
 _SHARD = f"{HIDDEN}shard"
@@ -141,7 +141,7 @@ class SplitByKey(KernelDoFn):
             found = self._pump.result()
             self._pump = None
             schema = self._exchange.schema
-            result = conform(pa.Table.from_batches(found), schema) if found else schema.empty_table()
+            result = conform(pa.Table.from_batches(found), schema) if found else empty_table(schema)
             came = self._books[f"{self._step}#before"].counts["in"]
             self.enter(f"{self._step}#before", out=result.num_rows, merged=came - result.num_rows)
             for item in self._split(result):
@@ -215,4 +215,4 @@ class Seed(beam.DoFn):
         self._schema = schema
 
     def process(self, element: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
-        yield (0, single_batch(self._schema.empty_table()))
+        yield (0, single_batch(empty_table(self._schema)))

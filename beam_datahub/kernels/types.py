@@ -159,3 +159,21 @@ def is_hidden(name: str) -> bool:
 def visible(schema: pa.Schema) -> pa.Schema:
     """`schema` without the compiler's own columns."""
     return pa.schema([f for f in schema if not is_hidden(f.name)])
+
+
+def empty_table(schema: pa.Schema) -> pa.Table:
+    """A table of `schema` without rows, also where JSON stands inside lists and structs, of which pyarrow's own makes none."""
+    return pa.Table.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
+
+
+def without_json(data_type: pa.DataType) -> pa.DataType:
+    """`data_type` with text in place of JSON at every depth."""
+    if data_type == JSON:
+        return pa.string()
+    if pa.types.is_list(data_type):
+        return pa.list_(without_json(data_type.value_type))
+    if pa.types.is_map(data_type):
+        return pa.map_(data_type.key_type, without_json(data_type.item_type))
+    if pa.types.is_struct(data_type):
+        return pa.struct([pa.field(f.name, without_json(f.type)) for f in data_type])
+    return data_type

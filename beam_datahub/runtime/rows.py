@@ -15,6 +15,7 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
 from beam_datahub.kernels.session import conform, single_batch
+from beam_datahub.kernels.types import empty_table
 
 
 class RowsSource(Source):
@@ -86,7 +87,7 @@ class CollectSink(Sink):
 
     def collected(self, schema: pa.Schema) -> pa.Table:
         """The rows that were committed."""
-        tables = [schema.empty_table()]
+        tables = [empty_table(schema)]
         for name in sorted(os.listdir(self._folder)) if os.path.isdir(self._folder) else []:
             if name.endswith(".arrow"):
                 with pa.ipc.open_file(os.path.join(self._folder, name)) as reader:

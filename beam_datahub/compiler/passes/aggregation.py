@@ -10,7 +10,7 @@ import pyarrow as pa
 from beam_datahub.compiler.plan import Exchange, Node, Plan, Shuffle
 from beam_datahub.component.operators import Aggregate, Measure
 from beam_datahub.kernels.session import KernelSession, single_batch
-from beam_datahub.kernels.types import HIDDEN, quoted, sql_type
+from beam_datahub.kernels.types import HIDDEN, empty_table, quoted, sql_type
 
 _VARIANCES = {
     "var_pop": "{m2} / {n}",
@@ -46,7 +46,7 @@ def _shuffle(aggregate: Aggregate, schema: pa.Schema, output: pa.Schema) -> Shuf
 
 def _described(sql: str, schema: pa.Schema) -> pa.Schema:
     with KernelSession(threads=1) as session:
-        session.put("input", single_batch(schema.empty_table()))
+        session.put("input", single_batch(empty_table(schema)))
         return session.describe(sql)
 
 

@@ -11,7 +11,7 @@ from beam_datahub.compiler.plan import Exchange, Node, Plan, Read, Shuffle
 from beam_datahub.component.operators import Check, Column, Join, JoinKind, Rows
 from beam_datahub.kernels.expressions import Expression, column
 from beam_datahub.kernels.session import KernelSession, single_batch
-from beam_datahub.kernels.types import HIDDEN, quoted, sql_type
+from beam_datahub.kernels.types import HIDDEN, empty_table, quoted, sql_type
 
 # A side of at most this many bytes at its sources is sent to every worker. Measured on 2 cores: above it, hashing the side anew
 # for every batch costs more than the shuffle of both sides.
@@ -98,8 +98,8 @@ def _common_keys(join: Join, left: pa.Schema, right: pa.Schema) -> tuple[tuple[s
     """The keys of both sides in a type that both share, so that equal values have equal hashes."""
     sides: tuple[list[str], list[str]] = ([], [])
     with KernelSession(threads=1) as session:
-        session.put("l", single_batch(left.empty_table()))
-        session.put("r", single_batch(right.empty_table()))
+        session.put("l", single_batch(empty_table(left)))
+        session.put("r", single_batch(empty_table(right)))
         for a, b in zip(join.left_keys, join.right_keys, strict=True):
             shared = session.describe(f"SELECT {quoted(a)} AS k FROM l UNION ALL SELECT {quoted(b)} FROM r").field(0).type
             for side, name, schema in ((sides[0], a, left), (sides[1], b, right)):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from beam_datahub.runtime.launch import RunResult
-from beam_datahub.spec import content_folder
+from beam_datahub.spec import content_folder, load
 from beam_datahub.testing import oracle
+from beam_datahub.testing.expectations import run_tests
 
 TEMPLATES = content_folder("templates")
 
@@ -206,3 +207,10 @@ def test_a_template_writes_beside_the_caller_and_not_beside_itself(tmp_path: Pat
     oracle.run_spec(TEMPLATES / "orders" / "integration.yaml")
     assert (tmp_path / "out" / "orders" / "daily_revenue.csv").is_file()
     assert sorted(TEMPLATES.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir()))
+def test_the_tests_that_a_template_carries_hold(name: str) -> None:
+    outcomes = run_tests(load(TEMPLATES / name / "integration.yaml"))
+    assert outcomes
+    assert [outcome.problems for outcome in outcomes if outcome.problems] == []
