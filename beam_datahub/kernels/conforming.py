@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
-from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import JSON
+from beam_datahub.kernels.session import KernelSession, conform
+from beam_datahub.kernels.types import JSON, without_json
 
 
 class Misfit(ValueError):
@@ -85,11 +86,15 @@ def _array(values: list[Any], data_type: pa.DataType) -> pa.Array | None:
     if _has_integers(data_type) and any(_truncates(value, data_type) for value in values):
         return None
     try:
-        if data_type == JSON:
-            return pa.ExtensionArray.from_storage(JSON, pa.array(values, pa.string()))
-        return pa.array(values, data_type)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError):
+        return _with_json(pa.array(values, without_json(data_type)), data_type)
+    except (pa.ArrowException, duckdb.Error, TypeError, ValueError, OverflowError, AttributeError):
         return None
+
+
+def _with_json(array: pa.Array, data_type: pa.DataType) -> pa.Array:
+    if array.type == data_type:
+        return array
+    return conform(pa.table([array], names=["c"]), pa.schema([("c", data_type)])).column(0).combine_chunks()
 
 
 def _misfit(value: Any, field: pa.Field) -> str | None:
@@ -136,14 +141,17 @@ def _converted(column: pa.ChunkedArray, field: pa.Field, session: KernelSession)
     if column.type == field.type:
         return column
     try:
-        if field.type != JSON:
+        plain = without_json(field.type)
+        if field.type == plain:
             return column.cast(field.type)
+        if field.type != JSON:
+            return conform(pa.table([column.cast(plain)], names=["c"]), pa.schema([("c", field.type)])).column(0)
         texts = column.cast(pa.string())
         session.put("texts", pa.table({"text": texts}))
         if session.scalar("SELECT count(*) FROM texts WHERE NOT json_valid(text)"):
             raise Misfit(f"the function returned a '{field.name}' that is no JSON", field.name)
         return pa.chunked_array([pa.ExtensionArray.from_storage(JSON, chunk) for chunk in texts.chunks], type=JSON)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, duckdb.Error) as error:
         raise Misfit(
             f"the function returned '{field.name}' as {column.type}, and not {field.type}: {error}", field.name
         ) from error

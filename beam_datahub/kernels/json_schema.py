@@ -184,8 +184,10 @@ def _converter(data_type: pa.DataType) -> Callable[[Any], Any] | None:
         return json.loads
     if t.is_timestamp(data_type):
         return lambda value: value.replace(tzinfo=None).isoformat() + "Z"
-    if t.is_date(data_type) or t.is_time(data_type):
-        return datetime.date.isoformat if t.is_date(data_type) else datetime.time.isoformat
+    if t.is_time(data_type):
+        return lambda value: value.isoformat() + "Z"
+    if t.is_date(data_type):
+        return datetime.date.isoformat
     if t.is_decimal(data_type):
         return _number
     if t.is_floating(data_type):

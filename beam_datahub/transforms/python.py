@@ -18,8 +18,8 @@ from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue, MissingDependency, SpecError, UnknownName
 from beam_datahub.kernels.conforming import Misfit, conform_rows, conform_table, python_rows
 from beam_datahub.kernels.rejection import REJECTION, rejections
-from beam_datahub.kernels.session import KernelSession, single_batch
-from beam_datahub.kernels.types import visible
+from beam_datahub.kernels.session import KernelSession, conform, single_batch
+from beam_datahub.kernels.types import empty_table, visible, without_json
 
 
 class PythonConfig(Config):
@@ -198,7 +198,7 @@ class _OverBatches(_Call):
     """Calls the function batch by batch, and with halves of a batch on which it fails."""
 
     def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
-        tables: list[pa.Table] = [self._after.empty_table()]
+        tables: list[pa.Table] = [empty_table(self._after)]
         parents: list[pa.Array] = [pa.array([], pa.int64())]
         failed: list[pa.Table] = []
         pending = [(0, batch.select(self._before.names))] if batch.num_rows else []
@@ -243,7 +243,8 @@ class _OverPandas(_OverBatches):
     def convert(self, batch: pa.RecordBatch) -> tuple[pa.Table, pa.Array]:
         import pandas as pd
 
-        frame = pa.Table.from_batches([_plain_json(batch)]).to_pandas(types_mapper=pd.ArrowDtype)
+        plain = pa.schema([(f.name, without_json(f.type)) for f in batch.schema])
+        frame = conform(pa.Table.from_batches([batch]), plain).to_pandas(types_mapper=pd.ArrowDtype)
         result = self.call(frame)
         if not isinstance(result, pd.DataFrame):
             raise Misfit(f"the function returned {type(result).__name__}, and not a DataFrame")
@@ -254,11 +255,6 @@ class _OverPandas(_OverBatches):
         known = pd.api.types.is_integer_dtype(result.index.dtype) and not fresh
         rows = pa.array(result.index.to_numpy(), pa.int64()) if known and count else None
         return _ordered(table, rows, batch.num_rows)
-
-
-def _plain_json(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 class _Unaligned(ValueError):

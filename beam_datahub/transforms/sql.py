@@ -17,7 +17,7 @@ from beam_datahub.kernels.expressions.syntax import sentence
 from beam_datahub.kernels.expressions.typing import typing_session
 from beam_datahub.kernels.query import Query
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import HIDDEN, quoted, visible
+from beam_datahub.kernels.types import HIDDEN, empty_table, quoted, visible
 
 
 class SqlConfig(Config):
@@ -128,7 +128,7 @@ def _per_key(query: Query, keys: Sequence[str], schema: pa.Schema, session: Kern
 
 
 def _described(sql: str, schema: pa.Schema, session: KernelSession) -> pa.Schema:
-    session.put("input", schema.empty_table())
+    session.put("input", empty_table(schema))
     try:
         return session.describe(sql)
     except duckdb.Error as error:

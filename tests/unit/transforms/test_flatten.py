@@ -6,6 +6,7 @@ import json
 import pytest
 
 from beam_datahub.errors import DataHubError
+from beam_datahub.kernels.session import KernelSession
 from beam_datahub.testing.steps import run_step
 
 TYPES = {"input": {"id": "bigint", "l": "bigint[]", "o": "struct(id bigint, when_ struct(d date))[]", "j": "json"}}
@@ -60,6 +61,13 @@ def test_json_arrays_are_unnested_and_what_is_none_is_rejected() -> None:
     assert [(record["reason"], record["column"]) for record in found.rejected] == [("cast_failed", "j")]
     untyped = run_step("flatten", {"unnest": "j"}, {"input": ROWS}, schema=TYPES)
     assert [json.loads(row["j"]) for row in untyped.rows] == [{"a": 1}, {"b": 2}]
+
+
+def test_json_inside_lists_and_structs_is_kept() -> None:
+    with KernelSession(threads=1) as session:
+        table = session.query("SELECT ['{\"z\":1}'::JSON, NULL] AS l, [{'j': '[2]'::JSON}] AS s")
+    assert [row["l"] for row in run_step("flatten", {"unnest": "l"}, {"input": table}).rows] == ['{"z":1}', None]
+    assert [row["s_j"] for row in run_step("flatten", {"unnest": "s"}, {"input": table}).rows] == ["[2]"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from beam_datahub.component.loaded_module import find_function
 from beam_datahub.errors import DataHubError, StepFailed
+from beam_datahub.kernels.session import KernelSession
 from beam_datahub.testing.steps import run_step
 
 ROWS = [{"id": n, "t": text} for n, text in enumerate(["a", "bb", None, "", "ccc"])]
@@ -112,6 +113,21 @@ def test_pandas_functions_tell_rows_apart_by_the_index(body: str, expected: list
     found = run_step("python", {"code": code, "function": "work", "over": "pandas"}, {"input": given})
     assert sorted(row["n"] for row in found.rows) == expected
     assert {row["big"] for row in found.rows} == {big}
+
+
+@pytest.mark.parametrize("over", ["rows", "arrow", "pandas"])
+def test_every_type_comes_back_as_it_was(over: str) -> None:
+    with KernelSession(threads=1) as session:
+        table = session.query(
+            "SELECT i, ['{\"z\":1}'::JSON, '5'::JSON] AS l, [{'j': '1'::JSON, 'd': 1.50::DECIMAL(5,2)}] AS s, map{'a': i} AS m, "
+            "INTERVAL 1 DAY AS v, '\\x00\\xff'::BLOB AS b, TIME '01:02:03.000004' AS t, "
+            "TIMESTAMPTZ '2025-03-30 01:30:00.000001+00' AS z, 9007199254740993 AS big, nullif(i, 1) AS n, "
+            "'infinity'::DOUBLE AS f FROM range(3) r(i)"
+        )
+    code = "def work(value):\n    return value\n"
+    found = run_step("python", {"code": code, "function": "work", "over": over}, {"input": table}, slice_rows=2)
+    assert found.rows == table.to_pylist()
+    assert found.schema == table.schema
 
 
 def test_a_module_travels_as_text(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_the_row_is_the_json_that_one_expects() -> None:
         {
             "t": pa.array([datetime.datetime(2025, 1, 31, 10, 30)], pa.timestamp("us")),
             "z": pa.array([datetime.datetime(2025, 1, 31, 10, 30, tzinfo=datetime.UTC)], pa.timestamp("us", tz="UTC")),
+            "c": pa.array([datetime.time(10, 30)], pa.time64("us")),
             "d": pa.array([Decimal("2.00")], pa.decimal128(5, 2)),
             "b": pa.array([b"\x00\xff"]),
             "l": pa.array([[datetime.date(2025, 1, 31), None]], pa.list_(pa.date32())),
@@ -126,6 +127,7 @@ def test_the_row_is_the_json_that_one_expects() -> None:
     assert values == {
         "t": "2025-01-31T10:30:00Z",
         "z": "2025-01-31T10:30:00Z",
+        "c": "10:30:00Z",
         "d": 2,
         "b": "AP8=",
         "l": ["2025-01-31", None],
