@@ -17,7 +17,7 @@ from typing import Literal
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from beam_datahub.kernels.delimited import Dialect, count_lines, records_of
+from beam_datahub.kernels.delimited import Dialect, count_lines, last_record_end, records_of
 from beam_datahub.kernels.delimited_values import Wanted, conversion
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
@@ -25,7 +25,8 @@ from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
 Header = Literal["auto"] | bool
 
 _DELIMITERS = (",", ";", "\t", "|")
-_SAMPLE_RECORDS = 200
+_SAMPLE_RECORDS = 100
+_SAMPLE_BYTES = 64 * 1024
 # A field that no one would call a column: a number, a date, a time or a truth value.
 _VALUE = re.compile(
     r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|\d{4}-\d{2}-\d{2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}:\d{2}(:\d{2}.*)?"
@@ -48,13 +49,15 @@ def read_head(data: bytes, dialect: Dialect, *, delimiter: str | None, header: H
     """The head of a file that begins with `data`, which ends at a record's end; `names` is None when there is no header."""
     skipped = _skip_lines(data, skip_rows)
     rest = data[skipped:]
+    if len(rest) > _SAMPLE_BYTES:
+        rest = rest[: last_record_end(rest[:_SAMPLE_BYTES], dialect)] or rest
     dialect = replace(dialect, delimiter=delimiter or detect_delimiter(rest, dialect))
     records = records_of(rest, dialect)
     if not len(records):
         return Head(dialect, None, 0, len(data), count_lines(data))
     first = fields_of(records.raw(0), dialect)
     if header == "auto":
-        sample = [fields_of(records.raw(i), dialect) for i in range(1, min(len(records), _SAMPLE_RECORDS))]
+        sample = [_fields_quickly(records.raw(i), dialect) for i in range(1, min(len(records), _SAMPLE_RECORDS))]
         header = _is_header(first, sample, dialect.null_words)
     if not header:
         return Head(dialect, None, len(first), skipped, count_lines(data[:skipped]))
@@ -108,8 +111,8 @@ def detect_delimiter(data: bytes, dialect: Dialect) -> str:
             continue
         with_it = replace(dialect, delimiter=delimiter)
         records = records_of(data, with_it)
-        texts = [records.raw(i).decode("utf-8", "replace") for i in range(min(len(records), _SAMPLE_RECORDS))]
-        widths = Counter(_width(text, with_it) for text in texts)
+        texts = [records.raw(i) for i in range(min(len(records), _SAMPLE_RECORDS))]
+        widths = Counter(len(_fields_quickly(text, with_it)) for text in texts)
         width, times = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
         if width < 2:
             continue
@@ -119,9 +122,10 @@ def detect_delimiter(data: bytes, dialect: Dialect) -> str:
     return chosen
 
 
-def _width(text: str, dialect: Dialect) -> int:
+def _fields_quickly(record: bytes, dialect: Dialect) -> list[str]:
+    """The fields of one record, as Python reads them: near enough to guess by."""
     reader = csv.reader(
-        io.StringIO(text, newline=""),
+        io.StringIO(record.decode("utf-8", "replace"), newline=""),
         delimiter=dialect.delimiter,
         quotechar=dialect.quote,
         quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
@@ -129,9 +133,9 @@ def _width(text: str, dialect: Dialect) -> int:
         doublequote=dialect.doubles,
     )
     try:
-        return len(next(reader, []))
+        return next(reader, [])
     except csv.Error:
-        return 0
+        return []
 
 
 def _is_header(first: Sequence[str], sample: Sequence[Sequence[str]], null_words: Sequence[str]) -> bool:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 import pyarrow as pa
 import pytest
 
-from beam_datahub.kernels.delimited import Dialect, Scan, last_record_end, records_of
+from beam_datahub.kernels.delimited import Dialect, Scan
 from beam_datahub.kernels.delimited_parse import Column, Parser, typed
-from beam_datahub.kernels.delimited_stream import Piece, pieces, transcoded
-from beam_datahub.kernels.read_ahead import read_ahead
+from beam_datahub.kernels.delimited_stream import pieces
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
 
 DIALECTS = {
     "plain": Dialect(),
@@ -105,7 +104,7 @@ def outcome(data: bytes, dialect: Dialect, size: int) -> tuple[list[object], lis
     parser, rows, refused, before = Parser(["a", "b"], COLUMNS, dialect), [], [], 0
     for piece in pieces(read, dialect, size, first=size):
         parsed = parser.parse(piece)
-        table, misfits = typed(parsed, SESSION)
+        table, misfits = typed(parsed, session)
         places = range(parsed.total) if parsed.positions is None else parsed.positions.tolist()
         bad = {row: value for one in misfits for row, value in zip(one.rows.tolist(), one.values.to_pylist(), strict=True)}
         for i, (place, row) in enumerate(zip(places, table.to_pylist(), strict=True)):
@@ -121,13 +120,9 @@ def outcome(data: bytes, dialect: Dialect, size: int) -> tuple[list[object], lis
     return rows, refused
 
 
-_session: list[KernelSession] = []
-
-
-def SESSION() -> KernelSession:  # noqa: N802
-    if not _session:
-        _session.append(KernelSession(threads=1))
-    return _session[0]
+@cache
+def session() -> KernelSession:
+    return KernelSession(threads=1)
 
 
 @pytest.mark.parametrize("name", DIALECTS)

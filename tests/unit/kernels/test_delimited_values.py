@@ -15,7 +15,6 @@ from beam_datahub.kernels.delimited_stream import Piece
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import JSON, TIMESTAMP, TIMESTAMPTZ
 
-
 INTEGERS = [
     "1",
     "+1",
@@ -225,8 +224,8 @@ DECIMALS = [
 BOOLEANS = ["1", "0", "true", "TRUE", "True", "tRUE", " true ", "t", "F", "yes", "no", "2", "y", ""]
 
 TYPES: dict[pa.DataType, list[str]] = {
-    **{kind: INTEGERS for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())},
-    **{kind: INTEGERS for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
+    **dict.fromkeys((pa.int8(), pa.int16(), pa.int32(), pa.int64()), INTEGERS),
+    **dict.fromkeys((pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()), INTEGERS),
     pa.float64(): FLOATS + INTEGERS,
     pa.float32(): FLOATS + INTEGERS,
     pa.decimal128(6, 2): DECIMALS + INTEGERS,
