@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -75,28 +76,32 @@ def letters(
         ordinals = taken[POSITION].to_pylist() if POSITION in table.schema.names else [None] * len(rows)
     else:
         originals, ordinals = [None] * len(rows), [None] * len(rows)
-    count, origin = len(rows), provenance.origin
-    columns = [
-        [identity.run_id] * count,
-        [identity.integration] * count,
-        [step] * count,
-        found["reason"].combine_chunks(),
-        found["message"].combine_chunks(),
-        found["column"].combine_chunks(),
-        [provenance.source] * count,
-        [origin.file] * count,
-        list(lines),
-        [origin.byte_start] * count,
-        [origin.byte_end] * count,
-        list(ordinals),
-        list(originals),
-        [datetime.now(UTC)] * count,
+    origin = provenance.origin
+    values = [
+        identity.run_id,
+        identity.integration,
+        step,
+        found["reason"],
+        found["message"],
+        found["column"],
+        provenance.source,
+        origin.file,
+        lines,
+        origin.byte_start,
+        origin.byte_end,
+        ordinals,
+        originals,
+        datetime.now(UTC),
     ]
-    arrays = [
-        column if isinstance(column, pa.Array) else pa.array(column, field.type)
-        for column, field in zip(columns, DEAD_LETTER, strict=True)
-    ]
+    arrays = [_letter_column(value, field.type, len(rows)) for value, field in zip(values, DEAD_LETTER, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER)
+
+
+def _letter_column(value: Any, data_type: pa.DataType, count: int) -> pa.Array:
+    """A column of the dead letter: a value for each record, or one that all of them share."""
+    if isinstance(value, pa.ChunkedArray):
+        return value.combine_chunks()
+    return pa.array(value, data_type) if isinstance(value, list) else pa.repeat(pa.scalar(value, data_type), count)
 
 
 def _of_batch(block: Block, rows: list[int], session: KernelSession | None) -> Sequence[str | None]:
