@@ -8,17 +8,20 @@ Beside the target (inside it, where the place beside it cannot be written) lies 
     .beam-datahub/commits/<target>/<step>.<run>   the marker: this commit is done, and what it published
 
 - A local folder is overwritten by exchanging it for a complete new one, a single file by renaming over it.
-- Appending to a folder renames files into it, one by one, under names that carry the run.
+- Appending to a folder renames files into it, one by one, under names that carry the run. Appending to a file renames a merged
+  one over it. The marker makes both count: what a run that died before it had put there, the next one takes back.
 - An object store has no such rename: `overwrite` writes the new names, then removes the old ones, as the journal says.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -81,14 +84,32 @@ class Publication:
 
     def prepare(self, probe: bool = False) -> None:
         """Sweep what dead runs left, prove that the target can be written, say whose staging this is."""
-        with writing(self.target.path):
+        with self.alone(), writing(self.target.path):
             self._refuse_unfit()
             self._sweep()
-            if self.done() is None and not self._store.exists(self._journal):
-                self._store.delete(self._folder)
+            if self.done() is None:
+                self.remove()
             self._store.write_text(join(self._run_folder, "owner.json"), json.dumps(owner()))
-        if probe:
-            self.remove()
+            if probe:
+                self.remove()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs on this machine from preparing, publishing or removing beside the same target meanwhile."""
+        if not self._local:
+            yield
+            return
+        with writing(self.target.path):
+            folder = posixpath.dirname(self._home)
+            os.makedirs(folder, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            # A lock on the folder itself leaves no file behind; the kernel drops it when the process dies.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _refuse_unfit(self) -> None:
         path = self.target.path
@@ -129,6 +150,8 @@ class Publication:
         if self.mode == WriteMode.OVERWRITE and self._local and not self._inside:
             self._exchange(receipts)
         else:
+            if self.mode == WriteMode.APPEND:
+                self._write_journal({"added": [join(self.target.path, name) for name in names]})
             for receipt, name in zip(receipts, names, strict=True):
                 self._put(receipt.location, join(self.target.path, name))
             if self.mode == WriteMode.OVERWRITE:
@@ -153,7 +176,7 @@ class Publication:
             for receipt in receipts:
                 self._put(receipt.location, join(new, str(receipt.detail)))
             journal = {"target": target, "inode": os.stat(new).st_ino, "old": old}
-            self._store.write_text(self._journal, json.dumps(journal))
+            self._write_journal(journal)
         if os.path.isdir(target) and os.stat(target).st_ino == journal["inode"]:
             return
         if os.path.islink(target):
@@ -173,13 +196,33 @@ class Publication:
         """Put a staged file in place of the target file; None leaves what is there."""
         size = 0
         if ready is not None:
-            if self._read_journal() is None:
-                size = dict(self._store.match(ready))[ready]
-                self._store.write_text(self._journal, json.dumps({"ready": ready, "bytes": size}))
-            else:
-                size = int(self._read_journal()["bytes"])  # type: ignore[index]
-            self._put(ready, os.path.realpath(self.target.path) if self._local else self.target.path)
+            target = os.path.realpath(self.target.path) if self._local else self.target.path
+            journal = self._read_journal()
+            if journal is None:
+                journal = {"ready": ready, "bytes": dict(self._store.match(ready))[ready], **self._way_back(ready, target)}
+                self._write_journal(journal)
+            size = int(journal["bytes"])
+            self._put(ready, target)
         return self._finish(Committed(rows, size, (self.target.path,)))
+
+    def _way_back(self, ready: str, target: str) -> dict[str, Any]:
+        """What the journal needs so that an append to a local file can be taken back: the file as it was, under a second name."""
+        if not self._local or self.mode != WriteMode.APPEND:
+            return {}
+        if not os.path.exists(target):
+            return {"added": [target], "inode": os.stat(ready).st_ino}
+        old = self._folder + ".old"
+        with suppress(FileNotFoundError):
+            os.unlink(old)
+        try:
+            os.link(target, old)
+        except OSError:
+            # A file system without hard links: then an append that dies before its marker stays.
+            return {}
+        return {"target": target, "inode": os.stat(ready).st_ino, "old": old}
+
+    def _write_journal(self, journal: dict[str, Any]) -> None:
+        self._store.write_text(self._journal, json.dumps({**journal, "marker": self._marker}))
 
     def _read_journal(self) -> dict[str, Any] | None:
         if not self._store.exists(self._journal):
@@ -198,7 +241,7 @@ class Publication:
         return committed
 
     def remove(self) -> None:
-        """Remove all that this step of the run staged; a half-done exchange is undone first."""
+        """Remove all that this step of the run staged; a publication that did not get to its marker is undone first."""
         with writing(self.target.path):
             if self._local:
                 _undo(self._journal)
@@ -225,14 +268,22 @@ class Publication:
 
 
 def _undo(journal: str) -> None:
-    """Put a folder back that was renamed away by an exchange that did not get further."""
+    """Take back what a publication did that did not get as far as its marker, as far as that keeps the old state."""
     if not os.path.exists(journal):
         return
     with open(journal) as stream:
         found = json.load(stream)
-    old, target = found.get("old"), found.get("target")
+    if os.path.exists(found["marker"]):
+        return
+    inode, target, old = found.get("inode"), found.get("target"), found.get("old")
+    for path in found.get("added", ()):
+        # The name of a part file is the run's own; a file of the user's naming may since be somebody else's.
+        if os.path.isfile(path) and inode in (None, os.stat(path).st_ino):
+            os.unlink(path)
     if old and os.path.isdir(old) and not os.path.lexists(target):
         os.rename(old, target)
+    if old and os.path.isfile(old) and os.path.isfile(target) and os.stat(target).st_ino == inode:
+        os.replace(old, target)
 
 
 def _prune(folders: Sequence[str]) -> None:
