@@ -151,7 +151,13 @@ class FileSink(Sink):
         return OpenFile(self, path, schema, self.target.compression)
 
     def commit(self, request: WriteRequest, receipts: Sequence[Receipt]) -> Committed:
-        publication, schema = Publication(self.target, request), self.file_schema(request)
+        publication = Publication(self.target, request)
+        with publication.alone():
+            return self._commit(publication, request, receipts, self.file_schema(request))
+
+    def _commit(
+        self, publication: Publication, request: WriteRequest, receipts: Sequence[Receipt], schema: pa.Schema
+    ) -> Committed:
         done = publication.done()
         if done is not None:
             publication.remove()
@@ -174,7 +180,7 @@ class FileSink(Sink):
         target, store = self.target, store_of(self.target.path)
         staged = [DataFile(receipt.location, receipt.bytes, target.compression) for receipt in receipts]
         old = [self.existing()] if request.mode == WriteMode.APPEND and store.exists(target.path) else []
-        if not staged and request.mode == WriteMode.APPEND:
+        if not staged and old:
             return None
         if not staged:
             return self._empty(publication, schema).location
@@ -196,7 +202,9 @@ class FileSink(Sink):
         return pa.CompressedOutputStream(raw, codec) if codec else raw
 
     def abort(self, request: WriteRequest) -> None:
-        Publication(self.target, request).remove()
+        publication = Publication(self.target, request)
+        with publication.alone():
+            publication.remove()
 
 
 class OpenFile:
