@@ -26,7 +26,7 @@ from beam_datahub.component.source import Block, ReadRequest, Source, Split
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import HIDDEN, empty_table, quoted, visible
+from beam_datahub.kernels.types import HIDDEN, empty_table, quoted
 
 REJECTED, REPORT = "rejected", "report"
 _REST = f"{HIDDEN}rest"
@@ -162,7 +162,8 @@ class RunStage(KernelDoFn):
 
     def _step(self, batch: pa.RecordBatch) -> Iterator[Any]:
         table = pa.Table.from_batches([batch])
-        yield from self._run(table.select(visible(table.schema).names), Provenance.of(batch.schema), carried=table)
+        plain = table.drop_columns([POSITION]) if POSITION in table.schema.names else table
+        yield from self._run(plain.replace_schema_metadata(None), Provenance.of(batch.schema), carried=table)
 
     def _run(
         self, table: pa.Table, provenance: Provenance, *, block: Block | None = None, carried: pa.Table | None = None
