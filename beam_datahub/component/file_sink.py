@@ -280,7 +280,7 @@ class TextSink(FileSink):
         if found != opening:
             raise TargetUnusable(
                 f"'{file.path}' cannot be appended to: it does not begin as this destination's files do",
-                hint=f"it would have to begin with {opening.decode(errors='replace').strip()!r}; overwrite it, or write elsewhere",
+                hint=f"it would have to begin with {opening.decode(errors='replace').strip()!r}",
             )
 
     def _body(self, part: DataFile, opening: bytes) -> Iterator[bytes]:

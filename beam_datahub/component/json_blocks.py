@@ -166,7 +166,8 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
 
 def _vast(connection: duckdb.DuckDBPyConnection, reader: str, name: str) -> bool:
     """Whether a column of integers has some that a BIGINT does not hold."""
-    sql = f"SELECT coalesce(bool_or(TRY_CAST({quoted(name)} AS BIGINT) IS NULL), false) FROM {reader} WHERE {quoted(name)} IS NOT NULL"
+    beyond = f"bool_or({quoted(name)} IS NOT NULL AND TRY_CAST({quoted(name)} AS BIGINT) IS NULL)"
+    sql = f"SELECT coalesce({beyond}, false) FROM {reader}"
     return bool(connection.sql(sql).fetchall()[0][0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,12 +19,14 @@ from beam_datahub.component.source import Split
 from beam_datahub.errors import InvalidValue, UnreadableData
 from beam_datahub.kernels.functions import parse_path
 from beam_datahub.kernels.json_rows import joined
-from beam_datahub.kernels.json_text import LENIENT, fault, too_deep
+from beam_datahub.kernels.json_slices import slices
+from beam_datahub.kernels.json_text import LENIENT, fault, pointer, too_deep
 from beam_datahub.kernels.types import literal
 
 # Documents up to this size are checked by a strict parser as a whole; for larger ones that would take too much memory.
 _STRICT_BYTES = 16 * 1024 * 1024
 _JSON_SPACE = b" \t\r\n"
+_ONE_LINE = str.maketrans("\n\r", "  ")
 # The column of records that are no objects.
 VALUE = "value"
 
@@ -63,14 +66,22 @@ class Document:
     longest: int
     threads: int
 
-    def records(self, block_bytes: int, *, wrap: bool) -> Iterator[Lines]:
-        """The records as lines of JSON; `start` and `end` count records. `wrap` makes `{"value": …}` of each."""
+    def records(self, block_bytes: int, *, wrap: bool, exact: bool) -> Iterator[Lines]:
+        """The records as lines of JSON; `start` and `end` count records. `wrap` makes `{"value": …}` of each.
+
+        Where not `exact`, numbers with a fraction pass through a double, which is several times faster.
+        """
         with self._plain_file() as path, reading(self.file.path), duckdb.connect(":memory:") as connection:
             connection.execute(f"SET threads={self.threads}")
+            if exact:
+                yield from self._exact(path, block_bytes, wrap=wrap)
+                return
             relation, texts = self._array(path) if self._is_array(path) and not self.steps else self._part(path, connection)
-            kept = (
-                "CASE WHEN json_type(v) = 'OBJECT' THEN v::VARCHAR ELSE '{\"value\":' || v || '}' END" if wrap else "v::VARCHAR"
+            bare = f"json_type(v) = 'OBJECT' AND json_exists(v, {pointer(VALUE)})"
+            wrapped = (
+                f"CASE WHEN {bare} THEN v::VARCHAR ELSE '{{{json.dumps(VALUE)}:' || coalesce(v::VARCHAR, 'null') || '}}' END"
             )
+            kept = wrapped if wrap else "v::VARCHAR"
             line = f"translate(coalesce({kept}, 'null'), chr(10) || chr(13), '  ') || chr(10)"
             if texts is not None:
                 connection.register("document", texts)
@@ -79,6 +90,31 @@ class Document:
                 yield from _blocks(reader, block_bytes)
             except duckdb.Error as error:
                 raise UnreadableData(f"'{self.file.path}' is not a JSON document: {_words(error, path)}") from error
+
+    def _exact(self, path: str, block_bytes: int, *, wrap: bool) -> Iterator[Lines]:
+        """The records with the digits that they have in the text."""
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read()
+        if os.path.getsize(path) > _STRICT_BYTES and (words := fault(text)) is not None:
+            raise UnreadableData(f"'{self.file.path}' is not a JSON document: {words}")
+        held, size, start = [], 0, 0
+        try:
+            for piece in slices(text, self.steps):
+                bare = piece[0] == "{" and VALUE in json.loads(piece) if wrap else True
+                line = (piece if bare else f"{{{json.dumps(VALUE)}:{piece}}}").translate(_ONE_LINE) + "\n"
+                held.append(line)
+                size += len(line)
+                if size >= block_bytes:
+                    yield Lines("".join(held).encode(), start, start + len(held), None)
+                    start, held, size = start + len(held), [], 0
+        except KeyError as error:
+            raise self._nothing_there() from error
+        if held:
+            yield Lines("".join(held).encode(), start, start + len(held), None)
+
+    def _nothing_there(self) -> UnreadableData:
+        shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.steps)
+        return UnreadableData(f"'{self.file.path}' has nothing at ${shown}", hint="check `records`")
 
     @contextmanager
     def _plain_file(self) -> Iterator[str]:
@@ -144,8 +180,7 @@ class Document:
         if suspect and (words := fault(text)) is not None:
             raise UnreadableData(f"'{self.file.path}' is not a JSON document: {words}")
         if kind is None:
-            shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.steps)
-            raise UnreadableData(f"'{self.file.path}' has nothing at ${shown}", hint="check `records`")
+            raise self._nothing_there()
         elements = f"CASE WHEN {kind == 'ARRAY'} AND {bool(self.steps)} THEN json_extract(x, '$[*]') ELSE [x] END"
         return f"(SELECT unnest({elements}) AS v FROM (SELECT json_extract(d, {where}) AS x FROM document))", table
 

@@ -289,6 +289,9 @@ class _WriteOnly:
     def __init__(self, stream: pa.NativeFile) -> None:
         self._stream = stream
 
+    def seekable(self) -> bool:
+        return False
+
     def write(self, data: bytes) -> None:
         self._stream.write(data)
 

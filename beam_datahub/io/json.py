@@ -19,6 +19,7 @@ from beam_datahub.component.json_options import JSON_TYPES, JsonWriteOptions
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, ReadRequest, Split
 from beam_datahub.kernels.json_rows import joined, json_rows
+from beam_datahub.kernels.json_text import holds_decimal
 
 
 class JsonReadOptions(Config):
@@ -42,7 +43,7 @@ class JsonReadOptions(Config):
 class JsonSource(FileSource):
     """Reads JSON documents; a long array is read as it comes. Records that are no objects become a column `value`.
 
-    Numbers with a fraction pass through a double: more than 17 significant digits need JSON lines or text.
+    A declared decimal gets all of its digits; in JSON columns a number with a fraction has those of a double.
     """
 
     Options = JsonReadOptions
@@ -57,7 +58,7 @@ class JsonSource(FileSource):
         heads, rows, whole = [], 0, True
         for file in files:
             data = b""
-            for lines in self._document(file, 1).records(min(budget, 1 << 20), wrap=False):
+            for lines in self._document(file, 1).records(min(budget, 1 << 20), wrap=False, exact=False):
                 data += lines.data
                 rows += lines.end - lines.start
                 if len(data) >= budget:
@@ -74,7 +75,8 @@ class JsonSource(FileSource):
 
     def read_file(self, file: DataFile, split: Split, request: ReadRequest) -> Iterator[Block]:
         document = self._document(file, request.threads)
-        lines = document.records(request.batch_bytes, wrap=request.schema.names == [VALUE])
+        exact = any(holds_decimal(field.type) for field in request.projected)
+        lines = document.records(request.batch_bytes, wrap=request.schema.names == [VALUE], exact=exact)
         yield from JsonReader(file.path, request, int(self.options.max_record_bytes)).blocks(lines, ranges=False)
 
     def _document(self, file: DataFile, threads: int) -> Document:

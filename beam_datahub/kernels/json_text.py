@@ -18,6 +18,8 @@ from beam_datahub.kernels.workbench import over
 DEEPEST = 1000
 # What DuckDB's parser lets pass although it is not JSON; a line that matches is looked at by a strict parser.
 LENIENT = r"(?i)\\u[dD][89a-fA-F]|,\s*[}\]]|[:\[,]\s*[-+]?(nan|inf)|^\s*[-+]?(nan|inf)"
+# Numbers that may have more digits than a double.
+_MANY_DIGITS = r"[0-9][0-9.]{15}"
 _OFFSET = r"[T ][0-9:.]+ ?[+-][0-9]{2}(:?[0-9]{2})?$"
 
 
@@ -38,6 +40,13 @@ def holds_json(data_type: pa.DataType) -> bool:
     return any(holds_json(data_type.field(i).type) for i in range(data_type.num_fields))
 
 
+def holds_decimal(data_type: pa.DataType) -> bool:
+    """Whether a type is a decimal or holds one."""
+    if pa.types.is_decimal(data_type):
+        return True
+    return any(holds_decimal(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
 def text_to(data_type: pa.DataType, raw: str) -> str:
     """SQL that turns the JSON text `raw` of a scalar into a type, or null; a string counts as what it reads."""
     text = f"(({raw}::JSON) ->> '$')"
@@ -55,8 +64,9 @@ def text_to(data_type: pa.DataType, raw: str) -> str:
         named = ", ".join(literal(f'"{word}"') for word in NOT_NUMBERS)
         return f"CASE WHEN isfinite(TRY_CAST({text} AS DOUBLE)) OR {raw} IN ({named}) THEN TRY_CAST({text} AS {kind}) END"
     if t.is_decimal(data_type):
-        wide = f"TRY_CAST({text} AS DECIMAL(38, {min(38, data_type.scale + 6)}))"
-        return f"CASE WHEN {wide} IS NULL OR {wide} = round({wide}, {data_type.scale}) THEN TRY_CAST({text} AS {kind}) END"
+        # A cast rounds; digits that the type does not have must be zeros.
+        fine = f"regexp_matches({text}, '[eE]') OR NOT regexp_matches({text}, '[.][0-9]{{{data_type.scale}}}0*[1-9]')"
+        return f"CASE WHEN {fine} THEN TRY_CAST({text} AS {kind}) END"
     if t.is_boolean(data_type):
         return f"CASE {text} WHEN 'true' THEN true WHEN 'false' THEN false END"
     if t.is_timestamp(data_type) and data_type.tz is None:
@@ -75,6 +85,7 @@ def extracted(lines: pa.Array, fields: Sequence[pa.Field]) -> tuple[list[pa.Arra
     keys = ", ".join(pointer(field.name) for field in fields)
     parts = [f"nullif(x[{i + 1}]::VARCHAR, 'null') AS {names[i]}" for i in range(len(fields))]
     texts = over(pa.table({"l": lines}), f"SELECT {', '.join(parts)} FROM (SELECT json_extract(l, [{keys}]) AS x FROM t)")
+    texts = _all_digits(texts, lines, fields)
     values = []
     for name, field in zip(names, fields, strict=True):
         if field.type == JSON:
@@ -92,6 +103,22 @@ def extracted(lines: pa.Array, fields: Sequence[pa.Field]) -> tuple[list[pa.Arra
         arrays.append(_nulled(array, mask) if field.type == JSON and pc.any(mask).as_py() else array)
         masks.append(mask)
     return arrays, masks, texts
+
+
+def _all_digits(texts: pa.Table, lines: pa.Array, fields: Sequence[pa.Field]) -> pa.Table:
+    """`texts` with the digits of decimals that the engine, which takes them for doubles, has cut."""
+    decimals = [i for i, field in enumerate(fields) if pa.types.is_decimal(field.type)]
+    cut = pc.indices_nonzero(pc.match_substring_regex(lines, _MANY_DIGITS)).to_pylist() if decimals else []
+    if not cut:
+        return texts
+    records = {row: json.loads(lines[row].as_py(), parse_float=str) for row in cut}
+    for i in decimals:
+        column = texts.column(i).to_pylist()
+        for row, record in records.items():
+            value = record.get(fields[i].name) if isinstance(record, dict) else None
+            column[row] = json.dumps(value) if isinstance(value, str) else column[row]
+        texts = texts.set_column(i, texts.schema.field(i), pa.array(column, pa.string()))
+    return texts
 
 
 def _nulled(array: pa.Array, mask: pa.Array) -> pa.Array:
