@@ -15,7 +15,7 @@ from beam_datahub.compiler.plan import Node, Plan, Read, Write
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
 from beam_datahub.component.capabilities import WriteMode
-from beam_datahub.component.operators import Route
+from beam_datahub.component.operators import Route, Rows
 from beam_datahub.component.registry import component, is_known
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
@@ -28,6 +28,7 @@ from beam_datahub.errors import (
     SpecError,
     UnknownColumn,
     UnknownName,
+    UnreadableData,
 )
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.kernels.rejection import DEAD_LETTER
@@ -125,7 +126,14 @@ class _Builder:
             discovery = self._estimated(source, declared)
             schema = declared
         if not len(schema):
-            raise InvalidValue(f"the source '{spec.name}' has no columns", hint="declare them under `schema`")
+            reason, hint = f"the source '{spec.name}' has no columns", "declare them under `schema`"
+            raise InvalidValue(reason, hint=hint) if declared is not None else UnreadableData(reason, hint=hint)
+        twice = [name for name in schema.names if sum(name.casefold() == other.casefold() for other in schema.names) > 1]
+        if twice:
+            raise UnreadableData(
+                f"the source '{spec.name}' has columns that differ at most in case: {', '.join(twice)}",
+                hint="rename them where they come from, or declare the source's `schema` with those that you need",
+            )
         hidden = next((name for name in schema.names if is_hidden(name)), None)
         if hidden is not None:
             raise InvalidValue(f"the column name '{hidden}' is reserved", hint="rename the column")
@@ -138,7 +146,8 @@ class _Builder:
             threads=self._options.threads or 1,
             split_bytes=self._options.split_bytes,
         )
-        read = Read(spec.connector, source, request, discovery.rows, discovery.bytes)
+        place = self._document.place(*spec.at)
+        read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place)
         self._nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
 
     def _source(self, spec: SourceSpec) -> Source:
@@ -257,8 +266,10 @@ class _Builder:
         inputs = {name: self._schema(name) for name in references}
         scope = StepScope(lambda *keys: self._document.place(*step.at, "config", *keys), str(self._document.folder))
         operators = transform.compile(inputs, scope)
-        if scope.errors:
+        if scope.errors and any(not isinstance(operator, Rows) or operator.columns is not None for operator in operators):
             raise ErrorGroup(scope.errors)
+        # A wrong condition changes no column: the steps behind it can still be checked.
+        self._errors.extend(scope.errors)
         self._chain(step, operators, references)
 
     def _schema(self, reference: str) -> pa.Schema:
@@ -299,9 +310,8 @@ class _Builder:
                 raise UnknownColumn(key, schema.names).at(self._document.place(*spec.at, "key"))
         request = WriteRequest(self._options.run_id, spec.id, schema, mode, spec.key)
         sink.plan_write(request)
-        self._nodes[spec.id] = Node(
-            spec.id, spec.id, Write(spec.connector, sink, request), (reference,), schema, type=spec.connector
-        )
+        write = Write(spec.connector, sink, request, place=self._document.place(*spec.at))
+        self._nodes[spec.id] = Node(spec.id, spec.id, write, (reference,), schema, type=spec.connector)
 
     def _mode(self, kind: type[Sink], spec: DestinationSpec) -> WriteMode:
         modes = kind.capabilities.write_modes
@@ -331,7 +341,7 @@ class _Builder:
         mode = WriteMode.APPEND if WriteMode.APPEND in modes else modes[0]
         request = WriteRequest(self._options.run_id, DEAD_LETTER_STEP, DEAD_LETTER, mode)
         sink.plan_write(request)
-        write = Write(spec.connector, sink, request, dead_letter=True)
+        write = Write(spec.connector, sink, request, dead_letter=True, place=self._document.place(*spec.at))
         self._nodes[DEAD_LETTER_STEP] = Node(DEAD_LETTER_STEP, DEAD_LETTER_STEP, write, (), DEAD_LETTER, type=spec.connector)
 
     # shared
