@@ -11,27 +11,30 @@ import pyarrow as pa
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Rows
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
+from beam_datahub.errors import Place
 
 
 @dataclass(frozen=True)
 class Read:
-    """Reads a source; `estimated_bytes` of the whole source where it is known."""
+    """Reads a source; `estimated_bytes` of the whole source where it is known, `place` where it stands in the spec."""
 
     connector: str
     source: Source
     request: ReadRequest
     estimated_rows: int | None = None
     estimated_bytes: int | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
 class Write:
-    """Writes a destination; `dead_letter` marks the one for rejected records."""
+    """Writes a destination; `dead_letter` marks the one for rejected records, `place` is where it stands in the spec."""
 
     connector: str
     sink: Sink
     request: WriteRequest
     dead_letter: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
