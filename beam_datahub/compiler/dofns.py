@@ -15,14 +15,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, with_positions
-from beam_datahub.compiler.plan import Stage
+from beam_datahub.compiler.plan import Read, Stage, Write
 from beam_datahub.compiler.rows import Tally
 from beam_datahub.compiler.stage import StageRunner
-from beam_datahub.component.failure import carried
+from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.operators import Route
 from beam_datahub.component.progress import PROGRESS
-from beam_datahub.component.sink import Sink, Writer, WriteRequest
-from beam_datahub.component.source import Block, ReadRequest, Source, Split
+from beam_datahub.component.sink import Writer
+from beam_datahub.component.source import Block, Split
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
@@ -103,12 +103,13 @@ def _global(value: Any) -> WindowedValue:
 class ListSplits(beam.DoFn):
     """Lists the splits of a source."""
 
-    def __init__(self, source: Source, request: ReadRequest) -> None:
-        self._source, self._request = source, request
+    def __init__(self, read: Read) -> None:
+        self._read = read
 
     @carried
     def process(self, element: Any) -> Iterator[Split]:
-        yield from self._source.splits(self._request)
+        with placed(self._read.place):
+            yield from self._read.source.splits(self._read.request)
 
 
 class RunStage(KernelDoFn):
@@ -145,7 +146,7 @@ class RunStage(KernelDoFn):
         source_id = self._stage.read_id
         assert read is not None
         assert source_id is not None
-        for block in read.source.read(split, read.request):
+        for block in _blocks(read, split):
             provenance = Provenance(source_id, block.origin)
             refused = 0
             if block.rejected is not None and block.rejected.num_rows:
@@ -203,6 +204,11 @@ class RunStage(KernelDoFn):
         yield from self.report()
 
 
+def _blocks(read: Read, split: Split) -> Iterator[Block]:
+    with placed(read.place):
+        yield from read.source.read(split, read.request)
+
+
 class RouteRows(KernelDoFn):
     """Sends each row to the branch that takes it."""
 
@@ -257,20 +263,22 @@ class RouteRows(KernelDoFn):
 class StageRows(KernelDoFn):
     """Stages what a destination is given; the receipts leave as reports."""
 
-    def __init__(self, sink: Sink, request: WriteRequest, kernel: KernelOptions) -> None:
+    def __init__(self, write: Write, kernel: KernelOptions) -> None:
         super().__init__(kernel)
-        self._sink, self._request = sink, request
+        self._sink, self._request, self._place = write.sink, write.request, write.place
         self._writer: Writer | None = None
 
     @carried
     def process(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:
-            self._writer = self._sink.open(self._request)
+            with placed(self._place):
+                self._writer = self._sink.open(self._request)
         if batch.schema.names != self._request.schema.names or batch.schema.metadata:
             table = pa.Table.from_batches([batch]).select(self._request.schema.names)
             batch = single_batch(conform(table, self._request.schema))
         try:
-            self._writer.write(batch)
+            with placed(self._place):
+                self._writer.write(batch)
         except BaseException:
             self._discard()
             raise
@@ -280,7 +288,8 @@ class StageRows(KernelDoFn):
     def finish_bundle(self) -> Iterator[Any]:
         if self._writer is not None:
             try:
-                receipts = self._writer.close()
+                with placed(self._place):
+                    receipts = self._writer.close()
             except BaseException:
                 self._discard()
                 raise
