@@ -13,8 +13,9 @@ from typing import Any
 import apache_beam as beam
 
 from beam_datahub.compiler.books import Books, Ledger, audit
-from beam_datahub.component.failure import carried
+from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.sink import Receipt, Sink, WriteRequest
+from beam_datahub.errors import Place
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Target:
     sink: Sink
     request: WriteRequest
     dead_letter: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Commit(beam.DoFn):
             if target.dead_letter and not receipts[target.request.step]:
                 target.sink.abort(target.request)
                 continue
-            done = target.sink.commit(target.request, receipts[target.request.step])
+            with placed(target.place):
+                done = target.sink.commit(target.request, receipts[target.request.step])
             published[target.request.step] = {"rows": done.rows, "bytes": done.bytes, "locations": list(done.locations)}
         report = {
             **verdict,

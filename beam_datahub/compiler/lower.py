@@ -146,7 +146,7 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
         source = (
             pipeline
             | f"{label}/start" >> beam.Create([0])
-            | f"{label}/list" >> beam.ParDo(ListSplits(stage.read.source, stage.read.request))
+            | f"{label}/list" >> beam.ParDo(ListSplits(stage.read))
         )
         if lowering.reshuffle_splits:
             source = source | f"{label}/spread" >> beam.Reshuffle()
@@ -239,7 +239,7 @@ def _route(node: Node, route: Route, built: _Built, lowering: Lowering) -> None:
 
 
 def _write(node: Node, write: Write, batches: Any, built: _Built, lowering: Lowering) -> None:
-    outputs = batches | node.id >> _tagged(StageRows(write.sink, write.request, lowering.kernel), _Batches, {REPORT: _Reports})
+    outputs = batches | node.id >> _tagged(StageRows(write, lowering.kernel), _Batches, {REPORT: _Reports})
     built.reports.append(outputs[REPORT])
-    built.targets.append(Target(write.sink, write.request, write.dead_letter))
+    built.targets.append(Target(write.sink, write.request, write.dead_letter, write.place))
     _part(built, node.step, node.id)

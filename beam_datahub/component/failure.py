@@ -7,6 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from beam_datahub import errors
@@ -45,6 +46,15 @@ def _revived(facts: dict[str, Any]) -> DataHubError:
     place = Place(facts["file"], facts["line"], tuple(facts["path"] or ())) if facts["path"] is not None else None
     DataHubError.__init__(error, facts["reason"], hint=facts["hint"], place=place)
     return error
+
+
+@contextmanager
+def placed(place: Place | None) -> Iterator[None]:
+    """Give the errors of an outside system the place of the spec that named it; one that has a place keeps it."""
+    try:
+        yield
+    except DataHubError as error:
+        raise error if place is None else error.at(place)
 
 
 def carried(function: _Function) -> _Function:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -99,13 +100,20 @@ def _opened(file: DataFile) -> pq.ParquetFile:
     if not file.size:
         raise UnreadableData(f"'{file.path}' is empty; a Parquet file has at least a footer")
     remote = local_path(file.path) is None
-    return pq.ParquetFile(
+    found = pq.ParquetFile(
         file.open(),
         pre_buffer=remote,
         coerce_int96_timestamp_unit="us",
         page_checksum_verification=True,
         arrow_extensions_enabled=True,
     )
+    twice = [name for name, count in Counter(found.schema_arrow.names).items() if count > 1]
+    if twice:
+        raise UnreadableData(
+            f"'{file.path}' has several columns called {', '.join(repr(name) for name in twice)}",
+            hint="write the file again with a name for each column",
+        )
+    return found
 
 
 def _canonical(field: pa.Field, file: DataFile) -> pa.DataType:

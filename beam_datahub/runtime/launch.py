@@ -22,7 +22,7 @@ from beam_datahub.compiler.dofns import KernelOptions
 from beam_datahub.compiler.lower import Lowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Write
-from beam_datahub.component.failure import unpacked
+from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.errors import BooksUnbalanced, DataHubError, Interrupted, RunError, TargetUnusable, TooManyRejected
 from beam_datahub.runtime.engines import EngineOptions, engine
@@ -81,8 +81,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
     chosen = engine(request.engine)
     physical = optimise(plan)
     writes = [node.operator for node in physical.writes() if isinstance(node.operator, Write)]
-    for write in writes:
-        write.sink.prepare(write.request)
+    _prepare(writes)
     PROGRESS.reset()
     with tempfile.TemporaryDirectory(prefix="beam-datahub-run-") as folder:
         report_path = os.path.join(folder, "report.json")
@@ -148,6 +147,17 @@ def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process
             raise
     if failures:
         raise failures[0]
+
+
+def _prepare(writes: list[Write]) -> None:
+    for number, write in enumerate(writes):
+        try:
+            with placed(write.place):
+                write.sink.prepare(write.request)
+        except BaseException:
+            for prepared in writes[:number]:
+                _abort(prepared)
+            raise
 
 
 def _abort(write: Write) -> None:

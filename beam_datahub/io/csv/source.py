@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config, Example
+from beam_datahub.component.file_store import reading
 from beam_datahub.component.files import DataFile, FileSource, byte_ranges
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Drift, ReadRequest, Split
@@ -60,7 +61,7 @@ class CsvSource(FileSource):
         seen = False
         with KernelSession() as session:
             for file in files:
-                with TextStream(file, self.options) as stream:
+                with reading(file.path), TextStream(file, self.options) as stream:
                     if not stream.head_bytes:
                         continue
                     seen = True
