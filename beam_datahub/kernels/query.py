@@ -39,7 +39,10 @@ class Query:
         """Parse and check. Raises InvalidExpression and OrderDependent."""
         self._statement = _parse(self.text, self.session)
         self._check(self.node, frozenset())
+        if not self.scans:
+            raise InvalidExpression("the query does not read its input", hint="write `select … from input`")
         self._check_names(self.node)
+        self._check_printed()
         for select in _nodes(self.node, "type", "SELECT_NODE"):
             _settle_ties(select, self.schema)
 
@@ -87,25 +90,25 @@ class Query:
             return None
         relation = node["from_table"]["alias"] or "input"
         columns: list[tuple[str, str]] = []
+        aliases: dict[str, Node] = {}
         for part in node["select_list"]:
             if part["class"] == "STAR":
                 columns += [(name, _quoted(name)) for name in self.schema.names]
                 continue
-            unqualified = _without_relation(part, relation, self.schema)
+            resolved = _resolved(part, relation, self.schema, aliases)
             name = part["alias"] or (part["column_names"][-1] if part["class"] == "COLUMN_REF" else "")
-            columns.append((name, self._shown(unqualified)))
+            columns.append((name, self._shown(resolved)))
+            if part["alias"]:
+                aliases[part["alias"].casefold()] = {**resolved, "alias": ""}
         where = node["where_clause"]
-        return columns, self._shown(_without_relation(where, relation, self.schema)) if where else None
+        return columns, self._shown(_resolved(where, relation, self.schema, aliases)) if where else None
 
     def _shown(self, part: Node) -> str:
         return render([{**part, "alias": ""}], self.session)
 
     def _is_rowwise(self, part: Node) -> bool:
         if part["class"] == "STAR":
-            return part["expr"] is None and not any(
-                part[key]
-                for key in ("relation_name", "exclude_list", "replace_list", "qualified_exclude_list", "rename_list", "columns")
-            )
+            return _is_plain_star(part)
         inside = list(_nodes(part, "class"))
         if any(node["class"] in ("WINDOW", "SUBQUERY", "STAR", "POSITIONAL_REFERENCE") for node in inside):
             return False
@@ -166,6 +169,11 @@ class Query:
             raise InvalidExpression(
                 f"there is no relation '{name}' here", hint=f"did you mean '{guess}'?" if guess else "the input is called `input`"
             )
+
+    def _check_printed(self) -> None:
+        # What runs is the printed form: it must say what was read.
+        if _stripped(_parse(self.sql, self.session)) != _stripped(self._statement):
+            raise InvalidExpression("the query has a form that cannot be kept", hint="write it in plainer SQL")
 
     def _check_names(self, node: Node) -> None:
         # DuckDB would quietly call the second one by another name.
@@ -240,11 +248,29 @@ def _settle_ties(select: Node, schema: pa.Schema) -> None:
     kinds = {modifier["type"]: modifier for modifier in select["modifiers"]}
     limited = "LIMIT_MODIFIER" in kinds or "LIMIT_PERCENT_MODIFIER" in kinds
     stars = any(part["class"] == "STAR" for part in select["select_list"])
-    if limited and not stars:
+    if limited and _is_order_by_all(kinds["ORDER_MODIFIER"]):
+        # Its printed form means another thing.
+        if stars and (not direct or any(not _is_plain_star(part) for part in select["select_list"])):
+            raise InvalidExpression("`order by all` does not go with this `*`", hint="name the columns to order by")
+        count = sum(len(schema) if part["class"] == "STAR" else 1 for part in select["select_list"])
+        kinds["ORDER_MODIFIER"]["orders"] = [_order(number) for number in range(1, count + 1)]
+    elif limited and not stars:
         # By position: rows that are equal in all that comes out may stand for each other.
         kinds["ORDER_MODIFIER"]["orders"] += [_order(number) for number in range(1, len(select["select_list"]) + 1)]
     elif direct and not grouped and (limited or any(m.get("distinct_on_targets") for m in select["modifiers"])):
         kinds["ORDER_MODIFIER"]["orders"] += [_order(name) for name in schema.names]
+
+
+def _is_order_by_all(modifier: Node) -> bool:
+    return any(order["expression"]["class"] == "STAR" for order in modifier["orders"])
+
+
+def _is_plain_star(part: Node) -> bool:
+    """Whether a part of a select list is no star, or one that just means all columns."""
+    if part["class"] != "STAR":
+        return True
+    keys = ("relation_name", "exclude_list", "replace_list", "qualified_exclude_list", "rename_list", "columns", "expr")
+    return not any(part[key] for key in keys)
 
 
 def _windows(*parts: Any) -> Iterator[Node]:
@@ -266,6 +292,13 @@ def _order(by: str | int) -> Node:
     return {"type": "ASCENDING", "null_order": "NULLS LAST", "expression": what}
 
 
+def _stripped(value: Any) -> Any:
+    """A tree without the places of its parts in the text."""
+    if isinstance(value, dict):
+        return {key: _stripped(part) for key, part in value.items() if not key.startswith("query_location")}
+    return [_stripped(part) for part in value] if isinstance(value, list) else value
+
+
 def _nodes(value: Any, key: str, wanted: str | None = None) -> Iterator[Node]:
     """Every node inside `value` that has `key`, or has it as `wanted`."""
     if isinstance(value, list):
@@ -279,18 +312,20 @@ def _nodes(value: Any, key: str, wanted: str | None = None) -> Iterator[Node]:
                 yield from _nodes(part, key, wanted)
 
 
-def _without_relation(part: Any, relation: str, schema: pa.Schema) -> Any:
-    """`part` with `input.a` as `a`."""
+def _resolved(part: Any, relation: str, schema: pa.Schema, aliases: Mapping[str, Node]) -> Any:
+    """`part` with `input.a` as `a`, and with what earlier columns were named by `as` in place of their names."""
     if isinstance(part, list):
-        return [_without_relation(item, relation, schema) for item in part]
+        return [_resolved(item, relation, schema, aliases) for item in part]
     if not isinstance(part, dict):
         return part
-    if part.get("class") == "COLUMN_REF" and len(part["column_names"]) > 1:
-        first = part["column_names"][0].casefold()
-        if first == relation.casefold() and first not in {name.casefold() for name in schema.names}:
-            return {**part, "column_names": part["column_names"][1:]}
-        return part
-    return {key: value if key == "type_expr" else _without_relation(value, relation, schema) for key, value in part.items()}
+    if part.get("class") == "COLUMN_REF":
+        first, *rest = part["column_names"]
+        if first.casefold() in {name.casefold() for name in schema.names}:
+            return part
+        if rest and first.casefold() == relation.casefold():
+            return {**part, "column_names": rest}
+        return aliases.get(first.casefold(), part) if not rest else part
+    return {key: value if key == "type_expr" else _resolved(value, relation, schema, aliases) for key, value in part.items()}
 
 
 def _quoted(name: str) -> str:

@@ -27,7 +27,8 @@ class SqlConfig(Config):
     """One `select … from input` in DuckDB's dialect; `with`, subqueries, joins of `input` with itself, windows and unions
     are allowed, other tables, files and settings are not. A query that looks at one row at a time (columns, expressions,
     `where`) runs row by row, and rejects a row on which it fails; in any other, wrap what may fail in `try(…)`. A query
-    whose result would depend on the order of the rows, as `limit` without `order by`, is refused."""
+    whose result would depend on the order of the rows, as `limit` without `order by`, is refused; ties in an order are
+    settled by all columns where the query reads `input` itself, and must not be there where it reads a join or a `with`."""
 
     by: Names = ()
     """Columns: the query then runs for the rows of each of their values on its own, and these columns come first in the

@@ -15,6 +15,7 @@ def group_by_key(plan: Plan) -> Plan:
         if isinstance(operator, PerKey):
             schema = plan.node(node.inputs[0]).schema
             exchange = Exchange(tuple(quoted(key) for key in operator.keys), operator.reduce, schema)
-            node = node.with_(operator=Shuffle((exchange,), operator.sql, operator.schema, kind="per key"))
+            shuffle = Shuffle((exchange,), operator.sql, operator.schema, kind="per key", global_row=not operator.keys)
+            node = node.with_(operator=shuffle)
         nodes[node.id] = node
     return plan.replaced(nodes)

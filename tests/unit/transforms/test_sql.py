@@ -28,6 +28,10 @@ def rows_of(query: str, **options: object) -> list[tuple[object, ...]]:
         ("select distinct n from input", [(1,), (2,), (3,), (4,), (9,)]),
         ("select a.n, b.n as m from input a join input b on a.n + 1 = b.n", [(1, 2), (2, 3), (3, 4), (3, 4)]),
         ("select n from input where n = 1 union all select n from input where n = 2", [(1,), (2,)]),
+        ("select n as a, input.n + a as b from input where b = 18", [(9, 18)]),
+        ("select n from input order by all limit 2", [(1,), (2,)]),
+        ("select row_number() over w as r from input window w as (order by n) order by r desc limit 1", [(6,)]),
+        ("select n, u from input, unnest([n]) as x(u) where n = 9", [(9, 9)]),
         ("select 'a;b' as t, n from input qualify row_number() over (order by n) = 1", [("a;b", 1)]),
     ],
 )
@@ -102,11 +106,30 @@ def test_a_query_that_depends_on_the_order_of_the_rows_is_refused(query: str) ->
         ("select n, sum(n) as N from input group by n", "two columns called 'n'"),
         ("with input as (select 1 as x) select * from input", "needs another name"),
         ("select ? as x from input", "parameter"),
+        ("select 1 as x", "does not read its input"),
+        ("describe input", "reaches its input only"),
+        ("from query('select 1')", "'query' is not allowed"),
     ],
 )
 def test_a_query_that_is_wrong_or_reaches_out_is_refused(query: str, words: str) -> None:
     with pytest.raises(DataHubError, match=words):
         run_step("sql", {"query": query}, {"input": ROWS})
+
+
+def test_an_aggregate_of_no_rows_is_a_row() -> None:
+    found = run_step(
+        "sql", {"query": "select count(*) as c, max(n) as m from input"}, {"input": []}, schema={"input": {"n": "bigint"}}
+    )
+    assert found.rows == [{"c": 0, "m": None}]
+    assert (
+        run_step(
+            "sql",
+            {"query": "select n from input where n in (select max(n) from input)"},
+            {"input": []},
+            schema={"input": {"n": "bigint"}},
+        ).rows
+        == []
+    )
 
 
 class _Scope:
