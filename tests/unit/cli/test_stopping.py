@@ -11,10 +11,13 @@ from tests.unit.cli.conftest import SPEC
 
 # The user's own function presses Ctrl-C in the middle of the run.
 _STOPPING = """
-import os, signal
+import os, signal, threading
+from beam_datahub.component.progress import PROGRESS
 
 def stop(batch):
     os.kill(os.getpid(), signal.SIGINT)
+    while not PROGRESS.stopping:
+        threading.Event().wait(0.01)
     return batch
 """
 
