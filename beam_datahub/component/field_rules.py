@@ -96,7 +96,7 @@ def _field_conditions(rule: Rule, name: str, schema: pa.Schema, scope: Scope, at
     if rule.type is not None:
         target = sql_type(scope.data_type(rule.type, *at, "type"))
         source = f"({column} ->> '$')" if kind == JSON else column
-        yield f"'{name}' is no {rule.type}", f"{null} OR TRY_CAST({source} AS {target}) IS NOT NULL"
+        yield f"'{name}' is no {rule.type}", f"coalesce(TRY({source} IS NULL OR CAST({source} AS {target}) IS NOT NULL), false)"
     for key, limit, operator, words in (("min", rule.min, ">=", "less than"), ("max", rule.max, "<=", "more than")):
         if limit is not None and (sql := _limit_sql(limit, kind, name, scope, *at, key)) is not None:
             yield f"'{name}' is {words} {limit}", f"{null} OR {column} {operator} {sql}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -21,15 +21,17 @@ class Misfit(ValueError):
         self.column = column
 
 
-def python_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """The rows as dicts of Python values; JSON columns as the values that their texts mean."""
-    rows: list[dict[str, Any]] = batch.to_pylist()
-    for field in batch.schema:
-        if field.type == JSON:
-            for row in rows:
-                if row[field.name] is not None:
-                    row[field.name] = json.loads(row[field.name])
-    return rows
+def python_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Misfit]:
+    """The rows as dicts of Python values, JSON columns as the values that their texts mean; a misfit where they mean none."""
+    names = [field.name for field in batch.schema if field.type == JSON]
+    for row in batch.to_pylist():
+        misfit: Misfit | None = None
+        for name in names:
+            try:
+                row[name] = None if row[name] is None else json.loads(row[name])
+            except (ValueError, RecursionError):
+                misfit = Misfit(f"'{name}' is no JSON that can be read", name)
+        yield row if misfit is None else misfit
 
 
 def conform_rows(

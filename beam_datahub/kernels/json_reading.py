@@ -15,13 +15,16 @@ def read_json_sql(sql: str, target: pa.DataType, depth: int = 0) -> str:
     """
     if target == JSON or not (pa.types.is_struct(target) or pa.types.is_list(target)):
         return cast_sql(sql, JSON, target)
+    if depth == 0:
+        # json_type itself would break the session over damaged JSON; this only fails.
+        sql = f"json_extract({sql}, '$')"
     kind = f"json_type({sql})"
     if pa.types.is_list(target):
         item = f"item_{depth}"
         elements = f"list_transform(CAST({sql} AS JSON[]), lambda {item}: {read_json_sql(item, target.value_type, depth + 1)})"
         return f"CASE WHEN {kind} = 'NULL' THEN NULL ELSE {elements} END"
     parts = ", ".join(
-        f"{literal(f.name)}: {read_json_sql(f'json_extract({sql}, {literal(_path(f.name))})', f.type, depth)}" for f in target
+        f"{literal(f.name)}: {read_json_sql(f'json_extract({sql}, {literal(_path(f.name))})', f.type, depth + 1)}" for f in target
     )
     # The plain cast of what is no object says what it is instead.
     refused = f"CAST({sql} AS {sql_type(target)})"

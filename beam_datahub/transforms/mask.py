@@ -20,7 +20,7 @@ from beam_datahub.errors import InvalidValue, MissingValue
 from beam_datahub.kernels.distinct import map_distinct
 from beam_datahub.kernels.expressions import Expression, cast_sql, column
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import literal, quoted, sql_type, visible
+from beam_datahub.kernels.types import JSON, literal, quoted, sql_type, visible
 from beam_datahub.security import Secret
 
 
@@ -136,7 +136,7 @@ def _masked(name: str, schema: pa.Schema, rule: MaskRule | None) -> Expression:
         text = _partial(text, rule)
     elif rule.method == "email":
         text = _email(text, rule)
-    return Expression(f"{name}, masked ({rule.method})", text, pa.string(), (name,), can_fail=False)
+    return Expression(f"{name}, masked ({rule.method})", text, pa.string(), (name,), can_fail=kind == JSON)
 
 
 def _partial(text: str, rule: MaskRule) -> str:

@@ -165,9 +165,11 @@ class _OverRows(_Call):
         failed: list[pa.Table] = []
         for row, values in enumerate(python_rows(batch.select(self._before.names))):
             try:
+                if isinstance(values, Misfit):
+                    raise values
                 results = _results(self.call(values))
             except Misfit as error:
-                failed.append(rejections([row], "type_mismatch", str(error)))
+                failed.append(rejections([row], "type_mismatch", str(error), error.column))
                 continue
             except (Exception, SystemExit) as error:
                 failed.append(rejections([row], "python_failed", _words(error)))

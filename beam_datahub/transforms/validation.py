@@ -145,7 +145,7 @@ class JsonSchemaKernel(BatchKernel):
         rows: list[int] = []
         messages: list[str] = []
         for row, value in enumerate(self._values(batch)):
-            message = broken(self._validator, value) if not isinstance(value, RecursionError) else "nested too deeply to be read"
+            message = _unreadable(value) if isinstance(value, Exception) else broken(self._validator, value)
             if message is not None:
                 rows.append(row)
                 messages.append(message)
@@ -155,21 +155,25 @@ class JsonSchemaKernel(BatchKernel):
         return Applied(batch.take(good), good, rejections(rows, "validation_failed", messages, self._column))
 
     def _values(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        """The JSON value of each row; a RecursionError in place of one that nests too deeply to be read."""
+        """The JSON value of each row; an exception in place of one that cannot be read."""
         if self._column is not None:
             yield from _column_values(batch.column(self._column))
             return
         columns = [_column_values(batch.column(name)) for name in self._names]
         for row in zip(*columns, strict=True):
-            deep = next((value for value in row if isinstance(value, RecursionError)), None)
+            unread = next((value for value in row if isinstance(value, Exception)), None)
             pairs = zip(self._names, row, strict=True)
-            yield deep or {name: value for name, value in pairs if value is not None or not self._omit_nulls}
+            yield unread or {name: value for name, value in pairs if value is not None or not self._omit_nulls}
+
+
+def _unreadable(error: Exception) -> str:
+    return "nested too deeply to be read" if isinstance(error, RecursionError) else f"no JSON: {error}"
 
 
 def _column_values(column: pa.Array) -> list[Any]:
     try:
         return json_values(column)
-    except RecursionError as error:
+    except (RecursionError, ValueError) as error:
         if len(column) == 1:
             return [error]
         return [value for row in range(len(column)) for value in _column_values(column.slice(row, 1))]

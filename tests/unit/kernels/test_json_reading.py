@@ -35,7 +35,13 @@ def test_what_an_object_lacks_is_null_and_what_it_has_besides_is_left_out(text: 
 
 @pytest.mark.parametrize(
     ("text", "sql"),
-    [("5", "struct(a integer)"), ('["x"]', "integer[]"), ('{"a": 1}', "integer[]"), ('{"a": "x"}', "struct(a integer)")],
+    [
+        ("5", "struct(a integer)"),
+        ('["x"]', "integer[]"),
+        ('{"a": ', "struct(a integer)"),
+        ('{"a": 1}', "integer[]"),
+        ('{"a": "x"}', "struct(a integer)"),
+    ],
 )
 def test_a_value_of_another_kind_fails(text: str, sql: str) -> None:
     with KernelSession(threads=1) as session, pytest.raises(duckdb.Error):

@@ -4,11 +4,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from beam_datahub.component.loaded_module import find_function
 from beam_datahub.errors import DataHubError, StepFailed
 from beam_datahub.kernels.session import KernelSession
+from beam_datahub.kernels.types import JSON
 from beam_datahub.testing.steps import run_step
 
 ROWS = [{"id": n, "t": text} for n, text in enumerate(["a", "bb", None, "", "ccc"])]
@@ -59,6 +61,14 @@ def test_json_columns_are_values_in_a_row_function() -> None:
         "python", {"code": code, "function": "work"}, {"input": [{"j": '{"n": 1}'}]}, schema={"input": {"j": "json"}}
     )
     assert found.rows == [{"j": '{"n": 2}'}]
+
+
+def test_json_that_cannot_be_read_rejects_its_row() -> None:
+    texts = pa.ExtensionArray.from_storage(JSON, pa.array(['{"a":1}', '{"a": ']))
+    config = {"code": "def work(row):\n    return row\n", "function": "work"}
+    found = run_step("python", config, {"input": pa.table({"j": texts})})
+    assert found.rows == [{"j": '{"a": 1}'}]
+    assert [(record["reason"], record["column"]) for record in found.rejected] == [("type_mismatch", "j")]
 
 
 ARROW = """

@@ -40,6 +40,14 @@ def test_a_row_is_rejected_once_with_all_the_rules_that_it_breaks() -> None:
     )
 
 
+def test_a_type_can_be_asked_of_text_and_json_without_converting_it() -> None:
+    rows = [{"t": t, "j": j} for t, j in (("1", "1"), ("1.5", "null"), (None, None), ("x", "2"), ("2", '"x"'))]
+    config = {"rules": {"t": {"type": "decimal(5,2)"}, "j": {"type": "integer"}}}
+    found = run_step("validation", config, {"input": rows}, schema={"input": {"j": "json"}})
+    assert [row["t"] for row in found.rows] == ["1", "1.5", None]
+    assert sorted(record["message"] for record in found.rejected) == ["'j' is no integer", "'t' is no decimal(5,2)"]
+
+
 def test_limits_of_decimals_and_times_are_exact() -> None:
     schema = {"input": {"price": "decimal(20,10)", "at": "timestamp", "on": "date"}}
     rules = {"price": {"max": 0.1}, "at": {"min": "2025-01-31 12:00:00"}, "on": {"min": "2025-01-31"}}
@@ -143,13 +151,14 @@ def test_a_null_is_a_property_with_the_value_null_unless_it_counts_as_absent() -
     assert run_step("validation", {**config, "nulls": "absent"}, {"input": rows}).rows == rows
 
 
-def test_one_json_column_can_be_validated_and_one_that_nests_too_deeply_is_no_crash() -> None:
+def test_one_json_column_can_be_validated_and_one_that_cannot_be_read_is_no_crash() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     kernel = JsonSchemaKernel(load_schema({"type": "array"}, {}), ("id", "doc"), "doc", omit_nulls=False)
-    texts = pa.ExtensionArray.from_storage(JSON, pa.array(["[1]", "{}", deep, "[2]"]))
+    texts = pa.ExtensionArray.from_storage(JSON, pa.array(["[1]", "{}", deep, "[2]", '{"a": ']))
     with KernelSession(threads=1) as session:
         kernel.open(session)
-        applied = kernel.apply(pa.record_batch({"id": pa.array([1, 2, 3, 4]), "doc": texts}), session)
+        applied = kernel.apply(pa.record_batch({"id": pa.array([1, 2, 3, 4, 5]), "doc": texts}), session)
     assert applied.batch.column("id").to_pylist() == [1, 4]
-    assert [record["column"] for record in applied.rejected.to_pylist()] == ["doc", "doc"]
+    assert [record["column"] for record in applied.rejected.to_pylist()] == ["doc", "doc", "doc"]
     assert "nested too deeply" in applied.rejected["message"][1].as_py()
+    assert "no JSON" in applied.rejected["message"][2].as_py()
