@@ -73,18 +73,38 @@ def conversion(table: str, wanted: Sequence[Wanted], dialect: Dialect) -> str:
     """SQL that reads text columns of `table`: for the i-th one its value `v<i>`, `m<i>`, true where it is a misfit,
     and the text `t<i>`.
 
-    Each step is a projection of its own, so that nothing is computed twice.
+    Values in their usual form take a short way; trimming and patterns cost several times as much. Each step is a
+    projection of its own, so that nothing is computed twice.
     """
     nulls = ", ".join(literal(word) for word in dialect.null_words) or "NULL"
-    texts, values, fits = [], [], []
+    raws, trusts, trims, values, fits = [], [], [], [], []
     for i, one in enumerate(wanted):
         bare = pa.types.is_binary(one.data_type)
-        texts.append(f"{quoted(one.column)} AS t{i}" if bare else f"trim({quoted(one.column)}, ' \t') AS t{i}")
-        values.append(f"t{i}, {_value(f't{i}', one.data_type, dialect, one.formats)} AS v{i}")
-        fits.append(
-            f"v{i}, coalesce(v{i} IS NULL AND t{i} {'IS NOT NULL' if bare else f'NOT IN ({nulls})'}, false) AS m{i}, t{i}"
-        )
-    return f"SELECT {', '.join(fits)} FROM (SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {table}))"
+        raw = quoted(one.column)
+        quick, usual = _quick(raw, f"q{i}", one.data_type, dialect, one.formats)
+        raws.append(f"{raw}, {quick} AS q{i}")
+        trimmed = raw if bare else f"trim({raw}, ' \t')"
+        trusts.append(f"{raw}, q{i}, {usual} AS u{i}")
+        trims.append(f"q{i}, u{i}, CASE WHEN u{i} THEN {raw} ELSE {trimmed} END AS t{i}")
+        values.append(f"t{i}, CASE WHEN u{i} THEN q{i} ELSE {_value(f't{i}', one.data_type, dialect, one.formats)} END AS v{i}")
+        there = "IS NOT NULL" if bare else f"NOT IN ({nulls})"
+        fits.append(f"v{i}, coalesce(v{i} IS NULL AND t{i} {there}, false) AS m{i}, t{i}")
+    steps = (f"SELECT {', '.join(step)}" for step in (fits, values, trims, trusts, raws))
+    return " FROM (".join(steps) + f" FROM {table}" + ")" * 4
+
+
+def _quick(raw: str, value: str, data_type: pa.DataType, dialect: Dialect, formats: Sequence[str]) -> tuple[str, str]:
+    """SQL that reads the text `raw` in its usual form, and SQL that is true where the `value` so read can be trusted."""
+    t = pa.types
+    kind = sql_type(data_type)
+    number = t.is_integer(data_type) or t.is_floating(data_type) or t.is_decimal(data_type)
+    foreign = bool(formats) or (number and (dialect.decimal_point != "." or dialect.thousands is not None))
+    if t.is_floating(data_type) and not foreign:
+        return f"TRY_CAST({raw} AS {kind})", f"coalesce(isfinite({value}) AND NOT contains({raw}, '_'), false)"
+    zoned = t.is_timestamp(data_type) and data_type.tz is not None
+    if (number or (t.is_temporal(data_type) and not zoned and kind != "INTERVAL")) and not foreign:
+        return f"TRY_CAST({raw} AS {kind})", f"coalesce(CAST({value} AS VARCHAR) = {raw}, false)"
+    return f"CAST(NULL AS {kind})", "false"
 
 
 def _value(text: str, data_type: pa.DataType, dialect: Dialect, formats: Sequence[str]) -> str:

@@ -52,11 +52,12 @@ class Blocks:
         if misfits and contract.types is not Drift.DISCARD_VALUE:
             reason = "contract" if contract.types is Drift.DISCARD_ROW else "type_mismatch"
             for misfit in misfits:
+                name, kind = misfit.column.name, sql_type(misfit.column.type)
                 for row, value in zip(misfit.rows.tolist(), misfit.values.to_pylist(), strict=True):
                     if row not in gone:
                         gone.add(row)
                         position = row if places is None else int(places[row])
-                        refused[position] = (reason, _misfit_message(value, misfit.column), misfit.column.name)
+                        refused[position] = (reason, _misfit_message(value, kind), name)
         if self._drifted and contract.columns is Drift.DISCARD_ROW:
             message = f"the file has columns that the schema does not have: {', '.join(self._drifted)}"
             for row in range(table.num_rows):
@@ -68,7 +69,7 @@ class Blocks:
             keep = np.ones(table.num_rows, bool)
             keep[list(gone)] = False
             kept = np.flatnonzero(keep)
-            table = table.take(pa.array(kept))
+            table = table.filter(pa.array(keep))
             positions = pa.array(kept if places is None else places[kept])
         return Block(
             single_batch(table.replace_schema_metadata(None)),
@@ -89,7 +90,7 @@ class Blocks:
         row = int(misfit.rows[0])
         position = row if parsed.positions is None else int(parsed.positions[row])
         line = f", line {parsed.lines([position])[0]}" if self._from_start else ""
-        message = _misfit_message(misfit.values[0].as_py(), misfit.column)
+        message = _misfit_message(misfit.values[0].as_py(), sql_type(misfit.column.type))
         return SchemaDrift(
             f"'{self._file.path}'{line}, column '{misfit.column.name}': {message}",
             hint="widen the column's type in the source's schema, or set `contract: {types: evolve}` to reject such records",
@@ -106,6 +107,6 @@ def _rejected(refused: dict[int, tuple[str, str, str | None]]) -> pa.Table | Non
     return base.set_column(1, table.schema.field("reason"), pa.array(reasons, pa.string()))
 
 
-def _misfit_message(value: str, column: pa.Field) -> str:
+def _misfit_message(value: str, kind: str) -> str:
     shown = value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…"
-    return f"'{shown}' is not a {sql_type(column.type)}"
+    return f"'{shown}' is not a {kind}"
