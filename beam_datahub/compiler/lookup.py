@@ -21,6 +21,7 @@ _WORDS = {
     JoinKind.ANTI: "ANTI JOIN",
     JoinKind.ASOF: "ASOF LEFT JOIN",
 }
+_DROPPING = {JoinKind.LEFT: "JOIN", JoinKind.ASOF: "ASOF JOIN"}
 
 
 def join_sql(join: Join, left: str, right: str, *extra: str) -> str:
@@ -30,7 +31,8 @@ def join_sql(join: Join, left: str, right: str, *extra: str) -> str:
     if join.asof is not None:
         conditions.append(f"l.{quoted(join.asof[0])} {join.asof[2]} r.{quoted(join.asof[1])}")
     on = " AND ".join(conditions) or "true"
-    return f"SELECT {', '.join(select)} FROM {left} l {_WORDS[join.kind]} {right} r ON {on}"
+    word = _DROPPING.get(join.kind, _WORDS[join.kind]) if join.unmatched == "drop" else _WORDS[join.kind]
+    return f"SELECT {', '.join(select)} FROM {left} l {word} {right} r ON {on}"
 
 
 def _item(join: Join, name: str, side: int, origin: str) -> str:

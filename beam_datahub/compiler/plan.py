@@ -50,6 +50,7 @@ class Exchange:
 class Shuffle:
     """Rows of equal keys meet in a shard, where `after` is a query over `input` (of two inputs: `input` and `other`).
 
+    Of two inputs the first one's rows are numbered in the hidden column `rows.ROW`, which `after` hands on for the books.
     `global_row`: without keys a row comes out even when none went in (an aggregate over everything).
     """
 

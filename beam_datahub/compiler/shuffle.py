@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions, _global
 from beam_datahub.compiler.plan import Exchange, Shuffle
-from beam_datahub.compiler.rows import engine_words
+from beam_datahub.compiler.rows import ROW, engine_words
 from beam_datahub.component.failure import carried
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import BATCH_BYTES
@@ -24,6 +24,7 @@ from beam_datahub.kernels.types import HIDDEN, empty_table
 
 _SIDE = b"beam_datahub.side"
 _SHARD = f"{HIDDEN}shard"
+_ROW_FIELD = pa.field(ROW, pa.int64())
 # Rows are gathered to this many bytes before they are split, so that the pieces of a shard are not tiny.
 _GATHER_BYTES = 4 * BATCH_BYTES
 
@@ -158,6 +159,26 @@ class SplitByKey(KernelDoFn):
         super().teardown()
 
 
+class _Matched:
+    """Counts the left rows that came out of a join (`rows`), and the right rows that came out on their own (`alone`)."""
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(0, dtype=bool)
+        self.alone = 0
+
+    @property
+    def rows(self) -> int:
+        return int(self._seen.sum())
+
+    def add(self, numbers: pa.Array) -> None:
+        """Take in the numbers of left rows, null where there is none."""
+        self.alone += numbers.null_count
+        found = numbers.drop_null().to_numpy()
+        if len(found) and (last := int(found.max())) >= len(self._seen):
+            self._seen = np.concatenate([self._seen, np.zeros(max(last + 1, 2 * len(self._seen)) - len(self._seen), dtype=bool)])
+        self._seen[found] = True
+
+
 class FinishShard(KernelDoFn):
     """Runs the `after` query of a shuffle over the rows of a shard."""
 
@@ -169,35 +190,45 @@ class FinishShard(KernelDoFn):
     def process(self, shard: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         _, batches = shard
         shuffle = self._shuffle
+        left, *right = (exchange.schema for exchange in shuffle.exchanges)
         came = [0, 0]
 
-        def of(side: int) -> Iterator[pa.RecordBatch]:
-            schema = shuffle.exchanges[side].schema
+        def of(side: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 if _side(batch) == side:
                     came[side] += batch.num_rows
                     yield batch if batch.schema.equals(schema, check_metadata=True) else batch.replace_schema_metadata(None)
 
+        def numbered() -> Iterator[pa.RecordBatch]:
+            for batch in of(0, left):
+                rows = np.arange(came[0] - batch.num_rows, came[0])
+                yield batch.append_column(ROW, pa.array(rows, pa.int64()))
+
+        first, matched = (numbered(), _Matched()) if right else (of(0, left), None)
         went = 0
         try:
-            if len(shuffle.exchanges) == 2:
-                self.session().load("other", of(1), shuffle.exchanges[1].schema)
-            for batch in self.session().stream(shuffle.after, "input", of(0), shuffle.exchanges[0].schema):
+            if right:
+                self.session().load("other", of(1, right[0]), right[0])
+            schema = left.append(_ROW_FIELD) if right else left
+            for batch in self.session().stream(shuffle.after, "input", first, schema):
                 went += batch.num_rows
+                if matched is not None:
+                    matched.add(batch[ROW])
+                    batch = batch.select(shuffle.schema.names)
                 if batch.num_rows:
                     yield single_batch(conform(pa.Table.from_batches([batch]), shuffle.schema))
         except duckdb.Error as error:
             raise StepFailed(f"step '{self._step.split('#')[0]}' broke: {engine_words(error)}") from error
-        self._enter(came, went)
-
-    def _enter(self, came: list[int], went: int) -> None:
-        left, right = came
-        if len(self._shuffle.exchanges) == 2:
-            # A join's right rows are used up; the left ones are dropped or multiplied, net.
-            self.enter(self._step, in_=left + right, out=went, merged=right)
-            self.enter(self._step, filtered=max(left - went, 0), added=max(went - left, 0))
+        if matched is not None:
+            self._enter_join(came, went, matched)
         else:
-            self.enter(self._step, in_=left, out=went, merged=max(left - went, 0), added=max(went - left, 0))
+            self.enter(self._step, in_=came[0], out=went, merged=max(came[0] - went, 0), added=max(went - came[0], 0))
+
+    def _enter_join(self, came: list[int], went: int, matched: _Matched) -> None:
+        # What a broadcast join enters, too: a left row comes out, once or more often, or is filtered; right rows are used up.
+        left, right = came
+        self.enter(self._step, in_=left + right, out=went, filtered=left - matched.rows)
+        self.enter(self._step, merged=right - matched.alone, added=went - matched.alone - matched.rows)
 
     @carried
     def finish_bundle(self) -> Iterator[Any]:

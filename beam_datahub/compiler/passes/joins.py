@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from beam_datahub.compiler.lookup import join_sql
 from beam_datahub.compiler.plan import Exchange, Node, Plan, Read, Shuffle
+from beam_datahub.compiler.rows import ROW
 from beam_datahub.component.operators import Check, Column, Join, JoinKind, Rows
 from beam_datahub.kernels.expressions import Expression, column
 from beam_datahub.kernels.session import KernelSession, single_batch
@@ -52,13 +53,12 @@ def _met(node: Node, join: Join, plan: Plan) -> list[Node]:
     exchanges = (Exchange(keys[0], None, left), Exchange(keys[1], None, right))
     checked = join.unmatched == "reject" or join.ambiguous == "reject"
     if not checked:
-        kind = JoinKind.INNER if join.unmatched == "drop" and join.kind is JoinKind.LEFT else join.kind
-        sql = join_sql(replace(join, kind=kind), "input", "other")
+        sql = join_sql(join, "input", "other", f"l.{ROW} AS {ROW}")
         return [
             node.with_(operator=Shuffle(exchanges, sql, node.schema, kind="join", join=replace(join, strategy="co-partition")))
         ]
     # The matches of each row come along, and a step behind the shuffle refuses rows by their number.
-    counted = join_sql(join, "input", f"({_one_per_key(join, right)})", f"r.{_MATCHES} AS {_MATCHES}")
+    counted = join_sql(join, "input", f"({_one_per_key(join, right)})", f"r.{_MATCHES} AS {_MATCHES}", f"l.{ROW} AS {ROW}")
     schema = node.schema.append(pa.field(_MATCHES, pa.int64()))
     names = ", ".join(join.left_keys)
     checks = []
@@ -69,15 +69,12 @@ def _met(node: Node, join: Join, plan: Plan) -> list[Node]:
     if join.ambiguous == "reject":
         several = f"coalesce({_MATCHES}, 0) <= 1"
         checks.append(_check(several, f"several rows of '{node.inputs[1]}' match on {names}", "ambiguous_reference", names))
-    keep = None
-    if join.unmatched == "drop":
-        keep = Expression(f"a match on {names}", f"{_MATCHES} IS NOT NULL", pa.bool_(), (_MATCHES,), can_fail=False)
     met = node.with_(
         id=f"{node.id}#join",
         operator=Shuffle(exchanges, counted, schema, kind="join", join=replace(join, strategy="co-partition")),
         schema=schema,
     )
-    rows = Rows(tuple(Column(name, column(name, schema)) for name in node.schema.names), keep=keep, checks=tuple(checks))
+    rows = Rows(tuple(Column(name, column(name, schema)) for name in node.schema.names), checks=tuple(checks))
     settled = node.with_(operator=rows, inputs=(met.id,), lineage={name: ((0, name),) for name in node.schema.names})
     return [met, settled]
 

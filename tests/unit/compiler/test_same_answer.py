@@ -1,0 +1,111 @@
+"""Rows, rejects and books are the same however the input is cut, into however many shards rows go, and however rows meet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from beam_datahub.compiler import passes
+from beam_datahub.compiler.build import BuildOptions, build
+from beam_datahub.compiler.passes import joins
+from beam_datahub.runtime.collect import collect
+from beam_datahub.runtime.engines import EngineOptions
+from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.spec import loads
+from beam_datahub.testing.comparing import comparable
+from beam_datahub.testing.steps import as_table
+
+Rows = Sequence[Mapping[str, Any]] | pa.Table
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run a plan that must not matter."""
+
+    slice_rows: int | None = None
+    shards: int | None = None
+    broadcast: bool = True
+    without: tuple[str, ...] = ()
+
+
+WAYS = {
+    "one row a batch": Way(slice_rows=1),
+    "three shards": Way(slice_rows=2, shards=3),
+    "rows meet in one shard": Way(broadcast=False),
+    "rows meet in eight shards": Way(broadcast=False, shards=8, slice_rows=1),
+    "no pruning": Way(without=("prune_columns",)),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run gave, in an order of its own."""
+
+    rows: dict[str, list[str]]
+    rejected: list[tuple[str, ...]]
+    books: dict[str, dict[str, int]]
+
+
+def answer(given: Mapping[str, Rows], steps: list[dict[str, Any]], outputs: Sequence[str] = (), way: Way = Way()) -> Answer:
+    """Run `steps` over `given` and collect `outputs` (the last step's rows where there are none)."""
+    outputs = outputs or (steps[-1]["id"],)
+    tables = {name: as_table(rows) for name, rows in given.items()}
+    spec = {
+        "name": "chain",
+        "sources": {name: {"connector": "inline", "connection": {}, "rows": []} for name in tables},
+        "transformations": steps,
+        "destinations": [{"id": "out", "connector": "console", "connection": {}, "input": outputs[0]}],
+    }
+    sources = {name: RowsSource(table, way.slice_rows) for name, table in tables.items()}
+    plan = build(loads(json.dumps(spec, default=str)), BuildOptions(sources=sources, outputs=False))
+    with pytest.MonkeyPatch.context() as patch:
+        if not way.broadcast:
+            patch.setattr(joins, "BROADCAST_BYTES", -1)
+        patch.setattr(passes, "PASSES", tuple(each for each in passes.PASSES if each.__name__ not in way.without))
+        request = RunRequest(new_run_id(), options=EngineOptions(shards=way.shards))
+        found = collect(plan, {output: output for output in outputs}, request)
+    assert found.result.error is None
+    return Answer(
+        {name: sorted(map(comparable, table.to_pylist())) for name, table in found.tables.items()},
+        sorted((each["step"], each["reason"], str(each["column"]), str(each["message"])) for each in found.rejected.to_pylist()),
+        {step: line for step, line in found.result.books.items() if not step.startswith("collect")},
+    )
+
+
+def check(given: Mapping[str, Rows], steps: list[dict[str, Any]], outputs: Sequence[str] = ()) -> Answer:
+    """Every way gives the same answer, which is returned."""
+    expected = answer(given, steps, outputs)
+    for name, way in WAYS.items():
+        assert answer(given, steps, outputs, way) == expected, name
+    return expected
+
+
+LEFT = [{"id": i, "k": k, "t": i} for i, k in enumerate([1, 1, 2, 3, None, 5, 5, 9])]
+RIGHT = [{"k": k, "v": f"v{i}", "ts": i} for i, k in enumerate([1, 2, 2, None, 5, 7, 8])]
+
+
+@pytest.mark.parametrize("duplicates", ["reject", "expand"])
+@pytest.mark.parametrize("missing", ["null", "reject", "drop"])
+def test_an_enrichment_gives_the_same_whether_its_reference_is_small_or_large(missing: str, duplicates: str) -> None:
+    config = {"with": "r", "on": "k", "add": ["v"], "missing": missing, "duplicates": duplicates}
+    found = check({"l": LEFT, "r": RIGHT}, [{"id": "e", "type": "enrichment", "input": "l", "config": config}])
+    rejected = [reason for _, reason, _, _ in found.rejected]
+    assert rejected == ["ambiguous_reference"] * (duplicates == "reject") + ["missing_reference"] * (3 * (missing == "reject"))
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "right", "full", "semi", "anti"])
+def test_a_join_gives_the_same_however_its_rows_meet(kind: str) -> None:
+    check({"l": LEFT, "r": RIGHT}, [{"id": "j", "type": "join", "input": ["l", "r"], "config": {"on": "k", "kind": kind}}])
+
+
+@pytest.mark.parametrize("direction", ["backward", "forward"])
+@pytest.mark.parametrize("kind", ["inner", "left"])
+def test_a_join_on_the_nearest_gives_the_same_however_its_rows_meet(kind: str, direction: str) -> None:
+    config = {"on": "k", "kind": kind, "asof": {"left": "t", "right": "ts", "direction": direction}}
+    check({"l": LEFT, "r": RIGHT}, [{"id": "j", "type": "join", "input": ["l", "r"], "config": config}])
