@@ -70,11 +70,13 @@ class DataHubError(Exception):
 
     code: ClassVar[str] = "DH000"
     exit_status: ClassVar[int] = 1
+    advice: ClassVar[str | None] = None
+    """The hint of an error that has no better one."""
 
     def __init__(self, reason: str, *, hint: str | None = None, place: Place | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.hint = hint
+        self.hint = hint or self.advice
         self.place = place
 
     def at(self, place: Place) -> Self:
@@ -228,6 +230,7 @@ class UnreadableData(ConnectorError):
     """The data is not of the promised format, or is damaged."""
 
     code = "DH202"
+    advice = "is it damaged, cut off, or of another format? fetch it again, or name files that leave it out"
 
 
 class SchemaDrift(ConnectorError):
@@ -240,18 +243,21 @@ class AccessDenied(ConnectorError):
     """The system refused us."""
 
     code = "DH204"
+    advice = "the user that runs beam-datahub lacks the right"
 
 
 class TargetUnusable(ConnectorError):
     """The destination cannot be written."""
 
     code = "DH205"
+    advice = "look at its path and its rights, or write elsewhere"
 
 
 class Transient(ConnectorError):
     """An outside failure that a retry may mend."""
 
     code = "DH206"
+    advice = "run it again"
 
 
 class RunError(DataHubError):

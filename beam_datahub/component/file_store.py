@@ -53,7 +53,6 @@ _REMOTE: tuple[tuple[str, type[ConnectorError]], ...] = (
     (r"\b404\b|not ?found|no such (key|bucket|file)|nosuch", SourceMissing),
     (r"\b(408|429|5\d\d)\b|time[d ]*out|connection|temporar|unavailable|slow ?down|reset by peer", Transient),
 )
-_DAMAGED = "the file is damaged, cut off, or of another format: fetch it again, or name files that leave it out"
 _NO_FOLDER = "a part of the path is a file where a folder is wanted"
 _FULL = "make room on the device, or write elsewhere"
 _HINTS: dict[int, str] = {
@@ -78,11 +77,11 @@ def reading(path: str) -> Iterator[None]:
     except DataHubError:
         raise
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError) as error:
-        raise UnreadableData(f"'{path}' cannot be read: {_words(error)}", hint=_DAMAGED) from error
+        raise UnreadableData(f"'{path}' cannot be read: {_words(error)}") from error
     except OSError as error:
         if error.errno is None:
             # Arrow reports damage inside a file as an OSError without a number.
-            raise UnreadableData(f"'{path}' cannot be read: {_words(error)}", hint=_DAMAGED) from error
+            raise UnreadableData(f"'{path}' cannot be read: {_words(error)}") from error
         kind = _READ_ERRNO.get(error.errno, UnreadableData)
         raise kind(f"'{path}' cannot be read: {os.strerror(error.errno)}", hint=_HINTS.get(error.errno)) from error
     except Exception as error:
