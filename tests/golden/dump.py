@@ -65,7 +65,8 @@ def _doing(operator: Any) -> Iterator[str]:
         yield f"{operator.kind.value} join on ({', '.join(operator.left_keys)}) = ({', '.join(operator.right_keys)})"
         yield f"unmatched {operator.unmatched}, ambiguous {operator.ambiguous}, strategy {operator.strategy}"
     elif isinstance(operator, Route):
-        yield f"route {'; '.join(f'{name} when {condition.sql}' for name, condition in operator.branches)} else {operator.default}"
+        ways = "; ".join(f"{name} when {condition.sql}" for name, condition in operator.branches)
+        yield f"route {ways} else {operator.default}"
     elif isinstance(operator, Shuffle):
         for number, exchange in enumerate(operator.exchanges):
             yield f"side {number} by ({', '.join(exchange.keys)})" + (f" after {exchange.before}" if exchange.before else "")

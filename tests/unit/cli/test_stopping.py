@@ -15,7 +15,8 @@ import os, signal, threading
 from beam_datahub.component.progress import PROGRESS
 
 def stop(batch):
-    os.kill(os.getpid(), signal.SIGINT)
+    if not PROGRESS.stopping:
+        os.kill(os.getpid(), signal.SIGINT)
     while not PROGRESS.stopping:
         threading.Event().wait(0.01)
     return batch
