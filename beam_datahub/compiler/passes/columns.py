@@ -18,6 +18,9 @@ def prune_columns(plan: Plan) -> Plan:
     """Drop unused columns as early as it can be done."""
     wanted: dict[str, set[str]] = {node.id: set() for node in plan}
     for node in reversed(list(plan)):
+        if not wanted[node.id]:
+            # A table without columns has no rows, and the rows count.
+            wanted[node.id] = set(node.schema.names[:1])
         for index, reference in enumerate(node.inputs):
             source = plan.node(reference)
             wanted[source.id] |= _needed(node, index, wanted[node.id], source.schema)
@@ -41,8 +44,7 @@ def _needed(node: Node, index: int, wanted: set[str], schema: pa.Schema) -> set[
         used.update(name for check in operator.checks for name in check.condition.columns)
         if operator.columns is None:
             return used | wanted
-        kept = [c for c in operator.columns if c.name in wanted or c.expression.can_fail]
-        return used.union(*(column.expression.columns for column in kept)) if kept else used
+        return used.union(*(c.expression.columns for c in operator.columns if c.name in wanted or c.expression.can_fail))
     if isinstance(operator, Aggregate):
         used = set(operator.keys)
         for measure in operator.measures:
@@ -67,20 +69,18 @@ def _join_needs(join: Join, index: int, wanted: set[str]) -> set[str]:
 def _pruned(node: Node, wanted: set[str], inputs: list[pa.Schema]) -> Node:
     operator = node.operator
     if isinstance(operator, Read):
-        names = tuple(name for name in operator.request.columns if name in wanted) or operator.request.columns[:1]
+        names = tuple(name for name in operator.request.columns if name in wanted)
         read = replace(operator, request=replace(operator.request, columns=names))
         return node.with_(operator=read, schema=read.request.projected)
     if isinstance(operator, Rows):
         if operator.columns is not None:
             kept = tuple(c for c in operator.columns if c.name in wanted or c.expression.can_fail)
-            operator = replace(operator, columns=kept or operator.columns[:1])
+            operator = replace(operator, columns=kept)
         return _retyped(node, operator, inputs)
     if isinstance(operator, Join):
-        kept_columns = tuple(c for c in operator.columns if c[0] in wanted) or operator.columns[:1]
-        return _retyped(node, replace(operator, columns=kept_columns), inputs)
+        return _retyped(node, replace(operator, columns=tuple(c for c in operator.columns if c[0] in wanted)), inputs)
     if isinstance(operator, Union):
-        fields = [f for f in operator.schema if f.name in wanted] or [operator.schema.field(0)]
-        return _retyped(node, Union(pa.schema(fields)), inputs)
+        return _retyped(node, Union(pa.schema([f for f in operator.schema if f.name in wanted])), inputs)
     if isinstance(operator, Route):
         return _retyped(node, operator, inputs)
     return node

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pytest
@@ -21,7 +21,8 @@ from beam_datahub.spec import loads
 from beam_datahub.testing.comparing import comparable
 from beam_datahub.testing.steps import as_table
 
-Rows = Sequence[Mapping[str, Any]] | pa.Table
+Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
+Part: TypeAlias = tuple[str, str, str | list[str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ class Answer:
     books: dict[str, dict[str, int]]
 
 
-def answer(given: Mapping[str, Rows], steps: list[dict[str, Any]], outputs: Sequence[str] = (), way: Way = Way()) -> Answer:
-    """Run `steps` over `given` and collect `outputs` (the last step's rows where there are none)."""
-    outputs = outputs or (steps[-1]["id"],)
+def answer(given: Mapping[str, Rows], chain: list[dict[str, Any]], outputs: Sequence[str] = (), way: Way = Way()) -> Answer:
+    """Run `chain` over `given` and collect `outputs` (the last step's rows where there are none)."""
+    outputs = outputs or (chain[-1]["id"],)
     tables = {name: as_table(rows) for name, rows in given.items()}
     spec = {
         "name": "chain",
         "sources": {name: {"connector": "inline", "connection": {}, "rows": []} for name in tables},
-        "transformations": steps,
+        "transformations": chain,
         "destinations": [{"id": "out", "connector": "console", "connection": {}, "input": outputs[0]}],
     }
     sources = {name: RowsSource(table, way.slice_rows) for name, table in tables.items()}
@@ -78,11 +79,11 @@ def answer(given: Mapping[str, Rows], steps: list[dict[str, Any]], outputs: Sequ
     )
 
 
-def check(given: Mapping[str, Rows], steps: list[dict[str, Any]], outputs: Sequence[str] = ()) -> Answer:
+def check(given: Mapping[str, Rows], chain: list[dict[str, Any]], outputs: Sequence[str] = ()) -> Answer:
     """Every way gives the same answer, which is returned."""
-    expected = answer(given, steps, outputs)
+    expected = answer(given, chain, outputs)
     for name, way in WAYS.items():
-        assert answer(given, steps, outputs, way) == expected, name
+        assert answer(given, chain, outputs, way) == expected, name
     return expected
 
 
@@ -109,3 +110,38 @@ def test_a_join_gives_the_same_however_its_rows_meet(kind: str) -> None:
 def test_a_join_on_the_nearest_gives_the_same_however_its_rows_meet(kind: str, direction: str) -> None:
     config = {"on": "k", "kind": kind, "asof": {"left": "t", "right": "ts", "direction": direction}}
     check({"l": LEFT, "r": RIGHT}, [{"id": "j", "type": "join", "input": ["l", "r"], "config": config}])
+
+
+def steps(*parts: Part) -> list[dict[str, Any]]:
+    """Steps as (id, type, input, config)."""
+    return [{"id": name, "type": kind, "input": source, "config": config} for name, kind, source, config in parts]
+
+
+CONSTANT = {"fields": {"c": {"value": 1}}}
+COUNT = {"by": [], "measures": {"n": "count(*)"}}
+RENAMED = ("m", "mapping", "l", {"fields": {"z": "t", "y": "k"}})
+UNREAD: dict[str, list[Part]] = {
+    "a filter": [("f", "filtering", "l", {"where": "t > 2"}), ("a", "aggregation", "f", COUNT)],
+    "a mapping": [RENAMED, ("a", "aggregation", "m", COUNT)],
+    "mappings": [RENAMED, ("n", "mapping", "m", {"fields": {"y": "y", "z": "z"}}), ("c", "mapping", "n", CONSTANT)],
+    "a union": [RENAMED, ("u", "union", ["m", "r"], {}), ("c", "mapping", "u", CONSTANT)],
+    "a join": [("j", "join", ["l", "r"], {"on": "k"}), ("c", "mapping", "j", CONSTANT)],
+    "a full join": [("j", "join", ["l", "r"], {"on": "k", "kind": "full"}), ("c", "aggregation", "j", COUNT)],
+    "an aggregation": [("a", "aggregation", "l", {"by": ["k"], "measures": {"n": "sum(t)"}}), ("c", "mapping", "a", CONSTANT)],
+    "a deduplication": [("d", "deduplication", "l", {"by": "k", "order_by": "t"}), ("c", "mapping", "d", CONSTANT)],
+}
+
+
+@pytest.mark.parametrize("behind", UNREAD)
+def test_rows_are_counted_also_where_no_column_is_read(behind: str) -> None:
+    given = {"l": LEFT, "r": RIGHT} if any("r" in source for _, _, source, _ in UNREAD[behind]) else {"l": LEFT}
+    found = check(given, steps(*UNREAD[behind]))
+    assert any(found.rows.values())
+
+
+def test_rows_are_counted_also_where_a_branch_is_all_that_is_read() -> None:
+    route = ("x", "route", "m", {"branches": {"a": "z > 2"}, "default": "b"})
+    found = check(
+        {"l": LEFT}, steps(RENAMED, route, ("c", "mapping", "x.a", CONSTANT), ("d", "aggregation", "x.b", COUNT)), ("c", "d")
+    )
+    assert (len(found.rows["c"]), found.rows["d"]) == (5, ['{"n": 3}'])
