@@ -44,7 +44,7 @@ _FORMS = (
         "`$.customer.address.city`, `$.items[*].sku`, `$.items[*].{id: productId, n: qty}`",
         _PATHS,
     ),
-    ("template", "`${first_name} ${last_name}`", "Text with values put in; null where a value is null."),
+    ("template", "`${first_name} ${last_name}`", "Text with values put in; a null puts in nothing."),
     ("SQL", "`round(amount * quantity, 2)`, `case when … end`", "Any scalar SQL expression in DuckDB's dialect."),
     ("literal", "`{value: paid}`", "The value itself, whatever it looks like."),
 )

@@ -122,7 +122,7 @@ def compare_rows(name: str, table: pa.Table, expected: Sequence[Mapping[str, Any
     types = {field.name: field.type for field in table.schema}
     problems = [f"{name} has no column '{column}'{_guess(column, table)}" for column in names if column not in types]
     surplus = [column for column in types if column not in names]
-    if expected and surplus:
+    if expected and surplus and not problems:
         problems.append(f"{name} also has the columns {', '.join(surplus)}, which no expected row names")
     if problems:
         return problems
