@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import json.scanner
 import re
 from collections.abc import Callable, Iterator, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]
@@ -15,7 +14,8 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 def slices(text: str, steps: Sequence[str | int]) -> Iterator[str]:
     """The elements of the array at the end of `steps`, or the one value there. The text is valid JSON. Raises KeyError."""
-    scan: Scan = json.scanner.make_scanner(json.JSONDecoder())
+    # What every JSONDecoder works with: it tells where a value ends.
+    scan: Scan = vars(json.JSONDecoder())["scan_once"]
     start = _skip(text, 0)
     for step in steps:
         start = _descend(text, start, step, scan)

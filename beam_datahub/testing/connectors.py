@@ -85,9 +85,13 @@ def stage(sink: Sink, request: WriteRequest, tables: Sequence[pa.Table]) -> list
     receipts: list[Receipt] = []
     for table in tables:
         writer = sink.open(request)
-        for batch in table.to_batches():
-            writer.write(batch)
-        receipts += writer.close()
+        try:
+            for batch in table.to_batches():
+                writer.write(batch)
+            receipts += writer.close()
+        except BaseException:
+            writer.discard()
+            raise
     return receipts
 
 
