@@ -44,6 +44,8 @@ def command(spec: str, step: str | None, parameters: tuple[tuple[str, str], ...]
     reference = _reference(wanted, plan)
     references = [reference] if reference not in plan.nodes else step_outputs(plan, reference)
     collected = collect(plan, {each: each for each in references})
+    if collected.result.error is not None:
+        raise collected.result.error
     console = out()
     for each in references:
         table = collected.tables[each]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -45,7 +45,8 @@ def collect(plan: Plan, outputs: Mapping[str, str], request: RunRequest | None =
         letter = CollectSink(os.path.join(folder, "rejected"))
         request_letter = WriteRequest(run_request.run_id, _REJECTED, DEAD_LETTER, WriteMode.OVERWRITE)
         nodes[_REJECTED] = Node(_REJECTED, _REJECTED, Write("collect", letter, request_letter, dead_letter=True), (), DEAD_LETTER)
-        result = run(_reachable(plan.replaced(nodes)), run_request)
+        # Nothing is published, so that no budget for rejected records can be exceeded.
+        result = run(replace(_reachable(plan.replaced(nodes)), max_rejected=None), run_request)
         tables = {name: sink.collected(schema) for name, (sink, schema) in sinks.items()}
         return Collected(tables, letter.collected(DEAD_LETTER), result)
 

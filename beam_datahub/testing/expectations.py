@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -66,8 +66,6 @@ def _run(
     place = document.place(*test.at)
     sources = {name: _source(document, test, name, schema) for name, schema in schemas.items()}
     plan = build(document, BuildOptions(sources=sources, outputs=False))
-    # A test shows what comes of a few rows; a budget for the rejected is the business of real runs.
-    plan = replace(plan, max_rejected=None)
     outputs = _outputs(document, test, plan)
     try:
         collected = collect(plan, outputs, request)

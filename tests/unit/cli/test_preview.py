@@ -45,3 +45,8 @@ def test_wide_rows_stand_below_each_other_on_a_narrow_terminal(shop: Path, cli: 
     lines = cli("preview", "shop.yaml", "orders", env={"COLUMNS": "30"}).stdout.splitlines()
     assert "row 1" in lines
     assert "  amount    10.50" in lines
+
+
+def test_a_budget_for_rejected_records_hides_no_rows(shop: Path, cli: Run) -> None:
+    (shop / "shop.yaml").write_text(SPEC + "max_rejected: 0\n")
+    assert "priced: 2 rows" in cli("preview", "shop.yaml").stdout
