@@ -198,12 +198,15 @@ class Scan:
         return np.array(opens, np.int64), np.array(closes, np.int64), inside
 
 
+def is_plain(data: bytes, dialect: Dialect) -> bool:
+    """Whether `data` has no quote and no escape, so that every line break ends a record."""
+    signs = (dialect.quote.encode() if dialect.quote else None, dialect.escapes)
+    return not any(sign is not None and sign in data for sign in signs)
+
+
 def last_record_end(data: bytes, dialect: Dialect) -> int:
     """The offset behind the last complete record of `data`, which more may follow; 0 when there is none."""
-    plain = (dialect.quote is None or dialect.quote.encode() not in data) and (
-        dialect.escapes is None or dialect.escapes not in data
-    )
-    if plain:
+    if is_plain(data, dialect):
         end = data.rfind(b"\n") + 1
         if b"\r" in data[end:]:
             # A `\r` in the very last place may be half of a line break.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_datahub.kernels.delimited import Dialect, Scan, count_lines, last_record_end
+from beam_datahub.kernels.delimited import Dialect, Scan, count_lines, is_plain, last_record_end
 
 Read = Callable[[int], bytes]
 
@@ -73,6 +73,14 @@ def pieces(
         if not final:
             chunk = read(max(step - len(kept), step // 2, 1))
             final, step = not chunk, min(step * 2, size)
+            end = _plain_end(chunk, dialect) if len(kept) + len(chunk) <= limit and is_plain(kept, dialect) else 0
+            if end:
+                # The usual case, with one copy less.
+                head = b"".join((kept, memoryview(chunk)[:end]))
+                yield Piece(head, start, start + len(head), line)
+                start, line, kept = start + len(head), line + count_lines(head), chunk[end:]
+                del head, chunk
+                continue
             kept = kept + chunk if kept else chunk
             del chunk
         if not kept:
@@ -100,6 +108,11 @@ def pieces(
                 length += int(found[0]) if len(found) else len(chunk)
             yield Piece(shown[:_KEPT_OF_OVERLONG], start, start + length, line, reason)
             start, line = start + length, line + 1
+
+
+def _plain_end(chunk: bytes, dialect: Dialect) -> int:
+    """The offset behind the last record end where no quote or escape has a say; else 0."""
+    return last_record_end(chunk, dialect) if is_plain(chunk, dialect) else 0
 
 
 # Of a record that is too long, this much is kept to show.

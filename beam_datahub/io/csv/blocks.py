@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.component.files import DataFile
 from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
 from beam_datahub.errors import SchemaDrift
-from beam_datahub.kernels.delimited_parse import Misfits, Parsed, typed
+from beam_datahub.kernels.delimited import Mask, Offsets
+from beam_datahub.kernels.delimited_parse import Misfits, Parsed, Refused, typed
 from beam_datahub.kernels.delimited_stream import Piece
-from beam_datahub.kernels.rejection import no_rejections, rejections
+from beam_datahub.kernels.rejection import REJECTION, rejections
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import sql_type
 
@@ -42,39 +46,29 @@ class Blocks:
         contract = self._request.contract
         first = self._records
         self._records += parsed.total
-        places = parsed.positions
-        refused: dict[int, tuple[str, str, str | None]] = {
-            one.position: (one.reason, one.message, None) for one in parsed.refused
-        }
-        gone: set[int] = set()
+        places = np.arange(table.num_rows) if parsed.positions is None else parsed.positions
+        keep = np.ones(table.num_rows, bool)
+        rejected = [_refused(parsed.refused)] if parsed.refused else []
         if misfits and contract.types is Drift.FREEZE:
-            raise self._drift(parsed, misfits[0])
-        if misfits and contract.types is not Drift.DISCARD_VALUE:
-            reason = "contract" if contract.types is Drift.DISCARD_ROW else "type_mismatch"
-            for misfit in misfits:
-                name, kind = misfit.column.name, sql_type(misfit.column.type)
-                for row, value in zip(misfit.rows.tolist(), misfit.values.to_pylist(), strict=True):
-                    if row not in gone:
-                        gone.add(row)
-                        position = row if places is None else int(places[row])
-                        refused[position] = (reason, _misfit_message(value, kind), name)
+            raise self._drift(parsed, min(misfits, key=lambda misfit: int(misfit.rows[0])))
         if self._drifted and contract.columns is Drift.DISCARD_ROW:
             message = f"the file has columns that the schema does not have: {', '.join(self._drifted)}"
-            for row in range(table.num_rows):
-                position = row if places is None else int(places[row])
-                refused.setdefault(position, ("contract", message, self._drifted[0]))
-            gone = set(range(table.num_rows))
-        positions = pa.array(places) if places is not None else None
-        if gone:
-            keep = np.ones(table.num_rows, bool)
-            keep[list(gone)] = False
-            kept = np.flatnonzero(keep)
+            rejected.append(rejections(pa.array(places), "contract", message, self._drifted[0]))
+            keep[:] = False
+        elif contract.types is not Drift.DISCARD_VALUE:
+            reason = "contract" if contract.types is Drift.DISCARD_ROW else "type_mismatch"
+            for misfit in misfits:
+                # A record is rejected once, for the first of its columns that does not fit.
+                new = keep[misfit.rows]
+                keep[misfit.rows] = False
+                rejected.append(_misfits(misfit, new, places, reason))
+        positions = None if parsed.positions is None and keep.all() else pa.array(places[keep])
+        if not keep.all():
             table = table.filter(pa.array(keep))
-            positions = pa.array(kept if places is None else places[kept])
         return Block(
             single_batch(table.replace_schema_metadata(None)),
             self._origin(parsed.piece, first),
-            _rejected(refused),
+            pa.concat_tables(rejected).sort_by("row") if rejected else None,
             positions,
             parsed.originals,
             parsed.lines if self._from_start else None,
@@ -90,23 +84,37 @@ class Blocks:
         row = int(misfit.rows[0])
         position = row if parsed.positions is None else int(parsed.positions[row])
         line = f", line {parsed.lines([position])[0]}" if self._from_start else ""
-        message = _misfit_message(misfit.values[0].as_py(), sql_type(misfit.column.type))
+        message = _messages(misfit)[0].as_py()
         return SchemaDrift(
             f"'{self._file.path}'{line}, column '{misfit.column.name}': {message}",
             hint="widen the column's type in the source's schema, or set `contract: {types: evolve}` to reject such records",
         )
 
 
-def _rejected(refused: dict[int, tuple[str, str, str | None]]) -> pa.Table | None:
-    if not refused:
-        return None
-    rows = sorted(refused)
-    table = no_rejections()
-    reasons = [refused[row][0] for row in rows]
-    base = rejections(rows, "", [refused[row][1] for row in rows], [refused[row][2] for row in rows])
-    return base.set_column(1, table.schema.field("reason"), pa.array(reasons, pa.string()))
+def _refused(refused: Sequence[Refused]) -> pa.Table:
+    return pa.table(
+        {
+            "row": [one.position for one in refused],
+            "reason": [one.reason for one in refused],
+            "message": [one.message for one in refused],
+            "column": [None] * len(refused),
+        },
+        schema=REJECTION,
+    )
 
 
-def _misfit_message(value: str, kind: str) -> str:
-    shown = value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…"
-    return f"'{shown}' is not a {kind}"
+def _misfits(misfit: Misfits, new: Mask, places: Offsets, reason: str) -> pa.Table:
+    """The rejections of those misfits that are `new`."""
+    count = int(np.count_nonzero(new))
+    rows, messages = pa.array(places[misfit.rows[new]]), _messages(misfit).filter(pa.array(new))
+    columns = [pa.repeat(pa.scalar(text, pa.string()), count) for text in (reason, misfit.column.name)]
+    return pa.table([rows, columns[0], messages, columns[1]], schema=REJECTION)
+
+
+def _messages(misfit: Misfits) -> pa.Array:
+    """What is wrong with each of the values, which are shortened where they are long."""
+    values, text = misfit.values, pa.string()
+    short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(values, 0, _SHOWN - 1), pa.scalar("…", text), "")
+    shown = pc.if_else(pc.greater(pc.utf8_length(values), _SHOWN), short, values)
+    end = pa.scalar(f"' is not a {sql_type(misfit.column.type)}", text)
+    return pc.binary_join_element_wise(pa.scalar("'", text), shown, end, "")
