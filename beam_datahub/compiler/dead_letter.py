@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -127,6 +128,6 @@ def _as_json(table: pa.Table, session: KernelSession) -> list[str]:
 def with_positions(table: pa.Table, positions: pa.Array | None, provenance: Provenance) -> pa.RecordBatch:
     """`table` as a batch that remembers where its rows came from, for a later stage that may reject one."""
     first = provenance.origin.first_row
-    rows = positions if positions is not None else pa.array(range(table.num_rows), pa.int64())
+    rows = positions if positions is not None else pa.array(np.arange(table.num_rows), pa.int64())
     carried = table.append_column(POSITION, pc.add(rows.cast(pa.int64()), first))
     return single_batch(carried).replace_schema_metadata(provenance.onto(carried.schema).metadata)

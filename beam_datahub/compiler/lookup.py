@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -74,7 +75,7 @@ class LookupRun:
     def apply(self, flow: Flow, session: KernelSession) -> None:
         """Move the flow through the join and enter what became of each left row in the books."""
         came = flow.table.num_rows
-        session.put("input", flow.table.append_column(ROW, pa.array(range(came), pa.int64())))
+        session.put("input", flow.table.append_column(ROW, pa.array(np.arange(came), pa.int64())))
         one_sided = self.join.kind in (JoinKind.SEMI, JoinKind.ANTI)
         extra = [f"l.{ROW} AS {ROW}", *([] if one_sided else [f"r.{_MATCHES} AS {_MATCHES}"])]
         found = session.fetch(join_sql(self.join, "input", quoted(self._table), *extra))

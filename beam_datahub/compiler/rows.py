@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -46,7 +47,7 @@ class Flow:
 
     def positions(self) -> pa.Array:
         """The position of each row in the stage's input."""
-        return self.rows if self.rows is not None else pa.array(range(self.table.num_rows), pa.int64())
+        return self.rows if self.rows is not None else pa.array(np.arange(self.table.num_rows), pa.int64())
 
     def keep(self, mask: pa.ChunkedArray | pa.Array) -> None:
         """Keep the rows for which `mask` is true."""
@@ -63,6 +64,7 @@ class Flow:
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    # Of a column without chunks, pyarrow 25 crashes in `indices_nonzero`.
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
@@ -142,7 +144,7 @@ class RowsRun:
             return
         table = flow.table
         if self._track:
-            table = table.append_column(ROW, pa.array(range(before), pa.int64()))
+            table = table.append_column(ROW, pa.array(np.arange(before), pa.int64()))
         session.put("input", table)
         try:
             found = session.fetch(self._sql)
@@ -160,9 +162,9 @@ class RowsRun:
         if self._track:
             flow.rows = flow.positions().take(_flat(found[ROW]))
         if self._checks and not pc.all(found[_OK], min_count=0).as_py():
-            ok = found[_OK]
+            ok = _flat(found[_OK])
             _report_checks(flow, first, self.steps[0][1], flow.table, pc.indices_nonzero(pc.invert(ok)), session)
-            flow.rows = flow.positions().filter(_flat(ok))
+            flow.rows = flow.positions().filter(ok)
             found = found.filter(ok)
         for step, _ in self.steps:
             if step != first:
@@ -201,7 +203,7 @@ class _StepByStep:
             self._refuse(flow, [(c.column or "", c.reason, c.condition) for c in self.rows.checks], session)
             session.put("input", flow.table)
             conditions = " AND ".join(f"coalesce(({check.condition.sql}), false)" for check in self.rows.checks)
-            ok = session.fetch(f"SELECT ({conditions}) AS k FROM input")["k"]
+            ok = _flat(session.fetch(f"SELECT ({conditions}) AS k FROM input")["k"])
             _report_checks(flow, self.step, self.rows, flow.table, pc.indices_nonzero(pc.invert(ok)), session)
             flow.keep(ok)
         if self.rows.columns is not None:

@@ -145,3 +145,14 @@ def test_rows_are_counted_also_where_a_branch_is_all_that_is_read() -> None:
         {"l": LEFT}, steps(RENAMED, route, ("c", "mapping", "x.a", CONSTANT), ("d", "aggregation", "x.b", COUNT)), ("c", "d")
     )
     assert (len(found.rows["c"]), found.rows["d"]) == (5, ['{"n": 3}'])
+
+
+def test_a_batch_of_which_no_row_is_left_goes_on_to_the_next_check() -> None:
+    rows = [{"x": 5, "y": "7"}, {"x": -1, "y": "abc"}, {"x": -1, "y": "8"}, {"x": 3, "y": "9"}]
+    rules = [{"that": "x > 0", "message": "too small"}, {"that": "cast(y as int) > 7", "message": "y is small"}]
+    found = check({"l": rows}, steps(("v", "validation", "l", {"rules": rules})))
+    assert [(reason, message[:18]) for _, reason, _, message in found.rejected] == [
+        ("expression_failed", "cast(y as int) > 7"),
+        ("validation_failed", "too small"),
+        ("validation_failed", "y is small"),
+    ]
