@@ -10,6 +10,7 @@ import glob
 import os
 import re
 import shutil
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from beam_datahub.errors import (
     UnreadableData,
 )
 
+_OBJECT_STORES = ("s3:", "gs:", "azfs:", "az:")
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 _READ_ERRNO: dict[int, type[ConnectorError]] = {
@@ -79,6 +81,8 @@ def reading(path: str) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError) as error:
         raise UnreadableData(f"'{path}' cannot be read: {_words(error)}") from error
     except OSError as error:
+        if _is_remote(error):
+            raise _remote(error, UnreadableData)(f"'{path}' cannot be read: {_words(error)}") from error
         if error.errno is None:
             # Arrow reports damage inside a file as an OSError without a number.
             raise UnreadableData(f"'{path}' cannot be read: {_words(error)}") from error
@@ -98,6 +102,8 @@ def writing(path: str) -> Iterator[None]:
     except DataHubError:
         raise
     except OSError as error:
+        if _is_remote(error):
+            raise _remote_write(error)(f"'{path}' cannot be written: {_words(error)}") from error
         number = error.errno or 0
         kind = _WRITE_ERRNO.get(number, TargetUnusable)
         said = os.strerror(number) if number else _words(error)
@@ -105,8 +111,7 @@ def writing(path: str) -> Iterator[None]:
     except Exception as error:
         if not _is_remote(error):
             raise
-        found = _remote(error, TargetUnusable)
-        raise (found if found is Transient else TargetUnusable)(f"'{path}' cannot be written: {_words(error)}") from error
+        raise _remote_write(error)(f"'{path}' cannot be written: {_words(error)}") from error
 
 
 def _words(error: BaseException) -> str:
@@ -122,6 +127,10 @@ def _remote(error: Exception, otherwise: type[ConnectorError]) -> type[Connector
     details = getattr(error, "exception_details", None)
     text = f"{error} {details or ''} {getattr(error, 'code', '')}".lower()
     return next((kind for pattern, kind in _REMOTE if re.search(pattern, text)), otherwise)
+
+
+def _remote_write(error: Exception) -> type[ConnectorError]:
+    return Transient if _remote(error, TargetUnusable) is Transient else TargetUnusable
 
 
 class Store(ABC):
@@ -171,13 +180,14 @@ class LocalStore(Store):
     """The local disk."""
 
     def match(self, pattern: str) -> list[tuple[str, int]]:
-        if os.path.isfile(pattern):
-            return [(pattern, os.path.getsize(pattern))]
-        if not glob.has_magic(pattern):
-            if not os.path.exists(pattern):
+        try:
+            fact = os.stat(pattern)
+        except (FileNotFoundError, NotADirectoryError):
+            if not glob.has_magic(pattern):
                 return []
-            # A pipe or a device: readable, of unknown size.
-            return [] if os.path.isdir(pattern) else [(pattern, 0)]
+        else:
+            # A pipe or a device can be read as well.
+            return [] if stat.S_ISDIR(fact.st_mode) else [(pattern, fact.st_size)]
         found = glob.glob(pattern, recursive=True)
         return sorted((path, os.path.getsize(path)) for path in found if os.path.isfile(path))
 
@@ -225,8 +235,11 @@ class BeamStore(Store):
         return FileSystems
 
     def match(self, pattern: str) -> list[tuple[str, int]]:
-        found = self._systems.match([pattern])[0].metadata_list
-        return sorted((entry.path, entry.size_in_bytes) for entry in found if not entry.path.endswith("/"))
+        found = [(entry.path, entry.size_in_bytes) for entry in self._systems.match([pattern])[0].metadata_list]
+        # File systems with real folders match them as well.
+        if [path for path, _ in found] == [pattern] and not pattern.startswith(_OBJECT_STORES):
+            found = [] if self._systems.match([pattern.rstrip("/") + "/*"])[0].metadata_list else found
+        return sorted((path, size) for path, size in found if not path.endswith("/"))
 
     def under(self, folder: str) -> list[tuple[str, int]]:
         return self.match(folder.rstrip("/") + "/**")

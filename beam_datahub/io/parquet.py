@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -96,24 +96,22 @@ class ParquetSource(FileSource):
                 first_row += fitted.records
 
 
-def _opened(file: DataFile) -> pq.ParquetFile:
+@contextmanager
+def _opened(file: DataFile) -> Iterator[pq.ParquetFile]:
     if not file.size:
         raise UnreadableData(f"'{file.path}' is empty; a Parquet file has at least a footer")
     remote = local_path(file.path) is None
-    found = pq.ParquetFile(
-        file.open(),
-        pre_buffer=remote,
-        coerce_int96_timestamp_unit="us",
-        page_checksum_verification=True,
-        arrow_extensions_enabled=True,
-    )
-    twice = [name for name, count in Counter(found.schema_arrow.names).items() if count > 1]
-    if twice:
-        raise UnreadableData(
-            f"'{file.path}' has several columns called {', '.join(repr(name) for name in twice)}",
-            hint="write the file again with a name for each column",
-        )
-    return found
+    with (
+        file.open() as stream,
+        pq.ParquetFile(
+            stream,
+            pre_buffer=remote,
+            coerce_int96_timestamp_unit="us",
+            page_checksum_verification=True,
+            arrow_extensions_enabled=True,
+        ) as found,
+    ):
+        yield found
 
 
 def _canonical(field: pa.Field, file: DataFile) -> pa.DataType:
