@@ -116,20 +116,20 @@ def _heading(console: Console, reference: str, table: pa.Table, rows: int) -> No
 
 
 def _rejected(console: Console, rejected: pa.Table) -> None:
-    from beam_datahub.cli.tables import simple
+    from rich.text import Text
+
     from beam_datahub.security import redact
 
     if not rejected.num_rows:
         return
-    columns = [("step", "left"), ("reason", "left"), ("message", "left"), ("place", "left"), ("original", "left")]
-    rows = []
+    more = f", the first {_REJECTED_SHOWN}" if rejected.num_rows > _REJECTED_SHOWN else ""
+    console.print(Text(f"Rejected: {rejected.num_rows:,}{more}", style="bold"))
     for letter in rejected.slice(0, _REJECTED_SHOWN).to_pylist():
         name = (letter["file"] or letter["source"] or "").rpartition("/")[2]
         place = f"{name}:{letter['line']}" if letter["line"] is not None else name
-        original = letter["original"] or ""
-        shown = original if len(original) <= 80 else original[:79] + "…"
-        rows.append([letter["step"], letter["reason"], redact(letter["message"] or ""), place, shown])
-    more = rejected.num_rows - len(rows)
-    title = f"Rejected: {rejected.num_rows:,}" + (f", the first {len(rows)}" if more else "")
-    console.print(simple(title, columns, rows))
+        head = Text(f"  {letter['step']}", style="bold").append(f"  {letter['reason']}  {place}", style="not bold")
+        console.print(head)
+        console.print(Text(f"    {redact(letter['message'] or '')}"))
+        original = redact((letter["original"] or "").replace("\n", "\\n"))
+        console.print(Text(f"    {original}", style="dim"), no_wrap=True, overflow="ellipsis")
     console.print()

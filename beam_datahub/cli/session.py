@@ -53,13 +53,12 @@ def _console(*, stderr: bool) -> Console:
 @contextmanager
 def quiet_logs() -> Iterator[None]:
     """Let libraries log nothing while a command runs: it says itself what matters. `--verbose` lets them again."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.CRITICAL + 1)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        root.setLevel(before)
+        logging.disable(before)
 
 
 def verbose_option(command: click.Command) -> click.Command:
@@ -87,6 +86,7 @@ def _set_verbose(ctx: click.Context, parameter: click.Parameter, value: bool) ->
         ctx.find_root().ensure_object(Session).verbose = True
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger().setLevel(logging.DEBUG)
+        logging.disable(logging.NOTSET)
         for handler in logging.getLogger().handlers:
             handler.addFilter(RedactingFilter())
     return value
