@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.compiler.rows import ROW, Flow
 from beam_datahub.component.operators import Join, JoinKind
+from beam_datahub.kernels.ordering import total_order
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform
 from beam_datahub.kernels.types import HIDDEN, quoted
@@ -36,6 +39,18 @@ def join_sql(join: Join, left: str, right: str, *extra: str) -> str:
     return f"SELECT {', '.join(select)} FROM {left} l {word} {right} r ON {on}"
 
 
+def nearest_of_ties(join: Join, relation: str, columns: Sequence[str]) -> str:
+    """`relation` with one row for each key and value of an as-of join: the first by its other `columns`, so that the answer
+    does not hang on the order in which the rows come.
+    """
+    if join.asof is None:
+        return relation
+    tied = [*join.right_keys, join.asof[1]]
+    order = total_order([], [name for name in columns if name not in tied])
+    first = f"row_number() OVER (PARTITION BY {', '.join(map(quoted, tied))} ORDER BY {order}) = 1" if order else ""
+    return f"(SELECT * FROM {relation} QUALIFY {first})" if first else f"(SELECT DISTINCT * FROM {relation})"
+
+
 def _item(join: Join, name: str, side: int, origin: str) -> str:
     if side == -1:
         right = join.right_keys[join.left_keys.index(origin)]
@@ -62,7 +77,7 @@ class LookupRun:
             columns = "".join(f", any_value({quoted(n)}) AS {quoted(n)}" for n in wanted)
             body = f"SELECT {keys}{columns}, count(*) AS {_MATCHES} FROM loading GROUP BY {keys}"
         else:
-            body = f"SELECT *, 1 AS {_MATCHES} FROM loading"
+            body = f"SELECT *, 1 AS {_MATCHES} FROM {nearest_of_ties(self.join, 'loading', self.right.names)}"
         session.create(self._table, body)
         session.drop("loading")
         if keys and self.join.asof is None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows, Union
 from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.widening import widest
 
 Lineage = Mapping[str, tuple[tuple[int, str], ...]]
 
@@ -77,7 +78,8 @@ def _join(operator: Join, inputs: Sequence[pa.Schema]) -> Edge:
     for name, side, origin in operator.columns:
         if side == -1:
             right = operator.right_keys[operator.left_keys.index(origin)]
-            fields.append(pa.field(name, inputs[0].field(origin).type))
+            either = widest([inputs[0].field(origin).type, inputs[1].field(right).type])
+            fields.append(pa.field(name, either or inputs[0].field(origin).type))
             lineage[name] = ((0, origin), (1, right))
         else:
             fields.append(pa.field(name, inputs[side].field(origin).type))

@@ -154,7 +154,8 @@ class Join:
     """Joins the first input (left) with the second (right) on equal `left_keys` and `right_keys`; nulls never match.
 
     `columns` are the output: (name, side 0 or 1, column of that side); a FULL or RIGHT join takes a key from either
-    side where `side` is -1. `asof` is (left column, right column, operator, one of >= > <= <): the nearest match.
+    side where `side` is -1. `asof` is (left column, right column, operator, one of >= > <= <): the nearest match, and of equally
+    near ones the first by its other columns.
     `unmatched` and `ambiguous`: what becomes of a left row without a match, or with several, in an enrichment:
     "keep" (as the kind says), "drop" (filtered) or "reject".
     """

@@ -51,7 +51,7 @@ def _needed(node: Node, index: int, wanted: set[str], schema: pa.Schema) -> set[
             used.update(measure.arguments, (name for name, _ in measure.order), [measure.where] if measure.where else [])
         return used
     if isinstance(operator, Join):
-        return _join_needs(operator, index, wanted)
+        return _join_needs(operator, index, wanted, schema)
     if isinstance(operator, Union):
         return wanted & set(schema.names)
     if isinstance(operator, Route):
@@ -59,9 +59,12 @@ def _needed(node: Node, index: int, wanted: set[str], schema: pa.Schema) -> set[
     return set(schema.names)
 
 
-def _join_needs(join: Join, index: int, wanted: set[str]) -> set[str]:
+def _join_needs(join: Join, index: int, wanted: set[str], schema: pa.Schema) -> set[str]:
     used = set((join.left_keys, join.right_keys)[index])
     if join.asof is not None:
+        if index == 1:
+            # Every column tells equally near rows apart.
+            return set(schema.names)
         used.add(join.asof[index])
     return used | {origin for name, side, origin in join.columns if name in wanted and side == index}
 

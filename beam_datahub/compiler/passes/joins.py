@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from beam_datahub.compiler.lookup import join_sql
+from beam_datahub.compiler.lookup import join_sql, nearest_of_ties
 from beam_datahub.compiler.plan import Exchange, Node, Plan, Read, Shuffle
 from beam_datahub.compiler.rows import ROW
 from beam_datahub.component.operators import Check, Column, Join, JoinKind, Rows
@@ -53,7 +53,7 @@ def _met(node: Node, join: Join, plan: Plan) -> list[Node]:
     exchanges = (Exchange(keys[0], None, left), Exchange(keys[1], None, right))
     checked = join.unmatched == "reject" or join.ambiguous == "reject"
     if not checked:
-        sql = join_sql(join, "input", "other", f"l.{ROW} AS {ROW}")
+        sql = join_sql(join, "input", nearest_of_ties(join, "other", right.names), f"l.{ROW} AS {ROW}")
         return [
             node.with_(operator=Shuffle(exchanges, sql, node.schema, kind="join", join=replace(join, strategy="co-partition")))
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -156,3 +157,23 @@ def test_a_batch_of_which_no_row_is_left_goes_on_to_the_next_check() -> None:
         ("validation_failed", "too small"),
         ("validation_failed", "y is small"),
     ]
+
+
+def test_of_equally_near_rows_the_same_one_matches_in_whatever_order_they_come() -> None:
+    prices = [{"k": 1, "ts": 0, "v": v, "w": w} for v, w in [("b", 1), ("a", 2), ("a", 3), ("c", 0)]]
+    config = {"on": "k", "asof": {"left": "t", "right": "ts"}, "columns": ["id", "w"]}
+    chain = steps(("j", "join", ["l", "r"], config))
+    expected = check({"l": LEFT[:1], "r": prices}, chain)
+    assert expected.rows["j"] == ['{"id": 0, "w": 2}']
+    assert check({"l": LEFT[:1], "r": prices[::-1]}, chain) == expected
+
+
+@pytest.mark.parametrize("kind", ["right", "full"])
+def test_a_key_of_either_side_has_a_type_that_holds_both(kind: str) -> None:
+    days = pa.table({"k": pa.array([date(2025, 1, 1), date(2025, 1, 2)])})
+    times = pa.table({"k": pa.array([datetime(2025, 1, 1), datetime(2025, 1, 2, 3)], pa.timestamp("us")), "v": [1, 2]})
+    found = check({"l": days, "r": times}, steps(("j", "join", ["l", "r"], {"on": "k", "kind": kind})))
+    assert '{"k": "2025-01-02 03:00:00", "v": 2}' in found.rows["j"]
+    small, large = pa.table({"k": pa.array([1], pa.int32())}), pa.table({"k": [1.0, 2.5], "v": [1, 2]})
+    found = check({"l": small, "r": large}, steps(("j", "join", ["l", "r"], {"on": "k", "kind": kind})))
+    assert found.rows["j"] == ['{"k": 1, "v": 1}', '{"k": 2.5, "v": 2}']
