@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, with_positions
 from beam_datahub.compiler.plan import Read, Stage, Write
-from beam_datahub.compiler.rows import Tally
+from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
 from beam_datahub.compiler.stage import StageRunner
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.operators import Route
@@ -24,12 +27,12 @@ from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.sink import Writer
 from beam_datahub.component.source import Block, Split
 from beam_datahub.errors import Interrupted
+from beam_datahub.kernels.expressions import error_mask_sql
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import HIDDEN, empty_table, quoted
+from beam_datahub.kernels.types import empty_table
 
 REJECTED, REPORT = "rejected", "report"
-_REST = f"{HIDDEN}rest"
 
 
 @dataclass(frozen=True)
@@ -218,42 +221,65 @@ class RouteRows(KernelDoFn):
 
     @carried
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        session = self.session()
         table = pa.Table.from_batches([batch])
-        session.put("input", table)
-        taken: list[str] = []
-        masks = []
-        for name, condition in self._route.branches:
-            mask = f"coalesce(({condition.sql}), false)"
-            if not self._route.copy and taken:
-                mask = f"(NOT ({' OR '.join(taken)})) AND {mask}"
-            taken.append(f"coalesce(({condition.sql}), false)")
-            masks.append(f"{mask} AS {quoted(name)}")
-        rest = f"NOT ({' OR '.join(taken)})"
-        found = session.fetch(f"SELECT {', '.join(masks)}, {rest} AS {_REST} FROM input")
+        taken, failed = self._taken(table)
         out = 0
-        for name, _ in self._route.branches:
-            part = table.filter(found[name])
+        for name, mask in taken.items():
+            part = table.filter(mask)
             out += part.num_rows
             self.enter(f"{self._step}.{name}", routed=part.num_rows)
             if part.num_rows:
                 yield beam.pvalue.TaggedOutput(name, single_batch(part))
-        left = table.filter(found[_REST])
         refused = 0
-        if self._route.default is not None:
-            out += left.num_rows
-            self.enter(f"{self._step}.{self._route.default}", routed=left.num_rows)
-            if left.num_rows:
-                yield beam.pvalue.TaggedOutput(self._route.default, single_batch(left))
-        elif left.num_rows:
-            refused = left.num_rows
-            rows = pa.array(range(refused), pa.int64())
-            reasons = rejections(rows, "no_route", "no branch takes the record and there is no default")
-            provenance = Provenance.of(batch.schema)
-            letter = letters(self._identity, self._step, reasons, provenance, table=left, session=session)
-            yield self.refuse(self._step, letter)
+        for found in failed:
+            if found.num_rows:
+                refused += found.num_rows
+                provenance = Provenance.of(batch.schema)
+                letter = letters(self._identity, self._step, found, provenance, table=table, session=self.session())
+                yield self.refuse(self._step, letter)
         came = table.num_rows
         self.enter(self._step, in_=came, out=out, rejected=refused, added=out + refused - came)
+
+    def _taken(self, table: pa.Table) -> tuple[dict[str, pa.Array], list[pa.Table]]:
+        """For each branch a mask of the rows that it takes, and the rejections of what none does."""
+        branches = self._route.branches
+        session = self.session()
+        session.put("input", table)
+        failing: list[pa.Array] = []
+        try:
+            found = session.fetch(f"SELECT {', '.join(f'({c.sql}) AS m{i}' for i, (_, c) in enumerate(branches))} FROM input")
+        except duckdb.Error as error:
+            if is_fatal(error):
+                raise
+            tried = [f"TRY({c.sql}) AS m{i}, ({error_mask_sql(c.sql)}) AS e{i}" for i, (_, c) in enumerate(branches)]
+            found = session.fetch(f"SELECT {', '.join(tried)} FROM input")
+            failing = [flat(found[f"e{i}"]) for i in range(len(branches))]
+        masks = [pc.fill_null(flat(found[f"m{i}"]), False) for i in range(len(branches))]
+        none = pa.array(np.zeros(table.num_rows, dtype=bool))
+        # A condition matters to the rows that no earlier branch took, to all of them where each branch gets a copy.
+        settled, failed = none, none
+        refusals: list[pa.Table] = []
+        for i, (name, condition) in enumerate(branches):
+            if failing:
+                fresh = pc.and_not(pc.and_not(failing[i], failed), settled)
+                if pc.any(fresh, min_count=0).as_py():
+                    rows = pc.indices_nonzero(fresh)
+                    refusals.append(explain(table.take(rows), rows, name, "expression_failed", condition, session))
+                    failed = pc.or_(failed, fresh)
+            masks[i] = pc.and_not(masks[i], settled)
+            if not self._route.copy:
+                settled = pc.or_(settled, masks[i])
+        taken: dict[str, pa.Array] = {}
+        rest = pc.invert(failed)
+        for (name, _), mask in zip(branches, masks, strict=True):
+            taken[name] = pc.and_not(mask, failed)
+            rest = pc.and_not(rest, mask)
+        if self._route.default is not None:
+            taken[self._route.default] = pc.or_(taken.get(self._route.default, none), rest)
+        elif pc.any(rest, min_count=0).as_py():
+            rows = pc.indices_nonzero(rest).cast(pa.int64())
+            refusals.append(rejections(rows, "no_route", "no branch takes the record and there is no default"))
+        return taken, refusals
 
     @carried
     def finish_bundle(self) -> Iterator[Any]:

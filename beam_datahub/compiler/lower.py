@@ -52,6 +52,7 @@ class _Built:
     targets: list[Target] = field(default_factory=list)
     broadcast: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
+    carriers: frozenset[str] = frozenset()
 
     def label(self, wanted: str) -> str:
         """A label that no other step of the pipeline has: the parts of an aggregation run before and after its shuffle."""
@@ -65,7 +66,7 @@ class _Built:
 
 def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
     """Build `plan` (after the passes) on `pipeline` and return how its books hang together."""
-    built = _Built()
+    built = _Built(carriers=carriers(plan))
     for node in plan:
         operator = node.operator
         if isinstance(operator, Stage):
@@ -123,17 +124,15 @@ def _outputs(built: _Built, outputs: Any, *, rejected: bool = True) -> None:
         built.rejected.append(outputs[REJECTED])
 
 
-def carries(node: Node, plan: Plan) -> bool:
-    """Whether a later stage may reject a row of this one without a shuffle between: rows then keep their positions."""
-    for consumer in plan.consumers(node.id):
-        operator = consumer.operator
-        if isinstance(operator, Stage) and can_reject(operator):
-            return True
-        if isinstance(operator, Route) and operator.default is None and not operator.copy:
-            return True
-        if isinstance(operator, Stage | Route | Union) and carries(consumer, plan):
-            return True
-    return False
+def carriers(plan: Plan) -> frozenset[str]:
+    """The nodes of which a later one may reject a row without a shuffle between: their rows keep their positions."""
+    found: set[str] = set()
+    for node in reversed(list(plan)):
+        for consumer in plan.consumers(node.id):
+            operator = consumer.operator
+            if isinstance(operator, Stage | Route | Union) and (can_reject(operator) or consumer.id in found):
+                found.add(node.id)
+    return frozenset(found)
 
 
 def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
@@ -143,18 +142,14 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
     built.broadcast.update({step: built.entries[reference] for step, (reference, _) in stage.sides.items()})
     previous: tuple[Entry, ...]
     if stage.read is not None and stage.read_id is not None:
-        source = (
-            pipeline
-            | f"{label}/start" >> beam.Create([0])
-            | f"{label}/list" >> beam.ParDo(ListSplits(stage.read))
-        )
+        source = pipeline | f"{label}/start" >> beam.Create([0]) | f"{label}/list" >> beam.ParDo(ListSplits(stage.read))
         if lowering.reshuffle_splits:
             source = source | f"{label}/spread" >> beam.Reshuffle()
         previous = (Entry(_part(built, stage.read_id, stage.read_id)),)
     else:
         source = built.batches[node.inputs[0]]
         previous = built.entries[node.inputs[0]]
-    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=carries(node, plan))
+    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers)
     outputs = source | label >> _tagged(dofn, _Batches, {REJECTED: _Batches, REPORT: _Reports}, *sides)
     for step, operator in stage.steps:
         parts = [part for part, _ in without_mixed([(step, operator)])] if isinstance(operator, Rows) else [step]
@@ -202,7 +197,7 @@ def _union(node: Node, union: Union, plan: Plan, built: _Built, lowering: Loweri
         schema = plan.node(reference).schema
         step = f"{node.id}#{number}"
         stage = Stage(((step, Rows(tuple(_aligned(f, schema) for f in union.schema))),), schemas=(schema, union.schema))
-        dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=carries(node, plan))
+        dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers)
         outputs = built.batches[reference] | step >> _tagged(dofn, _Batches, {REJECTED: _Batches, REPORT: _Reports})
         _part(built, node.step, step)
         _link(built, reference, step)

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import pyarrow as pa
 
-from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Rows
+from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import Place
@@ -151,6 +151,8 @@ def can_reject(operator: PlanOperator) -> bool:
         return operator.can_reject
     if isinstance(operator, Join):
         return "reject" in (operator.unmatched, operator.ambiguous)
+    if isinstance(operator, Route):
+        return operator.default is None or any(condition.can_fail for _, condition in operator.branches)
     if isinstance(operator, Stage):
         return any(can_reject(step) for _, step in operator.steps)
     return False

@@ -51,20 +51,20 @@ class Flow:
 
     def keep(self, mask: pa.ChunkedArray | pa.Array) -> None:
         """Keep the rows for which `mask` is true."""
-        self.rows = self.positions().filter(_flat(mask))
+        self.rows = self.positions().filter(flat(mask))
         self.table = self.table.filter(mask)
 
     def reject(self, step: str, found: pa.Table) -> None:
         """Record rejections whose `row` counts the flow's present rows; they are not taken out here."""
         if not found.num_rows:
             return
-        rows = self.positions().take(_flat(found["row"]))
+        rows = self.positions().take(flat(found["row"]))
         self.rejected.append((step, found.set_column(0, REJECTION.field("row"), rows)))
         self.books[step].add(rejected=found.num_rows)
 
 
-def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    # Of a column without chunks, pyarrow 25 crashes in `indices_nonzero`.
+def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column as one array: of one without chunks, pyarrow 25 crashes in `indices_nonzero`."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
@@ -149,7 +149,7 @@ class RowsRun:
         try:
             found = session.fetch(self._sql)
         except duckdb.Error as error:
-            if _is_fatal(error):
+            if is_fatal(error):
                 raise
             for index, (step, rows) in enumerate(self.steps):
                 _StepByStep(step, rows, self.schemas[index]).apply(flow, session)
@@ -160,9 +160,9 @@ class RowsRun:
         first, kept = self.steps[0][0], found.num_rows
         flow.books[first].add(in_=before, filtered=before - kept)
         if self._track:
-            flow.rows = flow.positions().take(_flat(found[ROW]))
+            flow.rows = flow.positions().take(flat(found[ROW]))
         if self._checks and not pc.all(found[_OK], min_count=0).as_py():
-            ok = _flat(found[_OK])
+            ok = flat(found[_OK])
             _report_checks(flow, first, self.steps[0][1], flow.table, pc.indices_nonzero(pc.invert(ok)), session)
             flow.rows = flow.positions().filter(ok)
             found = found.filter(ok)
@@ -203,7 +203,7 @@ class _StepByStep:
             self._refuse(flow, [(c.column or "", c.reason, c.condition) for c in self.rows.checks], session)
             session.put("input", flow.table)
             conditions = " AND ".join(f"coalesce(({check.condition.sql}), false)" for check in self.rows.checks)
-            ok = _flat(session.fetch(f"SELECT ({conditions}) AS k FROM input")["k"])
+            ok = flat(session.fetch(f"SELECT ({conditions}) AS k FROM input")["k"])
             _report_checks(flow, self.step, self.rows, flow.table, pc.indices_nonzero(pc.invert(ok)), session)
             flow.keep(ok)
         if self.rows.columns is not None:
@@ -224,19 +224,19 @@ class _StepByStep:
         )
         taken: pa.Array | None = None
         for i, (column, reason, expression) in enumerate(risky):
-            mask = _flat(masks[f"m{i}"])
+            mask = flat(masks[f"m{i}"])
             fresh = mask if taken is None else pc.and_(mask, pc.invert(taken))
             taken = mask if taken is None else pc.or_(taken, mask)
             bad = pc.indices_nonzero(fresh)
             if len(bad):
-                flow.reject(self.step, _explain(flow.table.take(bad), bad, column or None, reason, expression, session))
+                flow.reject(self.step, explain(flow.table.take(bad), bad, column or None, reason, expression, session))
         if taken is None or not pc.any(taken).as_py():
             return False
         flow.keep(pc.invert(taken))
         return True
 
 
-def _explain(
+def explain(
     bad: pa.Table, rows: pa.Array, column: str | None, reason: str, expression: Expression, session: KernelSession
 ) -> pa.Table:
     """Rejections for `bad` with what the expression was given, and for the first few the engine's own words."""
@@ -282,6 +282,6 @@ def engine_words(error: duckdb.Error) -> str:
     return first.split(": ", 1)[-1].split(" when casting from source column")[0].strip()[:300]
 
 
-def _is_fatal(error: duckdb.Error) -> bool:
+def is_fatal(error: duckdb.Error) -> bool:
     """Whether an error is not about some row's values, so that masks would not help."""
     return isinstance(error, duckdb.OutOfMemoryException | duckdb.InternalException | duckdb.IOException | duckdb.BinderException)

@@ -177,3 +177,14 @@ def test_a_key_of_either_side_has_a_type_that_holds_both(kind: str) -> None:
     small, large = pa.table({"k": pa.array([1], pa.int32())}), pa.table({"k": [1.0, 2.5], "v": [1, 2]})
     found = check({"l": small, "r": large}, steps(("j", "join", ["l", "r"], {"on": "k", "kind": kind})))
     assert found.rows["j"] == ['{"k": 1, "v": 1}', '{"k": 2.5, "v": 2}']
+
+
+TEXTS = [{"id": 1, "s": "1"}, {"id": 2, "s": "x"}, {"id": 3, "s": None}, {"id": 4, "s": "9"}, {"id": 5, "s": "y"}]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_row_on_which_the_condition_of_a_branch_fails_is_rejected_and_no_other(copy: bool) -> None:
+    config = {"branches": {"late": "id > 4", "large": "cast(s as int) > 5"}, "default": "rest", "copy": copy}
+    found = check({"l": TEXTS}, steps(("x", "route", "l", config)), ("x.late", "x.large", "x.rest"))
+    assert [len(found.rows[name]) for name in ("x.late", "x.large", "x.rest")] == [0 if copy else 1, 1, 2]
+    assert [(reason, column) for _, reason, column, _ in found.rejected] == [("expression_failed", "large")] * (1 + copy)
