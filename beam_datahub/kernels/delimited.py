@@ -104,6 +104,21 @@ class Scan:
         inside = np.searchsorted(opens, begins) > np.searchsorted(closes, begins)
         return ends[~inside]
 
+    def last_end_of_line_feed(self) -> int | None:
+        """The offset behind the last line feed outside quotes, None where there is none.
+
+        Finds no other line break, and so is several times as fast as `record_ends`; there must be no escapes.
+        """
+        opens, closes, _ = self._quoted
+        feed = self.data.rfind(b"\n")
+        while feed >= 0:
+            begin = feed - self.data.startswith(b"\r", max(feed - 1, 0), feed)
+            opened = int(np.searchsorted(opens, begin))
+            if opened <= int(np.searchsorted(closes, begin)):
+                return feed + 1
+            feed = self.data.rfind(b"\n", 0, int(opens[opened - 1]))
+        return None
+
     @property
     def record_breaks(self) -> Offsets:
         """The offsets at which the line breaks begin that end a record."""
@@ -212,7 +227,11 @@ def last_record_end(data: bytes, dialect: Dialect) -> int:
             # A `\r` in the very last place may be half of a line break.
             end = max(end, data.rfind(b"\r", 0, len(data) - 1) + 1)
         return end
-    ends = Scan(data, dialect, final=False).record_ends
+    scan = Scan(data, dialect, final=False)
+    quick = scan.last_end_of_line_feed() if dialect.escapes is None or dialect.escapes not in data else None
+    if quick is not None:
+        return quick
+    ends = scan.record_ends
     return int(ends[-1]) if len(ends) else 0
 
 
