@@ -58,6 +58,9 @@ def quiet_logs() -> Iterator[None]:
     try:
         yield
     finally:
+        if logging.root.manager.disable:
+            # Beam still says what it stops when the process ends.
+            logging.getLogger("apache_beam").setLevel(logging.ERROR)
         logging.disable(before)
 
 
