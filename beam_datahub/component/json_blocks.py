@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_datahub.component.file_lines import Lines
+from beam_datahub.component.file_lines import OVERLONG_HEAD, Lines
 from beam_datahub.component.files import record_batch
 from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
 from beam_datahub.errors import SchemaDrift, UnreadableData
@@ -61,7 +61,7 @@ class JsonReader:
             origin,
             rejected=rejected if rejected.num_rows else None,
             positions=positions,
-            originals=lambda wanted: _texts(parsed.lines, wanted),
+            originals=lambda wanted: _texts(parsed.lines, wanted, self._longest),
             lines=(lambda wanted: _numbers(lines, wanted)) if ranges else None,
             drifted=drifted,
         )
@@ -106,10 +106,11 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
     return record_batch([pa.nulls(0, field.type) for field in schema], schema, 0)
 
 
-def _texts(lines: pa.Array, positions: Sequence[int]) -> list[str]:
+def _texts(lines: pa.Array, positions: Sequence[int], longest: int) -> list[str]:
+    """The records as they were read; of one that is too long, the head."""
     found = lines.take(pa.array(positions, pa.int64())).to_pylist()
     texts = [text if isinstance(text, str) else text.decode(errors="backslashreplace") for text in found]
-    return [text.rstrip("\r\n") for text in texts]
+    return [text.rstrip("\r\n") if len(text) <= longest else text[:OVERLONG_HEAD] + "…" for text in texts]
 
 
 def _numbers(lines: Lines, positions: Sequence[int]) -> list[int | None]:
@@ -150,6 +151,7 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
         reader = f"read_ndjson('{sample}', sample_size=-1, records=true, maximum_object_size={2 * longest})"
         try:
             found = connection.sql(f"FROM {reader}")
+            _refuse_clash(connection, sample, path, found.columns)
             types = {name: from_duckdb(kind) for name, kind in zip(found.columns, found.types, strict=True)}
             vast = {
                 name
@@ -162,6 +164,26 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
             types, vast = {name: JSON for (name,) in sorted(lines)}, set()
     fields = [pa.field(name, kind if name in vast else _usable(kind)) for name, kind in types.items()]
     return pa.schema(fields), size / records
+
+
+def _refuse_clash(connection: duckdb.DuckDBPyConnection, sample: str, path: str, names: Sequence[str]) -> None:
+    """Raise UnreadableData for keys that differ only in case: the engine numbers the second, and would find nothing there."""
+    folded = {name.casefold() for name in names}
+    numbered = [name for name in names if name.rpartition("_")[2].isdigit() and _stem(name) in folded]
+    if not numbered:
+        return
+    found = connection.sql(f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects('{sample}')").fetchall()
+    keys = {key for (key,) in found}
+    clash = sorted(key for key in keys for name in numbered if name not in keys and _stem(name) == key.casefold())
+    if clash:
+        raise UnreadableData(
+            f"'{path}' has keys that differ only in case: {', '.join(repr(key) for key in clash)}",
+            hint="declare the source's `schema` with the one that you need, or have the file written with other names",
+        )
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("_")[0].casefold()
 
 
 def _vast(connection: duckdb.DuckDBPyConnection, reader: str, name: str) -> bool:

@@ -7,11 +7,12 @@ import logging
 import os
 import re
 import secrets
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,9 @@ from beam_datahub.runtime.engines import EngineOptions, engine
 
 # How long an interrupted run may take to wind down before its staging is removed regardless.
 _WIND_DOWN_SECONDS = 10.0
+
+# The batches that move by reference, the progress and Beam's log level belong to the process: its runs take turns.
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def new_run_id() -> str:
 
 
 def run(plan: Plan, request: RunRequest) -> RunResult:
-    """Run a logical plan to its end.
+    """Run a logical plan to its end, after any other run that is going on in this process.
 
     Raises the run's DataHubError where nothing was published; a run that broke its budget or its books comes back with
     that status and `error`, its dead letter published.
@@ -82,8 +86,8 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
     physical = optimise(plan)
     writes = [node.operator for node in physical.writes() if isinstance(node.operator, Write)]
     _prepare(writes)
-    PROGRESS.reset()
-    with tempfile.TemporaryDirectory(prefix="beam-datahub-run-") as folder:
+    with _TURN, tempfile.TemporaryDirectory(prefix="beam-datahub-run-") as folder:
+        PROGRESS.reset()
         report_path = os.path.join(folder, "report.json")
         lowering = Lowering(
             identity=Identity(request.run_id, plan.name),
@@ -121,8 +125,8 @@ def _kernel(options: EngineOptions, *, in_process: bool) -> KernelOptions:
 def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process: bool) -> None:
     """Run the pipeline while another thread waits for it, so that this one stays free for progress and Ctrl-C."""
     failures: list[BaseException] = []
-    # A job server wants to be started by the main thread; the in-process runner only returns at the end.
-    running = None if in_process else pipeline.run()
+    # The in-process runner only returns at the end.
+    running, stop_server = (None, None) if in_process else _submitted(pipeline)
 
     def work() -> None:
         try:
@@ -140,13 +144,28 @@ def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process
     except KeyboardInterrupt:
         PROGRESS.stopping = True
         if running is not None:
-            running.cancel()
+            # An engine that is gone already needs no telling.
+            with suppress(Exception):
+                running.cancel()
         thread.join(_WIND_DOWN_SECONDS)
+        if stop_server is not None:
+            stop_server()
         # Where the report is there, it was too late to stop: everything is published, and the result says so.
         if thread.is_alive() or not os.path.exists(report_path):
             raise
     if failures:
         raise failures[0]
+
+
+def _submitted(pipeline: Any) -> tuple[Any, Callable[[], None] | None]:
+    """Start a job, and give what stops its server: Beam would stop it on Ctrl-C under the job, before the job is cancelled."""
+    before = signal.getsignal(signal.SIGINT)
+    running = pipeline.run()
+    taken = signal.getsignal(signal.SIGINT)
+    if taken is before:
+        return running, None
+    signal.signal(signal.SIGINT, before)
+    return running, getattr(getattr(taken, "__self__", None), "stop", None)
 
 
 def _prepare(writes: list[Write]) -> None:
@@ -163,7 +182,7 @@ def _prepare(writes: list[Write]) -> None:
 def _abort(write: Write) -> None:
     try:
         write.sink.abort(write.request)
-    except DataHubError:
+    except Exception:
         # The run has failed already, and the next one sweeps what a dead run left.
         logging.getLogger(__name__).debug("could not remove the staging of %s", write.request.step, exc_info=True)
 
@@ -184,20 +203,22 @@ def _translated(failure: BaseException) -> BaseException:
 
 @contextmanager
 def _quiet_beam() -> Iterator[None]:
-    """Beam logs a failing bundle with its whole traceback; the run says the same in one sentence."""
-    logger = logging.getLogger("apache_beam")
-    root = logging.getLogger()
-    verbose = root.isEnabledFor(logging.DEBUG)
-    before, root_before = logger.level, root.level
-    if not verbose:
-        logger.setLevel(logging.CRITICAL)
-        # The SDK worker logs through the root logger.
-        root.setLevel(max(root.level, logging.CRITICAL))
+    """Beam logs a failing bundle with its whole traceback, under the names of several loggers whose levels it sets itself,
+    and prints it; the run says the same in one sentence.
+    """
+    from apache_beam.runners.worker import sdk_worker
+
+    before = logging.root.manager.disable
+    quiet = not logging.getLogger().isEnabledFor(logging.DEBUG)
+    if quiet:
+        logging.disable(max(before, logging.ERROR))
+        vars(sdk_worker)["print"] = lambda *_, **__: None  # a name of the module goes before the built-in one
     try:
         yield
     finally:
-        logger.setLevel(before)
-        root.setLevel(root_before)
+        if quiet:
+            logging.disable(before)
+            del vars(sdk_worker)["print"]
 
 
 def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: float, began: str) -> RunResult:

@@ -39,7 +39,9 @@ class Done:
 class Running:
     """A command line that goes on while the test looks at what it does."""
 
-    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str], preexec: Callable[[], None] | None) -> None:
+    def __init__(
+        self, arguments: list[str], folder: Path, environment: dict[str, str], preexec: Callable[[], None] | None
+    ) -> None:
         self.folder = folder
         self._out, self._err = folder / f".out-{time.monotonic_ns()}", folder / f".err-{time.monotonic_ns()}"
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -148,7 +150,9 @@ class Workplace:
 
     def dead(self) -> list[dict[str, Any]]:
         """The dead letter's records."""
-        return [json.loads(line) for path in sorted((self.folder / "dead").glob("*.jsonl")) for line in path.read_text().splitlines()]
+        return [
+            json.loads(line) for path in sorted((self.folder / "dead").glob("*.jsonl")) for line in path.read_text().splitlines()
+        ]
 
 
 @pytest.fixture

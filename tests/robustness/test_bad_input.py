@@ -70,6 +70,7 @@ UNREADABLE: dict[str, tuple[str, str, Callable[[], bytes] | None, str, str]] = {
     "deep json document": (JSON, "data.json", lambda: b"[" * 100_000 + b"]" * 100_000, "DH202", "nested deeper"),
     "duplicate columns": (CSV, "data.csv", lambda: b"a,b,a\n1,2,3\n", "DH202", "several columns called 'a'"),
     "columns that differ in case": (CSV, "data.csv", lambda: b"a,A\n1,2\n", "DH202", "several columns called 'a', 'A'"),
+    "json keys that differ in case": (JSONL, "data.jsonl", lambda: b'{"a":1,"A":2}\n', "DH202", "differ only in case: 'A', 'a'"),
     "duplicate parquet columns": (PARQUET_IN, "data.parquet", lambda: parquet(twice()), "DH202", "several columns called 'a'"),
 }
 
@@ -131,7 +132,9 @@ def test_an_unknown_column_is_refused_before_anything_runs_with_a_guess(work: An
     steps = "  - {id: s, type: mapping, config: {fields: {x: upper(nmae)}}}"
     work.spec(CSV, PARQUET.replace("input: in", "input: s"), steps=steps)
     for command in (("validate",), ("run", "--json")):
-        message = refused(work.bh(command[0], "spec.yaml", *command[1:]), "DH106", 3, place=r"spec\.yaml:5 \(transformations\[0\]")
+        message = refused(
+            work.bh(command[0], "spec.yaml", *command[1:]), "DH106", 3, place=r"spec\.yaml:5 \(transformations\[0\]"
+        )
         assert "did you mean 'name'?" in message
     assert sorted(work.files()) == ["data.csv", "spec.yaml"]
 
@@ -182,7 +185,12 @@ def sparse(path: Path, head: bytes, size: int, tail: bytes) -> None:
 PLAIN = b"".join(b"%d,x\n" % i for i in range(2000))
 
 LONG = {
-    "csv": ("data.csv", "{connector: csv, connection: {path: data.csv}, schema: {a: bigint, b: varchar}}", b"a,b\n" + PLAIN + b"2000,", b"\n2001,y\n"),
+    "csv": (
+        "data.csv",
+        "{connector: csv, connection: {path: data.csv}, schema: {a: bigint, b: varchar}}",
+        b"a,b\n" + PLAIN + b"2000,",
+        b"\n2001,y\n",
+    ),
     "a quote in csv": (
         "data.csv",
         "{connector: csv, connection: {path: data.csv}, schema: {a: bigint, b: varchar}}",
@@ -256,7 +264,6 @@ def test_a_dead_letter_that_cannot_be_written_fails_the_run_before_it_publishes_
     assert done.status == 4, done
     assert "(dead_letter)" in done.err
     assert sorted(work.files()) == ["data.csv", "dead", "spec.yaml"]
-
 
 
 @pytest.mark.parametrize("target", ["data.csv/out.csv", "/proc/out.csv", "folder.csv"])
