@@ -246,12 +246,16 @@ def count_lines(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a piece of text, in order: where each begins, where its text ends, and where its line break ends."""
+    """The records of a piece of text, in order: where each begins, where its text ends, and where its line break ends.
+
+    `line_ends` are the offsets behind all line breaks but escaped ones, also those inside quotes.
+    """
 
     data: bytes
     starts: Offsets
     ends: Offsets
     nexts: Offsets
+    line_ends: Offsets
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -290,7 +294,7 @@ def records_of(data: bytes, dialect: Dialect) -> Records:
         keep &= ends > starts
     if dialect.comment is not None and len(starts):
         keep &= np.frombuffer(data, np.uint8)[starts] != ord(dialect.comment)
-    return Records(data, starts[keep], ends[keep], nexts[keep])
+    return Records(data, starts[keep], ends[keep], nexts[keep], scan.line_ends)
 
 
 def has_comment(data: bytes, dialect: Dialect) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,8 @@ from beam_datahub.kernels.delimited_values import (
     may_be_too_big,
     parses_natively,
 )
-from beam_datahub.kernels.session import KernelSession, conform
+from beam_datahub.kernels.json_rows import json_rows
+from beam_datahub.kernels.session import KernelSession, conform, single_batch
 
 _COLUMN_ERROR = re.compile(r"In CSV column #(\d+): ")
 
@@ -70,7 +70,7 @@ class Parsed:
         if self.piece.overlong is not None:
             size = len(self.piece.data)
             edge = np.array([size], np.int64)
-            return Records(self.piece.data, np.zeros(1, np.int64), edge, edge)
+            return Records(self.piece.data, np.zeros(1, np.int64), edge, edge, edge)
         return records_of(self.piece.data, self.parser.dialect)
 
     def originals(self, positions: Sequence[int]) -> list[str]:
@@ -78,15 +78,14 @@ class Parsed:
         refused = {one.position for one in self.refused}
         clean = [position for position in positions if position not in refused]
         rows = iter(self.parser.texts(self.records.only(np.array(clean, np.int64))))
-        return [
-            as_text(self.records.raw(p)).rstrip("\r\n") if p in refused else json.dumps(next(rows), ensure_ascii=False)
-            for p in positions
-        ]
+        return [as_text(self.records.raw(p)).rstrip("\r\n") if p in refused else next(rows) for p in positions]
 
     def lines(self, positions: Sequence[int]) -> list[int | None]:
         """The 1-based lines of the file on which the records begin."""
         # In a file, a line break is one even where an escape makes it part of a value.
-        ends = Scan(self.piece.data, Dialect(quote=None)).line_ends
+        dialect = self.parser.dialect
+        plain = self.piece.overlong is None and (dialect.escapes is None or dialect.escapes not in self.piece.data)
+        ends = self.records.line_ends if plain else Scan(self.piece.data, Dialect(quote=None)).line_ends
         before = np.searchsorted(ends, self.records.starts[np.array(positions, np.int64)], side="right")
         return [self.piece.line + 1 + int(count) for count in before]
 
@@ -142,12 +141,13 @@ class Parser:
         refused = tuple(sorted(bad + ragged, key=lambda one: one.position))
         return Parsed(piece, table, as_text_now, rows, refused, count + len(bad), self)
 
-    def texts(self, data: bytes) -> list[dict[str, str]]:
-        """The records of `data` as objects of text."""
+    def texts(self, data: bytes) -> list[str]:
+        """The records of `data` as JSON objects of text."""
         if not data:
             return []
         table, _ = self._read(data, len(self.names), list(range(len(self.names))), {}, nulls=False)
-        return [dict(zip(self.names, row.values(), strict=True)) for row in table.to_pylist()]
+        found: list[str] = json_rows(single_batch(table.rename_columns(self.names))).to_pylist()
+        return found
 
     def _table(self, data: bytes, texts: frozenset[int]) -> tuple[pa.Table, Offsets | None, list[Refused], int]:
         """The rows of `data`; which of its records they are (None: all); the ragged ones; how many records there are."""
