@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from beam_datahub import errors
-from beam_datahub.errors import DataHubError, Place
+from beam_datahub.errors import DataHubError, ErrorGroup, Place
 
 _MARK = re.compile(r"<<dh:([A-Za-z0-9+/=]+)>>")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -23,8 +23,12 @@ class WorkerFailure(Exception):
 
 def packed(error: DataHubError) -> WorkerFailure:
     """`error` in a form that survives an engine's own wrapping."""
-    facts = {"kind": type(error).__name__, **error.facts()}
-    return WorkerFailure(f"{error} <<dh:{base64.b64encode(json.dumps(facts).encode()).decode()}>>")
+    return WorkerFailure(f"{error} <<dh:{base64.b64encode(json.dumps(_facts(error)).encode()).decode()}>>")
+
+
+def _facts(error: DataHubError) -> dict[str, Any]:
+    parts = [_facts(part) for part in error.errors] if isinstance(error, ErrorGroup) else []
+    return {"kind": type(error).__name__, **error.facts(), "errors": parts}
 
 
 def unpacked(failure: BaseException) -> DataHubError | None:
@@ -41,9 +45,12 @@ def unpacked(failure: BaseException) -> DataHubError | None:
 
 
 def _revived(facts: dict[str, Any]) -> DataHubError:
+    place = Place(facts["file"], facts["line"], tuple(facts["path"] or ())) if facts["path"] is not None else None
+    if facts["errors"]:
+        group = ErrorGroup([_revived(part) for part in facts["errors"]])
+        return group if place is None else group.at(place)
     kind = getattr(errors, facts["kind"], errors.RunError)
     error: DataHubError = kind.__new__(kind)
-    place = Place(facts["file"], facts["line"], tuple(facts["path"] or ())) if facts["path"] is not None else None
     DataHubError.__init__(error, facts["reason"], hint=facts["hint"], place=place)
     return error
 
