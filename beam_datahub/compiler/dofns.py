@@ -294,6 +294,11 @@ class StageRows(KernelDoFn):
         self._sink, self._request, self._place = write.sink, write.request, write.place
         self._writer: Writer | None = None
 
+    def start_bundle(self) -> None:
+        """Start afresh, also after a bundle that broke."""
+        super().start_bundle()
+        self._discard()
+
     @carried
     def process(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
@@ -81,6 +82,14 @@ class _Pump:
                     continue
 
 
+@contextmanager
+def _broken(step: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StepFailed(f"step '{step.split('#')[0]}' broke: {engine_words(error)}") from error
+
+
 class SplitByKey(KernelDoFn):
     """Runs the `before` query of an exchange over the bundle, if it has one, and splits rows by the hash of their keys."""
 
@@ -92,9 +101,10 @@ class SplitByKey(KernelDoFn):
         self._bytes = 0
 
     def start_bundle(self) -> None:
-        """Start afresh."""
+        """Start afresh, also after a bundle that broke."""
         super().start_bundle()
-        self._held, self._bytes, self._pump = [], 0, None
+        self._cancel()
+        self._held, self._bytes = [], 0
 
     @carried
     def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -104,7 +114,8 @@ class SplitByKey(KernelDoFn):
             if self._pump is None:
                 self._pump = _Pump(self.session(), self._exchange.before, self._input)
             self.enter(f"{self._step}#before", in_=batch.num_rows)
-            self._pump.put(batch)
+            with _broken(self._step):
+                self._pump.put(batch)
             return
         self.enter(f"{self._step}#split{self._side}", in_=batch.num_rows, out=batch.num_rows)
         self._held.append(batch)
@@ -126,7 +137,7 @@ class SplitByKey(KernelDoFn):
             return
         self.session().put("input", table)
         # DuckDB's hash is the same in every process of a run: all of them have the same pinned version.
-        found = self.session().fetch(f"SELECT (hash({', '.join(keys)}) % {self._shards})::UTINYINT AS {_SHARD} FROM input")
+        found = self.session().fetch(f"SELECT (hash({', '.join(keys)}) % {self._shards})::UINTEGER AS {_SHARD} FROM input")
         shard = np.asarray(found[_SHARD].combine_chunks())
         # One gather in shard order and slices of it: cheaper than a filter per shard.
         ordered = single_batch(table).take(pa.array(np.argsort(shard, kind="stable")))
@@ -139,7 +150,8 @@ class SplitByKey(KernelDoFn):
     @carried
     def finish_bundle(self) -> Iterator[Any]:
         if self._pump is not None:
-            found = self._pump.result()
+            with _broken(self._step):
+                found = self._pump.result()
             self._pump = None
             schema = self._exchange.schema
             result = conform(pa.Table.from_batches(found), schema) if found else empty_table(schema)
@@ -154,9 +166,13 @@ class SplitByKey(KernelDoFn):
 
     def teardown(self) -> None:
         """End a query whose bundle failed."""
-        if self._pump is not None:
-            self._pump.cancel()
+        self._cancel()
         super().teardown()
+
+    def _cancel(self) -> None:
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.cancel()
 
 
 class _Matched:
@@ -206,7 +222,7 @@ class FinishShard(KernelDoFn):
 
         first, matched = (numbered(), _Matched()) if right else (of(0, left), None)
         went = 0
-        try:
+        with _broken(self._step):
             if right:
                 self.session().load("other", of(1, right[0]), right[0])
             schema = left.append(_ROW_FIELD) if right else left
@@ -217,8 +233,6 @@ class FinishShard(KernelDoFn):
                     batch = batch.select(shuffle.schema.names)
                 if batch.num_rows:
                     yield single_batch(conform(pa.Table.from_batches([batch]), shuffle.schema))
-        except duckdb.Error as error:
-            raise StepFailed(f"step '{self._step.split('#')[0]}' broke: {engine_words(error)}") from error
         if matched is not None:
             self._enter_join(came, went, matched)
         else:

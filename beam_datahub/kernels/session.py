@@ -6,8 +6,10 @@ User expressions can reach no file, no network, no setting and no other table th
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
@@ -35,12 +37,14 @@ class KernelSession:
 
     def __init__(self, *, threads: int | None = None, memory_bytes: int | None = None, spill_dir: str | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
-        self._spill = tempfile.TemporaryDirectory(prefix="beam-datahub-", dir=spill_dir)
+        spill = tempfile.mkdtemp(prefix="beam-datahub-", dir=spill_dir)
+        # The sessions that types are found with live as long as their thread, which nobody closes.
+        self._remove_spill = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
         self._connection = duckdb.connect(
             ":memory:",
             config={
                 "threads": self.threads,
-                "temp_directory": self._spill.name,
+                "temp_directory": spill,
                 "preserve_insertion_order": "true",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -112,7 +116,7 @@ class KernelSession:
     def close(self) -> None:
         """Release the connection and its spill files."""
         self._connection.close()
-        self._spill.cleanup()
+        self._remove_spill()
 
     def __enter__(self) -> Self:
         return self
