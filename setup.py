@@ -16,12 +16,11 @@ DEPENDENCIES = [
     "pyarrow>=23,<26",  # the element of every PCollection is an Arrow record batch; CSV, JSON and Parquet readers
     "numpy>=2.1,<3",  # index arithmetic over Arrow columns: splitting a batch by key or partition
     "duckdb==2.0.*",  # the kernel that evaluates expressions, joins and aggregates; one version gives one answer
-    "sqlglot>=30,<31",  # parses user expressions, checks them against the allow-list, traces columns
+    "sqlglot>=30,<31",  # traces the columns of whole queries: the `sql` transformation's lineage
     "jsonpath-rfc9535>=1,<2",  # parses JSONPath and evaluates what has no SQL: filters and descendants, exactly as RFC 9535 says
     "pydantic>=2.12,<3",  # the typed model of a spec and of every component's options; its JSON Schema
     "ruamel.yaml>=0.18.15,<0.20",  # reads YAML with the line of every key, so that errors can name it
-    "jsonpath-rfc9535>=1.0,<2",  # the paths of expressions that are more than names and indices
-    "jsonschema>=4.23,<5",  # the `validation` transformation's JSON Schema drafts
+    "jsonschema[format-nongpl]>=4.23,<5",  # the `validation` transformation's JSON Schema drafts, formats included
     "jsonschema-specifications>=2024.10",  # the drafts' own documents, so that a schema may refer to them
     "referencing>=0.35,<1",  # resolves the `$ref`s of a schema, and never over the network
     "fastavro>=1.12,<2",  # Avro files, block by block
@@ -58,6 +57,8 @@ CONTENT = [name for name in ("io", "transforms", "templates") if (ROOT / name).i
 setup(
     name="beam-datahub",
     version=VERSION.group(1),
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
     description="A declarative data-integration hub on columnar Apache Beam",
     license="Apache-2.0",
     license_files=["LICENSE"],
