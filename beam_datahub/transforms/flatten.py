@@ -14,8 +14,7 @@ from beam_datahub.component.operators import Applied, Apply, BatchKernel, Column
 from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue
-from beam_datahub.kernels.expressions import Expression, column
-from beam_datahub.kernels.json_reading import read_json_sql
+from beam_datahub.kernels.expressions import Expression, column, read_json_sql
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import JSON, literal, quoted, sql_type, visible
 

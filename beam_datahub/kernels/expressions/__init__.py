@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beam_datahub.kernels.expressions.aggregates import compile_aggregate
 from beam_datahub.kernels.expressions.allowed import AGGREGATES, FUNCTIONS, Group
-from beam_datahub.kernels.expressions.casts import cast_sql, error_mask_sql
+from beam_datahub.kernels.expressions.casts import cast_sql, error_mask_sql, read_json_sql
 from beam_datahub.kernels.expressions.compiling import compile_expression, compile_predicate
 from beam_datahub.kernels.expressions.expression import AggregateCall, AggregateExpression, Expression, column
 from beam_datahub.kernels.expressions.typing import data_type
@@ -23,4 +23,5 @@ __all__ = [
     "compile_predicate",
     "data_type",
     "error_mask_sql",
+    "read_json_sql",
 ]

@@ -15,7 +15,7 @@ def cast_sql(sql: str, source: pa.DataType, target: pa.DataType) -> str:
     if source == target:
         return sql
     if source == JSON:
-        return _from_json(sql, target)
+        return read_json_sql(sql, target)
     if _holds_json(source):
         if pa.types.is_list(source) and pa.types.is_list(target):
             return f"list_transform({sql}, lambda x: {cast_sql('x', source.value_type, target.value_type)})"
@@ -37,11 +37,36 @@ def _between_structs(sql: str, source: pa.DataType, target: pa.DataType) -> str:
     return f"CASE WHEN {sql} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
 
 
-def _from_json(sql: str, target: pa.DataType) -> str:
-    if pa.types.is_nested(target):
+def read_json_sql(sql: str, target: pa.DataType, depth: int = 0) -> str:
+    """`sql`, a JSON value, as SQL of the type `target`; it fails where a value is of another kind. A JSON null is null.
+
+    What an object lacks is null and what the type does not name is left out, unlike in DuckDB's own cast.
+    """
+    if target == JSON:
+        return sql
+    if not pa.types.is_nested(target):
+        text = f"({sql} ->> '$')"
+        return text if target == pa.string() else f"CAST({text} AS {sql_type(target)})"
+    if pa.types.is_map(target):
         return f"CAST({sql} AS {sql_type(target)})"
-    text = f"({sql} ->> '$')"
-    return text if target == pa.string() else f"CAST({text} AS {sql_type(target)})"
+    if depth == 0:
+        # json_type itself would break the session over damaged JSON; this only fails.
+        sql = f"json_extract({sql}, '$')"
+    kind = f"json_type({sql})"
+    if pa.types.is_list(target):
+        item = f"item_{depth}"
+        elements = f"list_transform(CAST({sql} AS JSON[]), lambda {item}: {read_json_sql(item, target.value_type, depth + 1)})"
+        return f"CASE WHEN {kind} = 'NULL' THEN NULL ELSE {elements} END"
+    parts = ", ".join(
+        f"{literal(f.name)}: {read_json_sql(f'json_extract({sql}, {literal(_path(f.name))})', f.type, depth + 1)}" for f in target
+    )
+    # The plain cast of what is no object says what it is instead.
+    refused = f"CAST({sql} AS {sql_type(target)})"
+    return f"CASE WHEN {kind} = 'OBJECT' THEN {{{parts}}} WHEN {kind} = 'NULL' THEN NULL ELSE {refused} END"
+
+
+def _path(key: str) -> str:
+    return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _holds_json(data_type: pa.DataType) -> bool:

@@ -3,8 +3,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from beam_datahub.kernels.expressions import data_type
-from beam_datahub.kernels.json_reading import read_json_sql
+from beam_datahub.kernels.expressions import data_type, read_json_sql
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import literal
 
