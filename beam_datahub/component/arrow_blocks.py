@@ -98,7 +98,7 @@ class Fitting:
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+    return record_batch([pa.nulls(0, field.type) for field in schema], schema, 0)
 
 
 def _shown(value: pa.Scalar) -> str:

@@ -16,6 +16,8 @@ from beam_datahub.kernels.delimited_stream import Read, transcoded
 
 # The first block is small, so that the first rows are there at once.
 _FIRST_BYTES = 1 << 20
+# As much of a record that is too long is kept to show it.
+OVERLONG_HEAD = 1024
 _BOM = codecs.BOM_UTF8
 
 
@@ -99,7 +101,7 @@ def _blocks(read: Read, start: int, end: int | None, block_bytes: int, longest: 
             start, held = start + cut, data[cut:]
         elif len(data) > longest:
             length, held, ended = _skip_rest(read, len(data))
-            yield Lines(data[:1024], start, start + length, line, overlong=True)
+            yield Lines(data[:OVERLONG_HEAD], start, start + length, line, overlong=True)
             line, start, last = None if line is None else line + 1, start + length, ended
         else:
             held = data

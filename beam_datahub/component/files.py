@@ -25,8 +25,10 @@ from beam_datahub.kernels.types import sql_type
 
 # The partition value that hive-style writers use for null.
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-# How many files discovery looks into.
+# How many files discovery looks into: a few of many large ones, all of a few small ones.
 _SAMPLE_FILES = 8
+_SMALL_FILES = 200
+_SMALL_BYTES = 32 * 1024 * 1024
 
 _COMPRESSIONS = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bzip2", ".zst": "zstd", ".zstd": "zstd"}
 COMPRESSION_EXTENSIONS = {"gzip": ".gz", "bzip2": ".bz2", "zstd": ".zst"}
@@ -164,11 +166,12 @@ class FileSource(Source):
 
     def discover(self) -> Discovery:
         files = self.files()
-        step = max(1, len(files) // _SAMPLE_FILES)
-        filled = [file for file in files[::step] if file.size] or files[:1]
-        some = filled[:_SAMPLE_FILES]
-        found = self.sample(some)
-        total, seen = sum(file.size for file in files), sum(file.size for file in some)
+        total = sum(file.size for file in files)
+        filled = [file for file in files if file.size] or files[:1]
+        if len(filled) > _SMALL_FILES or total > _SMALL_BYTES:
+            filled = filled[:: max(1, len(filled) // _SAMPLE_FILES)][:_SAMPLE_FILES]
+        found = self.sample(filled)
+        seen = sum(file.size for file in filled)
         rows = None if found.rows is None else round(found.rows * total / seen) if seen else 0
         columns = {name: pa.field(name, kind) for name, kind in _partition_types(files).items()}
         fields = [field for field in found.schema if field.name not in columns] + list(columns.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,9 +18,7 @@ from beam_datahub.errors import SchemaDrift, UnreadableData
 from beam_datahub.kernels.json_lines import JsonLines, Parsed
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.rejection import rejections
-from beam_datahub.kernels.types import JSON, canonical, from_duckdb, quoted
-
-_HUGEINT = pa.decimal128(38, 0)
+from beam_datahub.kernels.types import JSON, from_duckdb, quoted
 
 
 class JsonReader:
@@ -152,18 +151,15 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
         try:
             found = connection.sql(f"FROM {reader}")
             _refuse_clash(connection, sample, path, found.columns)
-            types = {name: from_duckdb(kind) for name, kind in zip(found.columns, found.types, strict=True)}
-            vast = {
-                name
-                for name in types
-                if str(found.types[found.columns.index(name)]) == "HUGEINT" and _vast(connection, reader, name)
-            }
+            kinds = dict(zip(found.columns, found.types, strict=True))
+            types = {name: _column_type(kind) for name, kind in kinds.items()}
+            for name in [name for name, kind in kinds.items() if str(kind) == "HUGEINT" and _vast(connection, reader, name)]:
+                types[name] = from_duckdb(kinds[name])
         except duckdb.Error:
             # Nested deeper than the engine goes: the keys are known, their values stay JSON.
             lines = connection.sql(f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects('{sample}')").fetchall()
-            types, vast = {name: JSON for (name,) in sorted(lines)}, set()
-    fields = [pa.field(name, kind if name in vast else _usable(kind)) for name, kind in types.items()]
-    return pa.schema(fields), size / records
+            types = {name: JSON for (name,) in sorted(lines)}
+    return pa.schema(list(types.items())), size / records
 
 
 def _refuse_clash(connection: duckdb.DuckDBPyConnection, sample: str, path: str, names: Sequence[str]) -> None:
@@ -193,17 +189,20 @@ def _vast(connection: duckdb.DuckDBPyConnection, reader: str, name: str) -> bool
     return bool(connection.sql(sql).fetchall()[0][0])
 
 
-def _usable(data_type: pa.DataType) -> pa.DataType:
-    """A found type as columns have it: what is too mixed for a type, or has a key a record, becomes JSON."""
-    if pa.types.is_map(data_type):
-        return JSON
-    if pa.types.is_struct(data_type) and not data_type.num_fields:
-        return JSON
-    if data_type == _HUGEINT:
+def _column_type(kind: Any, *, inside: bool = False) -> pa.DataType:
+    """The type of a column for a type that was found: what is too mixed for one, or has keys as a map has, becomes JSON.
+
+    What is null in all of the sample becomes text, which takes any value; inside other values, where text would not, JSON.
+    """
+    if str(kind) == "HUGEINT":
         # Signed next to unsigned integers; they are hardly ever that large.
         return pa.int64()
-    if pa.types.is_list(data_type):
-        return pa.list_(_usable(data_type.value_type))
-    if pa.types.is_struct(data_type):
-        return pa.struct([pa.field(f.name, _usable(f.type)) for f in data_type])
-    return canonical(data_type)
+    if kind.id == "null":
+        return JSON if inside else pa.string()
+    if kind.id == "map" or (kind.id == "struct" and not kind.children):
+        return JSON
+    if kind.id == "list":
+        return pa.list_(pa.field("item", _column_type(dict(kind.children)["child"], inside=True)))
+    if kind.id == "struct":
+        return pa.struct([pa.field(name, _column_type(child, inside=True)) for name, child in kind.children])
+    return from_duckdb(kind)

@@ -38,21 +38,25 @@ def steps_of(path: str | None) -> tuple[str | int, ...]:
     from jsonpath_rfc9535 import JSONPathError
     from jsonpath_rfc9535.selectors import IndexSelector, NameSelector
 
+    if not path.startswith("$"):
+        raise InvalidValue(f"records: '{path}' is not JSONPath: it begins with $", hint="such as $.data.items")
     try:
         query = parse_path(path)
     except (JSONPathError, RecursionError) as error:
         raise InvalidValue(
             f"records: '{path}' is not JSONPath: {str(error).splitlines()[0]}", hint="such as $.data.items"
         ) from error
+    if not query.singular_query():
+        raise InvalidValue(f"records: '{path}' may name several places", hint="only names and indices, such as $.data.items")
     steps: list[str | int] = []
     for segment in query.segments:
-        selector = segment.selectors[0] if len(segment.selectors) == 1 else None
+        selector = segment.selectors[0]
         if isinstance(selector, NameSelector):
             steps.append(selector.name)
         elif isinstance(selector, IndexSelector) and selector.index >= 0:
             steps.append(selector.index)
         else:
-            raise InvalidValue(f"records: '{path}' may name several places", hint="only names and indices, such as $.data.items")
+            raise InvalidValue(f"records: '{path}' counts from the end", hint="count from the start, with 0 for the first")
     return tuple(steps)
 
 
@@ -88,7 +92,7 @@ class Document:
             try:
                 reader = connection.sql(f"SELECT {line} AS l FROM {relation}").to_arrow_reader(2048)
                 yield from _blocks(reader, block_bytes)
-            except duckdb.Error as error:
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
                 raise UnreadableData(f"'{self.file.path}' is not a JSON document: {_words(error, path)}") from error
 
     def _exact(self, path: str, block_bytes: int, *, wrap: bool) -> Iterator[Lines]:
@@ -203,5 +207,5 @@ def _lines(texts: list[pa.Array], start: int) -> Lines:
     return Lines(bytes(data), start, start + sum(map(len, texts)), None)
 
 
-def _words(error: duckdb.Error, path: str) -> str:
+def _words(error: Exception, path: str) -> str:
     return str(error).splitlines()[0].replace(f' in file "{path}"', "").removeprefix("Invalid Input Error: ")[:300]

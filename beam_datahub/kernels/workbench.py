@@ -8,6 +8,8 @@ import threading
 import duckdb
 import pyarrow as pa
 
+from beam_datahub.kernels.session import rebased
+
 # Connections that nobody uses right now; making one takes longer than a small query.
 _idle: list[duckdb.DuckDBPyConnection] = []
 _owner = os.getpid()
@@ -41,7 +43,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
 def over(table: pa.Table, sql: str) -> pa.Table:
     """The rows of `sql` over `table`, which is called `t`. User-written SQL never runs here."""
     connection = _connection()
-    connection.register("t", pa.Table.from_batches(table.to_batches(max_chunksize=_SLICE_ROWS), table.schema))
+    slices = [rebased(batch) for batch in table.to_batches(max_chunksize=_SLICE_ROWS)]
+    connection.register("t", pa.Table.from_batches(slices, table.schema))
     try:
         return connection.sql(sql).to_arrow_table()
     finally:

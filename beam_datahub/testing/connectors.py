@@ -46,7 +46,7 @@ def read(source: Source, schema: pa.Schema | None = None, *, columns: Sequence[s
     """All that a source gives for a schema (None: the one it discovers), with what every block promises checked."""
     schema = schema if schema is not None else source.discover().schema
     wanted = ReadRequest(schema, tuple(columns if columns is not None else schema.names), **request)
-    result = Result(wanted.projected.empty_table(), [], set())
+    result = Result(pa.Table.from_batches([], wanted.projected), [], set())
     batches = []
     for split in source.splits(wanted):
         for block in source.read(split, wanted):

@@ -89,7 +89,8 @@ def test_splits_of_any_size_give_every_row_just_once(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_rows_do_not_depend_on_threads_or_the_size_of_batches(name: str, tmp_path: Path) -> None:
-    given = pa.table({"n": range(20_000), "t": [f"é{i}" for i in range(20_000)]})
+    nested = [{"x": i, "l": [{"y": str(i)}] * (i % 3)} if i % 5 else None for i in range(20_000)]
+    given = pa.table({"n": range(20_000), "t": [f"é{i}" for i in range(20_000)], "o": nested})
     write(sink(name, str(tmp_path / f"out.{name}")), given.slice(0, 9000), given.slice(9000))
     origin = source(name, str(tmp_path / f"out.{name}"))
     for request in ({}, {"threads": 2}, {"batch_bytes": 1000}, {"threads": 2, "batch_bytes": 20_000}):
