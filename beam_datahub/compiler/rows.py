@@ -21,6 +21,8 @@ ROW = f"{HIDDEN}row"
 _OK = f"{HIDDEN}ok"
 # How many failing rows of one reason in a batch are run singly to get the engine's own words.
 _SAMPLED_MESSAGES = 3
+# So many steps make one query at most: DuckDB refuses queries that nest a thousand deep.
+_LONGEST_RUN = 64
 
 
 @dataclass
@@ -73,7 +75,8 @@ def can_follow(run: Sequence[Rows], step: Rows) -> bool:
 
     Only the first step of a run may drop rows: DuckDB would else be free to drop a row before the step that refuses it.
     """
-    return step.keep is None and not step.checks and not any(earlier.checks for earlier in run)
+    plain = step.keep is None and not step.checks and not any(earlier.checks for earlier in run)
+    return plain and len(run) < _LONGEST_RUN
 
 
 class RowsRun:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from beam_datahub.compiler.plan import Stage
+from beam_datahub.compiler.stage import StageRunner
+from beam_datahub.component.operators import Column, Rows
 from beam_datahub.errors import DataHubError
+from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.session import KernelSession
 from beam_datahub.testing import StepRun, run_step
 
 ROWS: list[dict[str, Any]] = [
@@ -128,3 +134,12 @@ def run_chain(steps: list[dict[str, Any]], outputs: tuple[str, ...] = ("step",))
     options = BuildOptions(sources={"orders": RowsSource(as_table(ROWS))}, outputs=False)
     found = collect(build(loads(json.dumps(spec)), options), {name: name for name in outputs})
     return {"rows": found.tables[outputs[0]].to_pylist(), "rejected": found.rejected.to_pylist()}
+
+
+def test_a_stage_may_have_any_number_of_steps() -> None:
+    schema = pa.schema([("n", pa.int64())])
+    more = Rows((Column("n", Expression("n + 1", '"n" + 1', pa.int64(), ("n",))),))
+    stage = Stage(tuple((f"s{i}", more) for i in range(1200)), schemas=(schema,) * 1201)
+    with KernelSession(threads=1) as session:
+        found = StageRunner(stage, track=False).run(pa.table({"n": [1]}), session)
+    assert found.table["n"].to_pylist() == [1201]
