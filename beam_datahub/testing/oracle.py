@@ -94,8 +94,17 @@ def _avro_records(file: str) -> Sequence[Any]:
 
 
 def _rows(table: pa.Table, names: Sequence[str]) -> Counter[tuple[Any, ...]]:
-    columns = [[_plain(value) for value in table.column(name).to_pylist()] for name in names]
+    columns = [[_plain(value) for value in _values(table.column(name))] for name in names]
     return Counter(zip(*columns, strict=True))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        found: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        # A point in time outside of the years that Python's datetime knows.
+        found = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).to_pylist()
+    return found
 
 
 def _shown(names: Sequence[str], row: Sequence[Any]) -> str:
