@@ -105,6 +105,10 @@ class ArrowCoder(Coder):
             return store.get(encoded)
         return pa.ipc.open_stream(encoded).read_next_batch()
 
+    def estimate_size(self, value: pa.RecordBatch) -> int:
+        """The batch's bytes; Beam asks for some elements, and would encode them, which keeps them in the store for good."""
+        return int(value.nbytes)
+
     def is_deterministic(self) -> bool:
         """Equal batches may differ in their buffers."""
         return False
