@@ -24,6 +24,10 @@ _SLICE_ROWS = 61_440
 # Rows per batch of a streamed result.
 _STREAM_ROWS = 122_880
 
+# The least budget that DuckDB's joins, aggregates and sorts get by with when they spill, and what a thread takes of it.
+_LEAST_BYTES = 64 * 1024 * 1024
+_THREAD_BYTES = 64 * 1024 * 1024
+
 # Arrow timestamps are UTC: a session in another zone would render and truncate them differently. On a terminal, DuckDB would
 # draw a progress bar of its own over ours.
 _SETTINGS = "SET TimeZone='UTC'; SET enable_progress_bar=false"
@@ -32,11 +36,16 @@ _SETTINGS = "SET TimeZone='UTC'; SET enable_progress_bar=false"
 class KernelSession:
     """Runs SQL over named Arrow tables; not safe for use by several threads at once.
 
-    `threads`: kernel threads, all cores when None. `memory_bytes`: DuckDB's budget, past which it spills to `spill_dir`.
+    `threads`: kernel threads, all cores when None. `memory_bytes`: DuckDB's budget, past which it spills to `spill_dir`;
+    a small one means fewer threads, and less than 64 MiB means 64 MiB.
     """
 
     def __init__(self, *, threads: int | None = None, memory_bytes: int | None = None, spill_dir: str | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
+        if memory_bytes is not None:
+            # Every thread needs room of its own before a query can begin to spill.
+            memory_bytes = max(memory_bytes, _LEAST_BYTES)
+            self.threads = min(self.threads, max(1, memory_bytes // _THREAD_BYTES))
         spill = tempfile.mkdtemp(prefix="beam-datahub-", dir=spill_dir)
         # The sessions that types are found with live as long as their thread, which nobody closes.
         self._remove_spill = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
