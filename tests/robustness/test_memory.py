@@ -39,8 +39,8 @@ def test_the_memory_of_a_run_that_does_not_shuffle_does_not_grow_with_its_input(
 
 SHUFFLES = {
     "aggregation": (
-        "{id: s, type: aggregation, config: {by: key, measures: {rows: count(*), total: sum(amount), texts: count(distinct text)}}}",
-        "SELECT key, count(*) AS rows, sum(amount) AS total, count(distinct text) AS texts FROM data GROUP BY key",
+        "{id: s, type: aggregation, config: {by: key, measures: {rows: count(*), total: sum(amount), n: count(distinct text)}}}",
+        "SELECT key, count(*) AS rows, sum(amount) AS total, count(distinct text) AS n FROM data GROUP BY key",
     ),
     "deduplication": (
         "{id: s, type: deduplication, config: {by: key, order_by: id, keep: last}}",
@@ -51,8 +51,8 @@ SHUFFLES = {
         "SELECT * FROM data QUALIFY row_number() OVER (PARTITION BY key ORDER BY id) <= 2",
     ),
     "join": (
-        "{id: s, type: join, input: [in, other], config: {on: id, kind: left, columns: {id: in.id, text: in.text, twin: other.text}}}",
-        "SELECT a.id, a.text, b.text AS twin FROM data a LEFT JOIN (FROM data WHERE id % 2 = 0) b USING (id)",
+        "{id: s, type: join, input: [in, other], config: {on: id, kind: left, columns: {id: in.id, a: in.text, b: other.text}}}",
+        "SELECT a.id, a.text AS a, b.text AS b FROM data a LEFT JOIN (FROM data WHERE id % 2 = 0) b USING (id)",
     ),
 }
 
