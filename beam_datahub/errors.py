@@ -119,6 +119,8 @@ class ErrorGroup(DataHubError):
     def __init__(self, errors: Sequence[DataHubError]) -> None:
         super().__init__("; ".join(str(error) for error in errors))
         self.errors = tuple(errors)
+        if errors:
+            self.exit_status = errors[0].exit_status  # type: ignore[misc]
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)

@@ -61,7 +61,9 @@ def placed(place: Place | None) -> Iterator[None]:
     try:
         yield
     except DataHubError as error:
-        raise error if place is None else error.at(place)
+        if place is not None:
+            error.at(place)
+        raise
 
 
 def carried(function: _Function) -> _Function:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import pyarrow as pa
@@ -190,10 +190,3 @@ class Route:
 
 
 Operator = Rows | Apply | Aggregate | PerKey | Join | Union | Route
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The operators of one transformation, in order; only the first may take several inputs."""
-
-    operators: tuple[Operator, ...] = field(default_factory=tuple)
