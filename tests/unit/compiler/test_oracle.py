@@ -344,7 +344,9 @@ def carried_out(
         if not broadcast:
             # Both sides of a join are split by key.
             patch.setattr(joins, "BROADCAST_BYTES", -1)
-        return collect(plan, {"out": chain.here}, RunRequest(new_run_id()))
+        collected = collect(plan, {"out": chain.here}, RunRequest(new_run_id()))
+    assert collected.result.error is None, chain.steps
+    return collected
 
 
 def asked(chain: Chain, given_tables: dict[str, pa.Table]) -> tuple[pa.Table, Counter[str]]:
@@ -382,3 +384,12 @@ def test_slicing_the_input_otherwise_changes_nothing(seed: int) -> None:
     told = ["step", "reason", "column", "original"]
     assert oracle.differences(cut.rejected.select(told), whole.rejected.select(told)) == "", chain.steps
     assert cut.tables["out"].schema == whole.tables["out"].schema
+
+
+def test_a_join_with_nothing_accounts_for_every_row() -> None:
+    chain = Chain(Random(0))
+    chain.here = chain.add("join", {"on": {"k": "key"}}, "", ["rows", "other"])
+    rows = pa.Table.from_pylist([{"k": "a", "n": number} for number in range(9)], SCHEMA)
+    found = carried_out(chain, {"rows": rows, "other": OTHER.empty_table()}, 1, spread=True, broadcast=False)
+    assert found.tables["out"].num_rows == 0
+    assert found.result.books["step0"]["filtered"] == 9
