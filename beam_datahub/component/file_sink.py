@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from pydantic import ByteSize, Field
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config
 from beam_datahub.component.file_publish import Publication, Target
-from beam_datahub.component.file_store import reading, store_of, writing
+from beam_datahub.component.file_store import local_path, reading, store_of, writing
 from beam_datahub.component.files import COMPRESSION_EXTENSIONS, DataFile, FileConnection, single_path
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Report
@@ -93,11 +94,13 @@ class FileSink(Sink):
     def check(self) -> Report:
         try:
             target = self.target
-            request = WriteRequest(f"check-{os.getpid()}", "check", pa.schema([]))
-            publication = Publication(target, request)
-            publication.prepare(probe=True)
+            absent = _absent_folders(target.path)
+            Publication(target, WriteRequest(f"check-{os.getpid()}", "check", pa.schema([]))).prepare(probe=True)
         except DataHubError as error:
             return Report((("target", False, error.reason),))
+        for folder in absent:
+            with suppress(OSError):
+                os.rmdir(folder)
         return Report((("target", True, target.path),))
 
     def plan_write(self, request: WriteRequest) -> None:
@@ -205,6 +208,15 @@ class FileSink(Sink):
         publication = Publication(self.target, request)
         with publication.alone():
             publication.remove()
+
+
+def _absent_folders(path: str) -> list[str]:
+    """The folders above a local path that are not there yet, the innermost first."""
+    found, folder = [], os.path.dirname(path)
+    while local_path(path) is not None and folder and not os.path.lexists(folder):
+        found.append(folder)
+        folder = os.path.dirname(folder)
+    return found
 
 
 class OpenFile:

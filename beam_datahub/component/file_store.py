@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -297,8 +297,3 @@ def _raise(error: OSError) -> None:
 def join(folder: str, *names: str) -> str:
     """A path below a folder."""
     return "/".join([folder.rstrip("/") if folder != "/" else "", *names])
-
-
-def names_of(paths: Sequence[tuple[str, int]]) -> list[str]:
-    """The paths alone."""
-    return [path for path, _ in paths]

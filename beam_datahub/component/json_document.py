@@ -86,7 +86,8 @@ class Document:
                 f"CASE WHEN {bare} THEN v::VARCHAR ELSE '{{{json.dumps(VALUE)}:' || coalesce(v::VARCHAR, 'null') || '}}' END"
             )
             kept = wrapped if wrap else "v::VARCHAR"
-            line = f"translate(coalesce({kept}, 'null'), chr(10) || chr(13), '  ') || chr(10)"
+            # The engine writes values anew, without line breaks.
+            line = f"coalesce({kept}, 'null') || chr(10)"
             if texts is not None:
                 connection.register("document", texts)
             try:

@@ -28,6 +28,7 @@ _GROUP_BYTES = 64 * 1024 * 1024
 # A text column gets a dictionary when so few of its values differ; for others it costs time and saves nothing.
 _DICTIONARY_SHARE = 0.1
 _SAMPLE_ROWS = 10_000
+_PROBE_ROWS = 1024
 
 
 class ParquetReadOptions(Config):
@@ -125,6 +126,7 @@ def _batches(
     found: pq.ParquetFile, groups: tuple[int, int], columns: list[str], request: ReadRequest
 ) -> Iterator[pa.RecordBatch]:
     """The batches of the row groups, one group after the other, so that memory holds no more than one."""
+    row_bytes = 0
     for i in range(*groups):
         group = found.metadata.row_group(i)
         if not group.num_rows:
@@ -132,17 +134,23 @@ def _batches(
         if not columns:
             yield record_batch([], pa.schema([]), group.num_rows)
             continue
-        rows = max(1, request.batch_bytes * group.num_rows // max(1, _bytes(group, columns)))
+        row_bytes = row_bytes or _row_bytes(found, i, columns)
+        rows = max(1, request.batch_bytes // max(row_bytes, _footer_bytes(group, columns) // group.num_rows, 1))
         rows = min(rows, request.limit) if request.limit else rows
         yield from found.iter_batches(batch_size=rows, row_groups=[i], columns=columns, use_threads=request.threads > 1)
 
 
-def _bytes(group: Any, columns: Sequence[str]) -> int:
+def _row_bytes(found: pq.ParquetFile, group: int, columns: list[str]) -> int:
+    """What a row takes in memory, by the first ones: a dictionary unfolds to far more than the footer says."""
+    for batch in found.iter_batches(batch_size=_PROBE_ROWS, row_groups=[group], columns=columns):
+        return int(batch.nbytes // batch.num_rows)
+    return 0
+
+
+def _footer_bytes(group: Any, columns: Sequence[str]) -> int:
     wanted = set(columns)
     chunks = [group.column(i) for i in range(group.num_columns)]
-    sizes = [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in wanted]
-    # A dictionary or a run-length code unfolds to more than the footer says.
-    return max(int(sum(sizes)), 8 * len(sizes) * int(group.num_rows))
+    return sum(int(chunk.total_uncompressed_size) for chunk in chunks if chunk.path_in_schema.split(".")[0] in wanted)
 
 
 @register("sink", "parquet", since="0.1.0")

@@ -33,7 +33,8 @@ def _text(value: str, data_type: pa.DataType, decimals: str) -> str:
     """SQL for the JSON text of a value; null where it is null."""
     t = pa.types
     if data_type == JSON:
-        return f"translate({value}::VARCHAR, chr(10) || chr(13), '  ')"
+        text, breaks = f"{value}::VARCHAR", "chr(10) || chr(13)"
+        return f"CASE WHEN regexp_matches({text}, '[\\n\\r]') THEN translate({text}, {breaks}, '  ') ELSE {text} END"
     if t.is_integer(data_type) or t.is_boolean(data_type) or (t.is_decimal(data_type) and decimals == "number"):
         return f"{value}::VARCHAR"
     if t.is_floating(data_type):

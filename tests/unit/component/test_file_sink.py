@@ -273,8 +273,7 @@ def test_what_a_file_cannot_keep_is_refused_before_the_run(tmp_path: Path) -> No
 
 def test_checking_a_target_leaves_nothing_behind(tmp_path: Path) -> None:
     assert sink("jsonl", str(tmp_path / "deep" / "out")).check().fine
-    assert visible(tmp_path) in ([], ["deep"])
-    assert not list(tmp_path.rglob("staging"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_destinations_of_one_run_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:

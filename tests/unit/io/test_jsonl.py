@@ -93,7 +93,8 @@ def test_the_fast_way_and_the_slow_way_give_equal_values(tmp_path: Path) -> None
     """The same good records, alone and with a bad one among them, which sends the block the slow way."""
     schema = pa.schema(
         [
-            ("i", pa.int32()), ("u", pa.uint64()), ("f", pa.float64()), ("g", pa.float32()), ("b", pa.bool_()), ("s", pa.string()),
+            ("i", pa.int32()),
+            ("u", pa.uint64()), ("f", pa.float64()), ("g", pa.float32()), ("b", pa.bool_()), ("s", pa.string()),
             ("d", pa.date32()), ("t", pa.time64("us")), ("ts", pa.timestamp("us")), ("tz", pa.timestamp("us", "UTC")),
             ("m", pa.decimal128(30, 10)), ("l", pa.list_(pa.int64())), ("o", pa.struct([("x", pa.string()), ("d", pa.date32())])),
             ("j", JSON), ("k", pa.map_(pa.string(), pa.int64())), ("oj", pa.struct([("q", pa.list_(JSON)), ("n", pa.int64())])),
