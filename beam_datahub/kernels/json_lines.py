@@ -26,6 +26,7 @@ from beam_datahub.kernels.workbench import over
 _ROW = re.compile(r" in row (\d+)$")
 _COLUMN = re.compile(r"Column\(/([^/)]+)")
 _WORDED = 20
+_TOGETHER_BYTES = 1 << 20
 
 # A reason code, what the dead letter says, and the column at fault.
 Fact = tuple[str, str, str | None]
@@ -67,7 +68,7 @@ class JsonLines:
             found = self._fast(data, lines, threads)
             if found is not None:
                 return found
-        found = self._slow(lines.filter(_filled(lines)))
+        found = self._slow(lines.filter(_filled(lines)), threads)
         self._defects = bool(found.rejected.num_rows or found.misfits.num_rows)
         return found
 
@@ -92,7 +93,7 @@ class JsonLines:
             columns.update({field.name: array for field, array in zip(self._loose, arrays, strict=True)})
         return Parsed([columns[name] for name in self._schema.names], lines, no_rejections(), no_rejections())
 
-    def _slow(self, lines: pa.Array) -> Parsed:
+    def _slow(self, lines: pa.Array, threads: int) -> Parsed:
         kept, texts, rejected = self._sound(lines)
         strict = [field for field in self._typed if is_nested(field.type)]
         others = [field for field in self._schema if field not in strict]
@@ -102,7 +103,7 @@ class JsonLines:
             _misfits(field, mask, whole(shown.column(i))) for i, (field, mask) in enumerate(zip(others, masks, strict=True))
         ]
         # The typed parser also sees what is wrong with keys that nobody asked for.
-        nested, faults = _read_each(texts, pa.schema([pa.field(f.name, _shape(f.type)) for f in strict]))
+        nested, faults = _read_each(texts, pa.schema([pa.field(f.name, _shape(f.type)) for f in strict]), threads)
         for field in strict:
             columns[field.name], mask = _lenient(nested[field.name], field.type)
             misfits.append(_misfits(field, mask, nested[field.name]))
@@ -266,18 +267,21 @@ def _read(data: pa.Buffer, shape: pa.Schema, block: int, *, threads: bool) -> pa
     )
 
 
-def _read_each(lines: pa.Array, shape: pa.Schema) -> tuple[dict[str, pa.Array], dict[int, Fact]]:
+def _read_each(lines: pa.Array, shape: pa.Schema, threads: int) -> tuple[dict[str, pa.Array], dict[int, Fact]]:
     """The typed columns of all lines (null where a line is refused), and why the parser refuses lines."""
     bad: dict[int, Fact] = {}
     pieces: list[pa.Table] = [shape.empty_table()]
-    waiting = [(0, len(lines))]
+    waiting, tried = [(0, len(lines))], False
     while waiting:
         start, end = waiting.pop()
         if start >= end:
             continue
         data = pa.py_buffer("\n".join(lines.slice(start, end - start).to_pylist()).encode())
+        # Only without threads does the parser's message tell the row; most often there is none to tell.
+        together = threads > 1 and not tried and len(data) > _TOGETHER_BYTES
+        tried = True
         try:
-            table = _read(data, shape, len(data) + 1, threads=False)
+            table = _read(data, shape, len(data) // threads + 1 if together else len(data) + 1, threads=together)
             if table.num_rows != end - start:
                 raise pa.ArrowInvalid("not one record in a line")
             pieces.append(table)
@@ -285,6 +289,9 @@ def _read_each(lines: pa.Array, shape: pa.Schema) -> tuple[dict[str, pa.Array], 
             if end - start == 1:
                 bad[start] = _fact(str(error))
                 pieces.append(pa.Table.from_arrays([pa.nulls(1, f.type) for f in shape], schema=shape))
+                continue
+            if together:
+                waiting.append((start, end))
                 continue
             row = _ROW.search(str(error))
             middle = start + int(row.group(1)) if row else (start + end) // 2
