@@ -92,7 +92,8 @@ class Sink(ABC):
     @abstractmethod
     def commit(self, request: WriteRequest, receipts: Sequence[Receipt]) -> Committed:
         """Publish all receipts at once; called again after a failure, it changes nothing that it has done. An empty list
-        publishes an empty result (overwrite: the target becomes empty, with the schema where the format has one)."""
+        publishes an empty result (overwrite: the target becomes empty, with the schema where the format has one).
+        """
 
     @abstractmethod
     def abort(self, request: WriteRequest) -> None:

@@ -153,7 +153,8 @@ class Source(ABC):
 
     def estimate(self) -> Discovery:
         """Rows and bytes of a source whose schema is declared, where they are cheaper to find than the schema (which may be
-        left empty here)."""
+        left empty here).
+        """
         return self.discover()
 
     @abstractmethod

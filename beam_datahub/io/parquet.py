@@ -112,6 +112,13 @@ def _opened(file: DataFile) -> Iterator[pq.ParquetFile]:
             arrow_extensions_enabled=True,
         ) as found,
     ):
+        names = found.schema_arrow.names
+        same = next((group for name in names if len(group := [n for n in names if n.casefold() == name.casefold()]) > 1), None)
+        if same is not None:
+            raise UnreadableData(
+                f"'{file.path}' has several columns called {', '.join(repr(name) for name in dict.fromkeys(same))}",
+                hint="write the file anew, with a name for each column that differs by more than case",
+            )
         yield found
 
 

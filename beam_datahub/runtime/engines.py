@@ -28,7 +28,8 @@ class EngineOptions:
 @dataclass(frozen=True)
 class Engine:
     """An engine: its runner, its pipeline options, whether its workers share the launcher's memory, and into how many
-    shards it splits a shuffle unless told otherwise."""
+    shards it splits a shuffle unless told otherwise.
+    """
 
     name: str
     runner: str

@@ -153,7 +153,7 @@ def test_a_batch_of_which_no_row_is_left_goes_on_to_the_next_check() -> None:
     rules = [{"that": "x > 0", "message": "too small"}, {"that": "cast(y as int) > 7", "message": "y is small"}]
     found = check({"l": rows}, steps(("v", "validation", "l", {"rules": rules})))
     assert [(reason, message[:18]) for _, reason, _, message in found.rejected] == [
-        ("expression_failed", "cast(y as int) > 7"),
+        ("validation_failed", "cast(y as int) > 7"),
         ("validation_failed", "too small"),
         ("validation_failed", "y is small"),
     ]
