@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -221,9 +222,9 @@ class _OverBatches(_Call):
             parents.append(pc.add(rows, start))
         return Applied(single_batch(pa.concat_tables(tables)), pa.concat_arrays(parents), _sorted(failed))
 
+    @abstractmethod
     def convert(self, batch: pa.RecordBatch) -> tuple[pa.Table, pa.Array]:
         """What the function makes of `batch`, ordered by the rows of it that each row comes from, and these."""
-        raise NotImplementedError
 
 
 class _OverArrow(_OverBatches):

@@ -53,9 +53,9 @@ def test_a_folder_means_the_files_of_the_format_and_no_hidden_ones(tmp_path: Pat
 
 
 def test_relative_paths_start_at_the_folder_of_the_spec_and_urls_stay() -> None:
-    found = FileConnection(path=("data/*.csv", "/abs/x.csv", "s3://bucket/key", "../up/")).resolved("/work/spec")
-    assert found.path == ("/work/spec/data/*.csv", "/abs/x.csv", "s3://bucket/key", "/work/up/")
-    assert FileConnection(path="x").resolved("/work").path == "/work/x"
+    found = FileConnection(path=("data/*.csv", "/abs/x.csv", "s3://bucket/key", "../up/")).resolved("/projects/spec")
+    assert found.path == ("/projects/spec/data/*.csv", "/abs/x.csv", "s3://bucket/key", "/projects/up/")
+    assert FileConnection(path="x").resolved("/projects").path == "/projects/x"
 
 
 def test_hive_folders_become_typed_columns(tmp_path: Path) -> None:
