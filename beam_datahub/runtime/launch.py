@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -98,6 +99,8 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
             budget=_budget(plan),
         )
         try:
+            if not chosen.in_process:
+                _let_workers_end_quietly()
             with chosen.hold(request.options), _quiet_beam():
                 pipeline = chosen.pipeline(request.options)
                 lower(physical, pipeline, lowering)
@@ -199,6 +202,21 @@ def _translated(failure: BaseException) -> BaseException:
         return failure
     named = [line for line in str(failure).splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]
     return RunError(f"the engine stopped the run: {named[-1] if named else f'{type(failure).__name__}: {failure}'}")
+
+
+@functools.cache
+def _let_workers_end_quietly() -> None:
+    """Beam's loopback workers outlive the job, and when its server goes each tells at length that the connection did, too."""
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        return
+    logging.getLogger("apache_beam.runners.worker.data_plane").disabled = True
+    usual = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not failed.exc_type.__module__.startswith("grpc"):
+            usual(failed)
+
+    threading.excepthook = hook
 
 
 @contextmanager
