@@ -13,19 +13,9 @@ from typing import Any
 import apache_beam as beam
 
 from beam_datahub.compiler.books import Books, Ledger, audit
+from beam_datahub.compiler.plan import Write
 from beam_datahub.component.failure import carried, placed
-from beam_datahub.component.sink import Receipt, Sink, WriteRequest
-from beam_datahub.errors import Place
-
-
-@dataclass(frozen=True)
-class Target:
-    """A destination to publish."""
-
-    sink: Sink
-    request: WriteRequest
-    dead_letter: bool = False
-    place: Place | None = None
+from beam_datahub.component.sink import Receipt
 
 
 @dataclass(frozen=True)
@@ -38,10 +28,14 @@ class Budget:
     def exceeded(self, rejected: int, read: int) -> str | None:
         """Why the run must fail, or None."""
         if self.records is not None and rejected > self.records:
-            return f"{rejected} records were rejected, {self.records} are allowed"
+            return f"{rejected} {_records(rejected)} rejected, {self.records} are allowed"
         if self.share is not None and rejected > self.share * read:
-            return f"{rejected} of {read} records were rejected ({rejected / max(read, 1):.1%}), {self.share:.1%} are allowed"
+            return f"{rejected} of {read} {_records(read)} rejected ({rejected / max(read, 1):.1%}), {self.share:.1%} are allowed"
         return None
+
+
+def _records(count: int) -> str:
+    return "record was" if count == 1 else "records were"
 
 
 def receipt_to_json(step: str, receipt: Receipt) -> str:
@@ -60,7 +54,7 @@ class Commit(beam.DoFn):
     When the books do not balance or the budget is exceeded, nothing but the dead letter is published.
     """
 
-    def __init__(self, ledger: Ledger, targets: tuple[Target, ...], budget: Budget, report_path: str) -> None:
+    def __init__(self, ledger: Ledger, targets: tuple[Write, ...], budget: Budget, report_path: str) -> None:
         self._ledger, self._targets, self._budget, self._report_path = ledger, targets, budget, report_path
 
     @carried

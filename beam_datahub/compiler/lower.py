@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_datahub.compiler.books import Entry, Ledger, Link
-from beam_datahub.compiler.commit import Budget, Commit, Target
+from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
 from beam_datahub.compiler.plan import Node, Plan, Shuffle, Stage, Write, can_reject
@@ -49,7 +49,7 @@ class _Built:
     rejected: list[Any] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
-    targets: list[Target] = field(default_factory=list)
+    targets: list[Write] = field(default_factory=list)
     broadcast: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
     carriers: frozenset[str] = frozenset()
@@ -236,5 +236,5 @@ def _route(node: Node, route: Route, built: _Built, lowering: Lowering) -> None:
 def _write(node: Node, write: Write, batches: Any, built: _Built, lowering: Lowering) -> None:
     outputs = batches | node.id >> _tagged(StageRows(write, lowering.kernel), _Batches, {REPORT: _Reports})
     built.reports.append(outputs[REPORT])
-    built.targets.append(Target(write.sink, write.request, write.dead_letter, write.place))
+    built.targets.append(write)
     _part(built, node.step, node.id)

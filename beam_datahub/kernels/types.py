@@ -141,6 +141,12 @@ def canonical_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(f.name, canonical(f.type)) for f in schema])
 
 
+def with_article(data_type: pa.DataType) -> str:
+    """The SQL type in a sentence: "a BIGINT", "an INTEGER"."""
+    name = sql_type(data_type)
+    return f"{'an' if name.startswith('I') else 'a'} {name}"
+
+
 def quoted(name: str) -> str:
     """`name` as a DuckDB identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -84,12 +84,6 @@ class RejectedBudget(SpecModel):
     count: int | None = None
     share: float | None = None
 
-    def exceeded(self, rejected: int, read: int) -> bool:
-        """Whether `rejected` of `read` records are too many."""
-        if self.count is not None:
-            return rejected > self.count
-        return self.share is not None and rejected > self.share * read
-
     def __str__(self) -> str:
         return f"{self.count}" if self.count is not None else f"{(self.share or 0) * 100:g}%"
 

@@ -16,7 +16,7 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, Split
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import JSON, quoted, sql_type
+from beam_datahub.kernels.types import JSON, quoted, sql_type, with_article
 
 
 class GivenSource(Source):
@@ -53,7 +53,7 @@ class GivenSource(Source):
             for row in pc.indices_nonzero(lost).to_pylist():
                 value = given[field.name][row].as_py()
                 if not (field.type == JSON and value == "null"):
-                    wrong.setdefault(row, (f"'{value}' is not a {sql_type(field.type)}", field.name))
+                    wrong.setdefault(row, (f"'{value}' is not {with_article(field.type)}", field.name))
         kept = pa.array([row for row in range(len(self._rows)) if row not in wrong], pa.int64())
         rows = sorted(wrong)
         refused = rejections(rows, "type_mismatch", [wrong[row][0] for row in rows], [wrong[row][1] for row in rows])

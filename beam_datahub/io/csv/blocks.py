@@ -16,7 +16,7 @@ from beam_datahub.kernels.delimited_parse import Misfits, Parsed, Refused, typed
 from beam_datahub.kernels.delimited_stream import Piece
 from beam_datahub.kernels.rejection import REJECTION, rejections
 from beam_datahub.kernels.session import KernelSession, single_batch
-from beam_datahub.kernels.types import sql_type
+from beam_datahub.kernels.types import with_article
 
 _SHOWN = 80
 
@@ -116,5 +116,5 @@ def _messages(misfit: Misfits) -> pa.Array:
     values, text = misfit.values, pa.string()
     short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(values, 0, _SHOWN - 1), pa.scalar("…", text), "")
     shown = pc.if_else(pc.greater(pc.utf8_length(values), _SHOWN), short, values)
-    end = pa.scalar(f"' is not a {sql_type(misfit.column.type)}", text)
+    end = pa.scalar(f"' is not {with_article(misfit.column.type)}", text)
     return pc.binary_join_element_wise(pa.scalar("'", text), shown, end, "")

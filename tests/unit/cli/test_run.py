@@ -52,7 +52,7 @@ def test_too_many_rejected_records_stop_the_run_before_it_publishes(shop: Path, 
     (shop / "shop.yaml").write_text(SPEC + "max_rejected: 0\n")
     done = cli("run", "shop.yaml")
     assert done.exit_code == 6
-    assert "1 records were rejected, 0 are allowed [DH302]" in done.stderr
+    assert "1 record was rejected, 0 are allowed [DH302]" in done.stderr
     assert "nothing was written" in done.stdout
     assert not (shop / "out.jsonl").exists()
     record = json.loads(cli("run", "shop.yaml", "--json").stdout)

@@ -125,16 +125,6 @@ def test_the_budget_of_rejected_records(written: str, count: int | None, share: 
     assert (budget.count, budget.share) == (count, share)
 
 
-def test_a_budget_is_exceeded_by_one_more() -> None:
-    share, count = (spec(f"{SMALL}max_rejected: {each}").integration.max_rejected for each in ("5%", "3"))
-    assert share is not None
-    assert count is not None
-    assert not share.exceeded(5, 100)
-    assert share.exceeded(6, 100)
-    assert not count.exceeded(3, 3)
-    assert count.exceeded(4, 1000)
-
-
 @pytest.mark.parametrize("written", ["200%", "-1", "some", "1.5", "[5]", "true", "x%"])
 def test_an_impossible_budget_is_refused(written: str) -> None:
     found = error(f"{SMALL}max_rejected: {written}")
