@@ -17,6 +17,7 @@ from pydantic import ByteSize, Field
 
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config
+from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.file_publish import Publication, Target
 from beam_datahub.component.file_store import local_path, reading, store_of, writing
 from beam_datahub.component.files import COMPRESSION_EXTENSIONS, DataFile, FileConnection, single_path
@@ -90,6 +91,9 @@ class FileSink(Sink):
             raise InvalidValue(f"{self.name} files are compressed inside", hint="use the option `codec`, not `compression`")
         extension = self.extensions[0] + COMPRESSION_EXTENSIONS.get(compression, "")
         return Target(path if path == "/" else path.rstrip("/"), single, extension, compression)
+
+    def datasets(self) -> tuple[DatasetName, ...]:
+        return tuple(map(file_dataset, self.connection.paths))
 
     def check(self) -> Report:
         try:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
+from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.file_store import is_url, join, local_path, reading, store_of
 from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, InvalidValue, SourceMissing, UnreadableData
@@ -115,6 +116,9 @@ class FileSource(Source):
     def file_splits(self, file: DataFile, request: ReadRequest) -> Iterator[Split]:
         """How a file is cut; `detail` is set by the caller. As a whole unless overridden (see `byte_ranges`)."""
         yield Split(file.path)
+
+    def datasets(self) -> tuple[DatasetName, ...]:
+        return tuple(dict.fromkeys(map(file_dataset, self.connection.paths)))
 
     def check(self) -> Report:
         try:

@@ -86,12 +86,16 @@ class BatchKernel(ABC):
 
 @dataclass(frozen=True)
 class Apply:
-    """Row by row, by a batch kernel. `lineage` maps each output column to the input columns that it comes from."""
+    """Row by row, by a batch kernel. `lineage` maps each output column to the input columns that it comes from.
+
+    `made` are the output columns whose values the kernel makes; it hands the others on as they are (None: it may make all).
+    """
 
     kernel: BatchKernel
     schema: pa.Schema
     lineage: Mapping[str, tuple[str, ...]]
     can_reject: bool = False
+    made: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

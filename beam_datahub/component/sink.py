@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config, Example
+from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.source import Report
 
 
@@ -76,6 +77,10 @@ class Sink(ABC):
     @abstractmethod
     def check(self) -> Report:
         """Can it be reached and written; raises nothing, leaves nothing behind."""
+
+    def datasets(self) -> tuple[DatasetName, ...]:
+        """What it writes, as others call it; none where nobody else can read it, as a terminal."""
+        return ()
 
     @abstractmethod
     def plan_write(self, request: WriteRequest) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config, Example
+from beam_datahub.component.dataset import DatasetName
 
 # A batch aims at this many bytes of Arrow data.
 BATCH_BYTES = 16 * 1024 * 1024
@@ -156,6 +157,10 @@ class Source(ABC):
         left empty here).
         """
         return self.discover()
+
+    def datasets(self) -> tuple[DatasetName, ...]:
+        """What it reads, as others call it; none where nobody else can reach it, as rows in a spec."""
+        return ()
 
     @abstractmethod
     def splits(self, request: ReadRequest) -> Iterator[Split]:

@@ -127,7 +127,8 @@ class Flatten(Transform):
             lineage[position] = (name,)
         else:
             position = None
-        return [*operators, Apply(_Unnest(name, after, position, outer=self.config.outer), after, lineage)]
+        made = (name,) if position is None else (name, position)
+        return [*operators, Apply(_Unnest(name, after, position, outer=self.config.outer), after, lineage, made=made)]
 
     def _structs(self, schema: pa.Schema, scope: Scope) -> list[str]:
         if self.config.structs == "all":

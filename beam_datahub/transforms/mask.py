@@ -118,7 +118,7 @@ class Mask(Transform):
         if not keys:
             return [masked]
         after = pa.schema([(made.name, made.expression.type) for made in masked.columns or ()])
-        return [masked, Apply(KeyedHash(keys), after, unchanged(after))]
+        return [masked, Apply(KeyedHash(keys), after, unchanged(after), made=tuple(keys))]
 
 
 def _masked(name: str, schema: pa.Schema, rule: MaskRule | None) -> Expression:

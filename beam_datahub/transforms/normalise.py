@@ -165,7 +165,7 @@ class Normalise(Transform):
         if special:
             after = pa.schema([(f.name, special[f.name][0].type if f.name in special else f.type) for f in between])
             rejects = any(reject for _, reject in special.values())
-            operators.append(Apply(_Forms(special, after), after, unchanged(after), can_reject=rejects))
+            operators.append(Apply(_Forms(special, after), after, unchanged(after), can_reject=rejects, made=tuple(special)))
             between = after
         if self.config.names is not None:
             operators.append(self._renamed(between, scope))

@@ -97,7 +97,7 @@ class Unpivot(Transform):
         after = pa.schema([*fields, pa.field(self.config.name, pa.string()), pa.field(self.config.value, target)])
         lineage = {**{name: (name,) for name in rest}, self.config.name: (), self.config.value: tuple(names)}
         kernel = _Unpivot(tuple(names), tuple(rest), after, nulls=self.config.nulls)
-        return [*operators, Apply(kernel, after, lineage)]
+        return [*operators, Apply(kernel, after, lineage, made=(self.config.name, self.config.value))]
 
     def _target(self, names: Sequence[str], schema: pa.Schema, scope: Scope) -> pa.DataType | None:
         if self.config.type is not None:

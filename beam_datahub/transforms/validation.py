@@ -125,7 +125,7 @@ class Validation(Transform):
             scope.error(error, "json_schema")
             source = SchemaSource({})
         kernel = JsonSchemaKernel(source, tuple(schema.names), column, omit_nulls=self.config.nulls == "absent")
-        return Apply(kernel, schema, unchanged(schema), can_reject=True)
+        return Apply(kernel, schema, unchanged(schema), can_reject=True, made=())
 
 
 class JsonSchemaKernel(BatchKernel):
