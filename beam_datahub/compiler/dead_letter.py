@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.component.source import Block, Origin
-from beam_datahub.kernels.rejection import DEAD_LETTER
+from beam_datahub.kernels.rejection import DEAD_LETTER, RECORD, ROW
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
 
@@ -92,6 +92,7 @@ def letters(
         origin.byte_end,
         ordinals,
         originals,
+        RECORD if block is not None else ROW,
         datetime.now(UTC),
     ]
     arrays = [_letter_column(value, field.type, len(rows)) for value, field in zip(values, DEAD_LETTER, strict=True)]

@@ -12,7 +12,10 @@ REJECTION = pa.schema(
     [("row", pa.int64()), ("reason", pa.string()), ("message", pa.string()), ("column", pa.string())],
 )
 
-# A record of the dead letter.
+# What `original` holds: the record as its source gave it, or what came into the step because other steps had changed it.
+RECORD, ROW = "record", "row"
+
+# A record of the dead letter; `form` is RECORD or ROW.
 DEAD_LETTER = pa.schema(
     [
         ("run_id", pa.string()),
@@ -28,6 +31,7 @@ DEAD_LETTER = pa.schema(
         ("byte_end", pa.int64()),
         ("row", pa.int64()),
         ("original", pa.string()),
+        ("form", pa.string()),
         ("rejected_at", pa.timestamp("us", tz="UTC")),
     ]
 )
