@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -51,11 +52,15 @@ def _receipt(body: str) -> tuple[str, Receipt]:
 class Commit(beam.DoFn):
     """Publishes a run from the reports of all its bundles; a repeated call changes nothing.
 
-    When the books do not balance or the budget is exceeded, nothing but the dead letter is published.
+    When the books do not balance or the budget is exceeded, nothing but the dead letter is published. Where there is a
+    `journal`, what is about to be published is written to that file first: `finish_commit` takes up from there.
     """
 
-    def __init__(self, ledger: Ledger, targets: tuple[Write, ...], budget: Budget, report_path: str) -> None:
+    def __init__(
+        self, ledger: Ledger, targets: tuple[Write, ...], budget: Budget, report_path: str, journal: str | None = None
+    ) -> None:
         self._ledger, self._targets, self._budget, self._report_path = ledger, targets, budget, report_path
+        self._journal = journal
 
     @carried
     def process(self, reports: tuple[Any, Iterable[tuple[str, str]]]) -> Iterator[str]:
@@ -76,18 +81,6 @@ class Commit(beam.DoFn):
         letter = next((t.request.step for t in self._targets if t.dead_letter), None)
         books = audit(self._ledger, totals, {s: n for s, n in written.items() if s != letter}, letter)
         verdict = self._verdict(books)
-        published = {}
-        for target in self._targets:
-            if verdict["status"] != "completed" and not target.dead_letter:
-                target.sink.abort(target.request)
-                continue
-            # The dead letter of a run without rejects is left as it was.
-            if target.dead_letter and not receipts[target.request.step]:
-                target.sink.abort(target.request)
-                continue
-            with placed(target.place):
-                done = target.sink.commit(target.request, receipts[target.request.step])
-            published[target.request.step] = {"rows": done.rows, "bytes": done.bytes, "locations": list(done.locations)}
         report = {
             **verdict,
             "books": books.by_step(self._ledger),
@@ -95,9 +88,18 @@ class Commit(beam.DoFn):
             "rejected": books.rejected,
             "reasons": books.reasons(),
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
-            "written": published,
         }
-        yield self._save(json.dumps(report))
+        chosen = []
+        for target in self._targets:
+            staged = receipts[target.request.step]
+            # The dead letter of a run without rejects is left as it was.
+            if (target.dead_letter and not staged) or (not target.dead_letter and verdict["status"] != "completed"):
+                target.sink.abort(target.request)
+            else:
+                chosen.append((target, tuple(staged)))
+        if self._journal is not None:
+            _write_durably(self._journal, pickle.dumps((chosen, report, self._report_path)))
+        yield _publish(chosen, report, self._report_path)
 
     def _verdict(self, books: Books) -> dict[str, Any]:
         if books.faults:
@@ -107,9 +109,36 @@ class Commit(beam.DoFn):
             return {"status": "too_many_rejected", "reason": reason, "faults": []}
         return {"status": "completed", "faults": []}
 
-    def _save(self, report: str) -> str:
-        from apache_beam.io.filesystems import FileSystems
 
-        with FileSystems.create(self._report_path, mime_type="application/json") as out:
-            out.write(report.encode())
-        return report
+def finish_commit(journal: str) -> dict[str, Any]:
+    """Publish what a commit that died after it had written its journal was about to; gives the run's report.
+
+    What it had published already stays as it is. Raises ConnectorError, after which it may be called again.
+    """
+    with open(journal, "rb") as file:
+        chosen, report, report_path = pickle.load(file)
+    found: dict[str, Any] = json.loads(_publish(chosen, report, report_path))
+    return found
+
+
+def _publish(chosen: list[tuple[Write, tuple[Receipt, ...]]], report: dict[str, Any], report_path: str) -> str:
+    from apache_beam.io.filesystems import FileSystems
+
+    published = {}
+    for target, receipts in chosen:
+        with placed(target.place):
+            done = target.sink.commit(target.request, list(receipts))
+        published[target.request.step] = {"rows": done.rows, "bytes": done.bytes, "locations": list(done.locations)}
+    text = json.dumps({**report, "written": published})
+    with FileSystems.create(report_path, mime_type="application/json") as out:
+        out.write(text.encode())
+    return text
+
+
+def _write_durably(path: str, data: bytes) -> None:
+    """Write a local file that is there as a whole or not at all, whenever the machine stops."""
+    with open(path + ".new", "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".new", path)

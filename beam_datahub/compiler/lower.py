@@ -29,7 +29,9 @@ _Sharded = tuple[int, pa.RecordBatch]
 
 @dataclass(frozen=True)
 class Lowering:
-    """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has."""
+    """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has; `journal`: the local
+    file that says what the run is about to publish.
+    """
 
     identity: Identity
     report_path: str
@@ -37,6 +39,7 @@ class Lowering:
     shards: int = 8
     reshuffle_splits: bool = False
     budget: Budget = field(default_factory=Budget)
+    journal: str | None = None
 
 
 @dataclass
@@ -95,7 +98,8 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
         | "run/reports" >> beam.Flatten()
         | "run/key" >> beam.Map(_keyed).with_output_types(tuple[int, _Reports])
         | "run/gather" >> beam.GroupByKey()
-        | "run/commit" >> beam.ParDo(Commit(ledger, tuple(built.targets), lowering.budget, lowering.report_path))
+        | "run/commit"
+        >> beam.ParDo(Commit(ledger, tuple(built.targets), lowering.budget, lowering.report_path, lowering.journal))
     )
     return ledger
 
