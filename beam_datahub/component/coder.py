@@ -17,6 +17,8 @@ import pyarrow as pa
 from apache_beam.coders import Coder
 from apache_beam.coders.typecoders import registry
 
+from beam_datahub.kernels.scratch import scratch_prefix
+
 # An IPC stream starts with 0xFFFFFFFF, so that these four bytes can start nothing else.
 _REFERENCE = b"DHR\x01"
 
@@ -62,7 +64,7 @@ class BatchStore:
     def _spill(self, batch: pa.RecordBatch) -> tuple[int, int]:
         if self._file is None:
             self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed with the store
-                prefix="beam-datahub-spill-", dir=self._spill_dir
+                prefix=scratch_prefix("spill"), dir=self._spill_dir
             )
         data = _to_ipc(batch)
         start = self._file.seek(0, os.SEEK_END)

@@ -18,6 +18,7 @@ from beam_datahub.errors import SchemaDrift, UnreadableData
 from beam_datahub.kernels.json_lines import JsonLines, Parsed
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.rejection import rejections
+from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.kernels.types import JSON, from_duckdb, quoted
 
 
@@ -134,7 +135,7 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
     """The schema of JSON lines, and how many bytes a record has on average (0.0: there is none). Raises UnreadableData."""
     parser = JsonLines(pa.schema([]), longest=longest, known=frozenset(), refuse_unknown=False)
     size = records = 0
-    with tempfile.TemporaryDirectory(prefix="beam-datahub-") as folder, duckdb.connect(":memory:") as connection:
+    with tempfile.TemporaryDirectory(prefix=scratch_prefix("json")) as folder, duckdb.connect(":memory:") as connection:
         sample = os.path.join(folder, "sample.jsonl")
         with open(sample, "wb") as stream:
             for data in samples:

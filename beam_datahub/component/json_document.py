@@ -21,6 +21,7 @@ from beam_datahub.kernels.functions import parse_path
 from beam_datahub.kernels.json_rows import joined
 from beam_datahub.kernels.json_slices import slices
 from beam_datahub.kernels.json_text import LENIENT, fault, pointer, too_deep
+from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.kernels.types import literal
 
 # Documents up to this size are checked by a strict parser as a whole; for larger ones that would take too much memory.
@@ -131,7 +132,7 @@ class Document:
             self._check(path)
             yield path
             return
-        with tempfile.TemporaryDirectory(prefix="beam-datahub-") as folder:
+        with tempfile.TemporaryDirectory(prefix=scratch_prefix("json")) as folder:
             copy = os.path.join(folder, "document.json")
             with open(copy, "wb") as out:
                 out.writelines(

@@ -17,6 +17,7 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
+from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.kernels.types import JSON, canonical, from_duckdb, quoted, sql_type
 
 # Rows per slice that one DuckDB thread scans at a time: an Arrow scan is parallel over batches, not within one.
@@ -46,7 +47,7 @@ class KernelSession:
             # Every thread needs room of its own before a query can begin to spill.
             memory_bytes = max(memory_bytes, _LEAST_BYTES)
             self.threads = min(self.threads, max(1, memory_bytes // _THREAD_BYTES))
-        spill = tempfile.mkdtemp(prefix="beam-datahub-", dir=spill_dir)
+        spill = tempfile.mkdtemp(prefix=scratch_prefix("kernel"), dir=spill_dir)
         # The sessions that types are found with live as long as their thread, which nobody closes.
         self._remove_spill = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
         self._connection = duckdb.connect(

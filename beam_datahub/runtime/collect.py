@@ -14,6 +14,7 @@ from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.component.operators import Route
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.kernels.rejection import DEAD_LETTER
+from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run
 from beam_datahub.runtime.rows import CollectSink
 
@@ -31,7 +32,7 @@ class Collected:
 
 def collect(plan: Plan, outputs: Mapping[str, str], request: RunRequest | None = None) -> Collected:
     """Run what `outputs` (name → step, or step.branch) need, write nothing outside, and return the rows."""
-    with tempfile.TemporaryDirectory(prefix="beam-datahub-collect-") as folder:
+    with tempfile.TemporaryDirectory(prefix=scratch_prefix("collect")) as folder:
         run_request = request or RunRequest(new_run_id())
         sinks: dict[str, tuple[CollectSink, pa.Schema]] = {}
         nodes = {node.id: node for node in plan if not isinstance(node.operator, Write)}

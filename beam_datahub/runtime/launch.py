@@ -27,6 +27,7 @@ from beam_datahub.compiler.plan import Plan, Write
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.errors import BooksUnbalanced, DataHubError, Interrupted, RunError, TargetUnusable, TooManyRejected
+from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.engines import EngineOptions, engine
 
 # How long an interrupted run may take to wind down before its staging is removed regardless.
@@ -62,12 +63,15 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """How to run a plan. `watch` is called a few times a second while the run goes on, from the calling thread."""
+    """How to run a plan. `watch` is called a few times a second while the run goes on, from the calling thread; a
+    KeyboardInterrupt that it raises stops the run. `journal` is the local file in which the commit says what it publishes.
+    """
 
     run_id: str
     engine: str = "direct"
     options: EngineOptions = field(default_factory=EngineOptions)
     watch: Callable[[], None] | None = None
+    journal: str | None = None
 
 
 def new_run_id() -> str:
@@ -87,7 +91,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
     physical = optimise(plan)
     writes = [node.operator for node in physical.writes() if isinstance(node.operator, Write)]
     _prepare(writes)
-    with _TURN, tempfile.TemporaryDirectory(prefix="beam-datahub-run-") as folder:
+    with _TURN, tempfile.TemporaryDirectory(prefix=scratch_prefix("run")) as folder:
         PROGRESS.reset()
         report_path = os.path.join(folder, "report.json")
         lowering = Lowering(
@@ -97,6 +101,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
             shards=request.options.shards or chosen.shards,
             reshuffle_splits=not chosen.in_process,
             budget=_budget(plan),
+            journal=request.journal,
         )
         try:
             if not chosen.in_process:
@@ -108,8 +113,10 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
             with open(report_path, encoding="utf-8") as file:
                 report = json.load(file)
         except BaseException as failure:
-            for write in writes:
-                _abort(write)
+            # Behind its journal a commit may have published a part: what is staged is needed to publish the rest.
+            if request.journal is None or not os.path.exists(request.journal):
+                for write in writes:
+                    _abort(write)
             raise _translated(failure) from failure
     return _result(plan, request, report, time.monotonic() - started, began)
 
