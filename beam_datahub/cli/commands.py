@@ -20,6 +20,7 @@ COMMANDS = {
     "preview": "preview",
     "run": "run",
     "test": "test",
+    "lineage": "lineage",
     "connectors": "connectors",
     "transforms": "transforms",
     "templates": "templates",

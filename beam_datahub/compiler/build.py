@@ -68,6 +68,11 @@ def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
     return _Builder(expand(document, builtin=builtin), options or BuildOptions()).build()
 
 
+def connected(document: SpecDocument, source: SourceSpec) -> Source:
+    """The connector of one source, set up as the spec says; reaches nothing. Raises SpecError."""
+    return _Builder(document, BuildOptions())._source(source)
+
+
 class _Builder:
     def __init__(self, document: SpecDocument, options: BuildOptions) -> None:
         self._document, self._options = document, options

@@ -1,0 +1,184 @@
+"""`lineage`: what data comes from, where it goes, and what breaks without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from beam_datahub.cli.options import set_option, spec_argument
+from beam_datahub.errors import DataHubError, InvalidValue
+
+if TYPE_CHECKING:
+    from beam_datahub.lineage.gathering import Gathered
+    from beam_datahub.lineage.impact import Impact
+    from beam_datahub.spec import SpecDocument
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@click.group(short_help="Show where data comes from and goes to.")
+def command() -> None:
+    """Show where columns come from and go to, within an integration and from one to the next.
+
+    DATASET is the id of a source or destination (`orders`, or `shop.orders` with its integration), a file or table
+    (`out/rows.jsonl`, `public.orders`) or a whole OpenLineage name (`file:/data/rows.jsonl`). A column follows behind `#`
+    (`out/rows.jsonl#amount`), or behind a dot where that cannot be misread (`orders.amount`).
+    """
+
+
+def _format_option(*forms: str) -> Callable[[_Function], _Function]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(forms),
+        default="tree",
+        show_default=True,
+        help="A readable tree, a Mermaid flowchart for documents, or JSON for programs.",
+    )
+
+
+def _what(function: _Function) -> _Function:
+    function = set_option(function)
+    function = click.argument("specs", nargs=-1, metavar="[SPEC | FOLDER]...", type=click.Path())(function)
+    return click.argument("what", metavar="DATASET[#COLUMN]")(function)
+
+
+@command.command(short_help="The lineage of a spec.")
+@spec_argument
+@set_option
+@_format_option("tree", "mermaid", "json")
+def show(spec: str, parameters: tuple[tuple[str, str], ...], form: str) -> None:
+    """Show which columns of its sources the columns of SPEC's destinations come from, and what decides over their rows."""
+    from beam_datahub.cli.lineage_view import lineage_tree
+    from beam_datahub.lineage.render import lineage_json, lineage_mermaid
+
+    (lineage,) = _gathered((spec,), parameters).lineages
+    if form == "tree":
+        _print(lineage_tree(lineage))
+    else:
+        _say(json.dumps(lineage_json(lineage), indent=2, ensure_ascii=False) if form == "json" else lineage_mermaid(lineage))
+
+
+@command.command(short_help="What data comes from.")
+@_what
+@_format_option("tree", "mermaid", "json")
+def upstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str) -> None:
+    """Show what a dataset or column comes from, through all integrations of the given specs."""
+    _walk(what, specs, parameters, form, "upstream")
+
+
+@command.command(short_help="Where data goes.")
+@_what
+@_format_option("tree", "mermaid", "json")
+def downstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str) -> None:
+    """Show where a dataset or column goes, through all integrations of the given specs."""
+    _walk(what, specs, parameters, form, "downstream")
+
+
+@command.command(short_help="What breaks without a column or dataset.")
+@_what
+@_format_option("tree", "json")
+def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str) -> None:
+    """Show what breaks when a column, or a whole dataset, goes.
+
+    Every integration that reads it is compiled without it: the steps that fail are named with their lines, the columns of
+    destinations that change, and the integrations that read these in turn. Exit code 1 when anything breaks.
+    """
+    from beam_datahub.cli.lineage_view import impact_tree
+    from beam_datahub.lineage.impact import breaks
+    from beam_datahub.lineage.impact import impact as find
+    from beam_datahub.lineage.render import impact_json
+    from beam_datahub.lineage.selection import selected
+
+    gathered = _gathered(specs, parameters)
+    graph = gathered.graph
+    dataset, column = selected(what, graph)
+    found: tuple[Impact, ...] = find(dataset, column, gathered)
+    start = graph.at(dataset, column)
+    if form == "json":
+        record = {"namespace": dataset.namespace, "name": dataset.name, "column": column, "breaks": breaks(found)}
+        _say(json.dumps({**record, "integrations": impact_json(found)}, indent=2, ensure_ascii=False))
+    else:
+        _print(impact_tree(start, found))
+    if breaks(found):
+        click.get_current_context().exit(1)
+
+
+def _walk(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str, direction: str) -> None:
+    from beam_datahub.cli.lineage_view import walk_tree
+    from beam_datahub.lineage.render import walk_json, walk_mermaid
+    from beam_datahub.lineage.selection import selected
+
+    graph = _gathered(specs, parameters).graph
+    dataset, column = selected(what, graph)
+    walk = graph.upstream(dataset, column) if direction == "upstream" else graph.downstream(dataset, column)
+    if form == "tree":
+        _print(walk_tree(walk))
+    else:
+        _say(json.dumps(walk_json(walk), indent=2, ensure_ascii=False) if form == "json" else walk_mermaid(walk))
+
+
+def _gathered(specs: Sequence[str], parameters: Iterable[tuple[str, str]]) -> Gathered:
+    """The lineage of all specs; those that give none are told, and with none left the first one's error is raised."""
+    from beam_datahub.cli.failures import say
+    from beam_datahub.cli.specs import dead_letter_folder
+    from beam_datahub.lineage.gathering import gather
+
+    documents, failures = _documents(specs, dict(parameters))
+    found = gather(documents, {each.integration.name: dead_letter_folder(each) for each in documents})
+    problems = [*failures, *found.problems.values()]
+    if not found.lineages:
+        raise problems[0] if problems else InvalidValue("there is no spec here", hint="name a spec, or a folder of them")
+    for error in problems:
+        say(error)
+    return found
+
+
+def _documents(specs: Sequence[str], parameters: dict[str, str]) -> tuple[list[SpecDocument], list[DataHubError]]:
+    from beam_datahub.cli.specs import spec_file
+    from beam_datahub.spec import load
+
+    documents: list[SpecDocument] = []
+    failures: list[DataHubError] = []
+    for each in specs:
+        if not Path(each).is_dir():
+            documents.append(load(spec_file(each), parameters=parameters))
+            continue
+        for file in _specs_in(Path(each)):
+            try:
+                documents.append(load(str(file), parameters={}))
+            except DataHubError as error:
+                failures.append(error)
+    return documents, failures
+
+
+def _specs_in(folder: Path) -> Iterator[Path]:
+    """The files below a folder that say sources and destinations."""
+    from beam_datahub.spec.tree import read_text, read_tree
+
+    for file in sorted(folder.rglob("*")):
+        if file.suffix not in _SUFFIXES or not file.is_file() or any(part.startswith(".") for part in file.parts[:-1]):
+            continue
+        try:
+            value = read_tree(read_text(file), str(file)).value
+        except DataHubError:
+            continue
+        if isinstance(value, dict) and {"source", "sources"} & value.keys() and {"destination", "destinations"} & value.keys():
+            yield file
+
+
+def _print(tree: Any) -> None:
+    from beam_datahub.cli.session import out
+
+    out().print(tree)
+
+
+def _say(text: str) -> None:
+    from beam_datahub.security import redact
+
+    click.echo(redact(text))
