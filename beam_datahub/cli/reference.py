@@ -253,8 +253,17 @@ def _commands() -> str:
         command = main.get_command(context, name)
         if command is not None:
             parts += [f"## {name}\n", _help(command, name, context)]
+            parts += _subcommands(command, name, context)
     parts += ["## Exit codes\n", _table(("exit code", "meaning"), [(str(code), text) for code, text in EXIT_CODES.items()])]
     return "\n".join(parts)
+
+
+def _subcommands(command: click.Command, name: str, parent: click.Context) -> list[str]:
+    if not isinstance(command, click.Group):
+        return []
+    context = click.Context(command, info_name=name, parent=parent)
+    found = [(each, command.get_command(context, each)) for each in command.list_commands(context)]
+    return [part for each, one in found if one is not None for part in (f"### {name} {each}\n", _help(one, each, context))]
 
 
 def _help(command: click.Command, name: str, parent: click.Context | None) -> str:
