@@ -73,7 +73,7 @@ def rule_checks(rule: Rule, index: int, schema: pa.Schema, scope: Scope) -> Iter
     if rule.field is not None:
         at = ("rules", rule.field)
         name = find_column(rule.field, schema, scope, *at)
-    conditions = dict(_field_conditions(rule, name, schema, scope, at)) if name is not None else {}
+    conditions = dict(field_conditions(rule, name, schema, scope, at)) if name is not None else {}
     if name is None and rule.field is None:
         stray = next((key for key in rule.model_fields_set - {"that", "message"}), None)
         if stray is not None or rule.that is None:
@@ -87,7 +87,7 @@ def rule_checks(rule: Rule, index: int, schema: pa.Schema, scope: Scope) -> Iter
         yield Check(condition, rule.message or f"not so: {rule.that}", column=name)
 
 
-def _field_conditions(rule: Rule, name: str, schema: pa.Schema, scope: Scope, at: At) -> Iterator[tuple[str, str]]:
+def field_conditions(rule: Rule, name: str, schema: pa.Schema, scope: Scope, at: At) -> Iterator[tuple[str, str]]:
     """(what the dead letter says, SQL that is true for a good row) of each condition of a field."""
     column, kind = quoted(name), schema.field(name).type
     null = f"{column} IS NULL"

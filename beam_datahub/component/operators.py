@@ -8,25 +8,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pyarrow as pa
 
+from beam_datahub.component.inspection import Inspect
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.session import KernelSession
+
+
+class Protection(StrEnum):
+    """What a mask does to personal data: nothing of it is left, a stated part is, or it comes back."""
+
+    HIDDEN = "hidden"
+    LOWERED = "lowered"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True)
 class Column:
     """An output column and the expression that gives its value.
 
-    `reason` is the dead letter's reason code when the expression fails on a row.
+    `reason` is the dead letter's reason code when the expression fails on a row. `protection`: what the expression does to
+    personal data in it, where it is a mask.
     """
 
     name: str
     expression: Expression
     reason: str = "expression_failed"
+    protection: Protection | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -131,7 +142,8 @@ class PerKey:
     `sql` reads `input` and gives the output (columns of `schema`). `reduce`, when given, is a query over `input` with
     the input's own columns that may run on any part of the rows beforehand and changes nothing (the first of each key
     now, the first of those later). `keys` empty: all rows meet. `lineage` as in Apply. Rows that do not come out are
-    merged away.
+    merged away. `adds`, when given, are the columns that `sql` puts behind all those of `input`, which it hands on as they
+    are (`select *, …`), reading `uses`: then what nobody needs of the others is left out.
     """
 
     keys: tuple[str, ...]
@@ -139,6 +151,8 @@ class PerKey:
     schema: pa.Schema
     lineage: Mapping[str, tuple[str, ...]]
     reduce: str | None = None
+    adds: pa.Schema | None = None
+    uses: tuple[str, ...] = ()
 
 
 class JoinKind(StrEnum):
@@ -193,4 +207,4 @@ class Route:
     copy: bool = False
 
 
-Operator = Rows | Apply | Aggregate | PerKey | Join | Union | Route
+Operator = Rows | Apply | Aggregate | PerKey | Join | Union | Route | Inspect

@@ -1,7 +1,8 @@
 """Finds components by name: one module a component, found by its file name, imported when it is asked for.
 
-A connector is a module of `beam_datahub.io`, a transformation a module of `beam_datahub.transforms`; third parties add
-theirs as entry points of the groups `beam_datahub.connectors` and `beam_datahub.transforms`.
+A connector is a module of `beam_datahub.io`, a transformation a module of `beam_datahub.transforms`, a quality rule a module of
+`beam_datahub.quality`; third parties add theirs as entry points of the groups `beam_datahub.connectors`,
+`beam_datahub.transforms` and `beam_datahub.rules`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import Literal, TypeVar
 
 from beam_datahub.errors import MissingDependency, UnknownName
 
-Kind = Literal["source", "sink", "transform"]
+Kind = Literal["source", "sink", "transform", "rule"]
 
 _PACKAGES: dict[str, tuple[str, str]] = {
     "source": ("beam_datahub.io", "beam_datahub.connectors"),
     "sink": ("beam_datahub.io", "beam_datahub.connectors"),
     "transform": ("beam_datahub.transforms", "beam_datahub.transforms"),
+    "rule": ("beam_datahub.quality", "beam_datahub.rules"),
 }
-_WORDS = {"source": "source connector", "sink": "destination connector", "transform": "transformation"}
+_WORDS = {"source": "source connector", "sink": "destination connector", "transform": "transformation", "rule": "quality rule"}
 
 
 @dataclass(frozen=True)

@@ -33,26 +33,26 @@ class NormalForm:
 
 def phone(region: str) -> NormalForm:
     """Phone numbers as E.164; `region` is the country of those without a country code. Raises InvalidValue."""
-    if region.upper() not in _library("phonenumbers").SUPPORTED_REGIONS:
+    if region.upper() not in library("phonenumbers").SUPPORTED_REGIONS:
         raise InvalidValue(f"'{region}' is no country", hint="give its ISO code of two letters, as DE")
     return NormalForm("phone", (region.upper(),), pa.string())
 
 
 def email() -> NormalForm:
     """E-mail addresses with their domain in lower case."""
-    _library("email_validator")
+    library("email_validator")
     return NormalForm("email", (), pa.string())
 
 
 def country(form: str) -> NormalForm:
     """Countries as `alpha_2`, `alpha_3`, `numeric` or `name` of ISO 3166."""
-    _library("pycountry")
+    library("pycountry")
     return NormalForm("country", (form,), pa.string())
 
 
 def currency(form: str) -> NormalForm:
     """Currencies as `alpha_3`, `numeric` or `name` of ISO 4217."""
-    _library("pycountry")
+    library("pycountry")
     return NormalForm("currency", (form,), pa.string())
 
 
@@ -71,7 +71,8 @@ def unit_factor(source: str, target: str) -> tuple[float, float]:
     return float(at_one - at_zero), float(at_zero)
 
 
-def _library(name: str) -> Any:
+def library(name: str) -> Any:
+    """A library that a form needs. Raises MissingDependency."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -85,7 +86,7 @@ def _shown(text: str) -> str:
 
 
 def _phone_function(region: str) -> Callable[[str], str]:
-    phonenumbers = _library("phonenumbers")
+    phonenumbers = library("phonenumbers")
 
     def convert(text: str) -> str:
         try:
@@ -100,12 +101,12 @@ def _phone_function(region: str) -> Callable[[str], str]:
 
 
 def _email_function() -> Callable[[str], str]:
-    library = _library("email_validator")
+    validator = library("email_validator")
 
     def convert(text: str) -> str:
         try:
-            return str(library.validate_email(text, check_deliverability=False).normalized)
-        except library.EmailNotValidError as error:
+            return str(validator.validate_email(text, check_deliverability=False).normalized)
+        except validator.EmailNotValidError as error:
             raise ValueError(f"{_shown(text)} is no e-mail address: {error}") from error
 
     return convert
@@ -113,7 +114,7 @@ def _email_function() -> Callable[[str], str]:
 
 def _lookup_function(table: str, words: str) -> Callable[[str], Callable[[str], str]]:
     def made(form: str) -> Callable[[str], str]:
-        entries = getattr(_library("pycountry"), table)
+        entries = getattr(library("pycountry"), table)
 
         def convert(text: str) -> str:
             try:
@@ -147,7 +148,7 @@ def _quantity_function(source: str, target: str) -> Callable[[str], float]:
 @cache
 def _units() -> Any:
     # Fractions are exact: 32 °F is 0 °C, not almost.
-    return _library("pint").UnitRegistry(non_int_type=Fraction)
+    return library("pint").UnitRegistry(non_int_type=Fraction)
 
 
 def _converted(number: Fraction, source: str, target: str) -> Fraction:

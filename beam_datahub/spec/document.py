@@ -17,6 +17,7 @@ from beam_datahub.spec.model import (
     DeadLetterSpec,
     DestinationSpec,
     Integration,
+    QualityRuleSpec,
     SourceSpec,
     TestSpec,
     TransformationSpec,
@@ -29,6 +30,7 @@ from beam_datahub.spec.written import (
     WrittenDeadLetter,
     WrittenDestination,
     WrittenIntegration,
+    WrittenQualityRule,
     WrittenSource,
     WrittenTransformation,
 )
@@ -160,6 +162,7 @@ def document(
     whole = raw if written_parameters is None else {**raw, "parameters": declared}
     graph = read_graph(raw, found.report, lambda keys: tree.place(*keys).line)
     written = found.validate(WrittenIntegration, whole, ())
+    _check_rules(raw, graph, found.report)
     _check_tests(raw, graph, found.report)
     found.raise_all(secrets)
     assert written is not None
@@ -236,6 +239,21 @@ def _parameters(
     return values, specs
 
 
+def _check_rules(raw: Mapping[str, Any], graph: Graph, report: Any) -> None:
+    rules = raw.get("quality_rules")
+    steps = [node.id for node in (*graph.sources, *graph.transformations, *graph.destinations)]
+    taken: set[str] = set()
+    for position, rule in enumerate(rules if isinstance(rules, list) else []):
+        if not isinstance(rule, dict):
+            continue
+        name, step = rule.get("name"), rule.get("step")
+        if isinstance(name, str) and name in taken:
+            report(InvalidValue(f"there is another quality rule '{name}'"), ("quality_rules", position, "name"))
+        taken.add(str(name))
+        if isinstance(step, str) and step not in steps and step.partition(".")[0] not in steps:
+            report(UnknownName("source, step or destination", step, steps), ("quality_rules", position, "step"))
+
+
 def _check_tests(raw: Mapping[str, Any], graph: Graph, report: Any) -> None:
     tests = raw.get("tests")
     sources = [node.id for node in graph.sources]
@@ -275,6 +293,7 @@ def _integration(written: WrittenIntegration, graph: Graph) -> Integration:
         destinations=tuple(_destination(node, each) for node, each in zip(graph.destinations, sinks, strict=True)),
         dead_letter=_dead_letter(written.dead_letter) if written.dead_letter else None,
         max_rejected=written.max_rejected,
+        quality_rules=tuple(_rule(("quality_rules", position), rule) for position, rule in enumerate(written.quality_rules)),
         tests=tuple(
             TestSpec(name=test.name, at=("tests", position), given=test.given, expect=test.expect, rejected=test.rejected)
             for position, test in enumerate(written.tests)
@@ -319,6 +338,21 @@ def _destination(node: Node, written: WrittenDestination) -> DestinationSpec:
     )
 
 
+def _rule(at: Keys, written: WrittenQualityRule) -> QualityRuleSpec:
+    return QualityRuleSpec(
+        name=written.name,
+        at=at,
+        step=written.step,
+        type=written.type,
+        severity=written.severity,
+        threshold=written.threshold,
+        action=written.action,
+        where=written.where,
+        description=written.description,
+        options=written.model_extra or {},
+    )
+
+
 def _dead_letter(written: WrittenDeadLetter) -> DeadLetterSpec:
     return DeadLetterSpec(
         at=("dead_letter",), connector=written.connector, connection=written.connection, options=written.model_extra or {}
@@ -359,4 +393,6 @@ def _beside(spec: Integration, at: Keys) -> list[str]:
         return option_names(WrittenSource)
     if at in [sink.at for sink in spec.destinations]:
         return option_names(WrittenDestination)
+    if at in [rule.at for rule in spec.quality_rules]:
+        return option_names(WrittenQualityRule)
     return option_names(WrittenDeadLetter) if at == ("dead_letter",) else []

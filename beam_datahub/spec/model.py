@@ -88,6 +88,35 @@ class RejectedBudget(SpecModel):
         return f"{self.count}" if self.count is not None else f"{(self.share or 0) * 100:g}%"
 
 
+class ThresholdSpec(SpecModel):
+    """When a quality rule still holds: a least share (0 to 1) of the checked records that pass, or a count of failures."""
+
+    share: float | None = None
+    failures: int | None = None
+
+    def __str__(self) -> str:
+        if self.failures is None:
+            return f"{(self.share or 0) * 100:g}%"
+        return f"at most {self.failures:,} failure{'' if self.failures == 1 else 's'}"
+
+
+class QualityRuleSpec(SpecModel):
+    """What the records of a step must be. `at` is the path of keys to it in the file; `options` are checked by the type."""
+
+    name: str
+    at: tuple[str | int, ...]
+    step: str
+    type: str
+    severity: Literal["low", "medium", "high", "critical"]
+    threshold: ThresholdSpec | None
+    """None: all records must pass."""
+    action: Literal["report", "reject", "fail"]
+    where: Any = None
+    description: str | None = None
+    options: Mapping[str, Any]
+    """The rule type's own options, unchecked."""
+
+
 class RejectedSpec(SpecModel):
     """A record that a test expects to be rejected; what is not given is not compared."""
 
@@ -126,6 +155,7 @@ class Integration(SpecModel):
     dead_letter: DeadLetterSpec | None
     max_rejected: RejectedBudget | None
     """None: any number of rejected records is borne."""
+    quality_rules: tuple[QualityRuleSpec, ...] = ()
     tests: tuple[TestSpec, ...]
 
     @property

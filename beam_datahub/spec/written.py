@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from beam_datahub.spec.model import ContractSpec, RejectedBudget, RejectedSpec, SpecModel, WriteMode
+from beam_datahub.spec.model import ContractSpec, RejectedBudget, RejectedSpec, SpecModel, ThresholdSpec, WriteMode
 from beam_datahub.spec.parameters import ParameterSpec
 
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
@@ -69,6 +69,41 @@ Budget = Annotated[
     RejectedBudget,
     BeforeValidator(_budget),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"}]}),
+]
+
+
+def _threshold(value: Any) -> Any:
+    if isinstance(value, ThresholdSpec):
+        return value
+    if isinstance(value, dict) and set(value) == {"failures"}:
+        count = value["failures"]
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+            return ThresholdSpec(failures=count)
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)):
+        value = float(match[1]) / (100 if match[2] else 1)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return ThresholdSpec(share=float(value))
+    whole = f"; for a count of failures write {{failures: {value:g}}}" if isinstance(value, int | float) and value > 1 else ""
+    raise ValueError(f"must be a share of the checked records such as 0.99 or 99%, or a count such as {{failures: 10}}{whole}")
+
+
+Threshold = Annotated[
+    ThresholdSpec,
+    BeforeValidator(_threshold),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%?\s*$"},
+                {
+                    "type": "object",
+                    "properties": {"failures": {"type": "integer", "minimum": 0}},
+                    "required": ["failures"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
 ]
 
 
@@ -143,6 +178,32 @@ class WrittenDeadLetter(SpecModel):
     """The settings and secrets that reach the system."""
 
 
+class WrittenQualityRule(SpecModel):
+    """What the records of a step must be; the rule type's own options stand beside these keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+    """The rule's name, by which reports and rejected records call it."""
+    step: Text
+    """The source, the step (or `step.branch`), or the destination whose records are checked: those that a source or step
+    gives, those that a destination is given."""
+    type: Text
+    """What is checked; `beam-datahub docs` writes the types to rules.md."""
+    severity: Literal["low", "medium", "high", "critical"] = "medium"
+    """How bad it is when the rule is broken."""
+    threshold: Threshold | None = None
+    """When the rule still holds: the least share of checked records that pass, as `0.99` or `99%`, or a count of failures
+    that are borne, as `{failures: 10}`; all must pass when left out."""
+    action: Literal["report", "reject", "fail"] = "report"
+    """What follows: `report` the failing records; `reject` them, one by one, into the dead letter; or let the whole run
+    `fail`, with nothing published, when the threshold is missed."""
+    where: Any = None
+    """A condition: only records for which it holds are checked."""
+    description: str | None = None
+    """What the rule is for."""
+
+
 class WrittenTest(SpecModel):
     """Rows that the sources give, and the rows that must come out."""
 
@@ -181,5 +242,7 @@ class WrittenIntegration(SpecModel):
     """Where rejected records go."""
     max_rejected: Budget | None = None
     """How many rejected records a run bears: a count, or a share such as `5%`; any number when left out."""
+    quality_rules: tuple[WrittenQualityRule, ...] = ()
+    """What the records of sources, steps and destinations must be."""
     tests: tuple[WrittenTest, ...] = ()
     """Examples of rows that go in and rows that come out; `beam-datahub test` runs them."""
