@@ -24,6 +24,7 @@ DEPENDENCIES = [
     "jsonschema-specifications>=2024.10",  # the drafts' own documents, so that a schema may refer to them
     "referencing>=0.35,<1",  # resolves the `$ref`s of a schema, and never over the network
     "fastavro>=1.12,<2",  # Avro files, block by block
+    "cryptography>=44",  # AES-GCM: sealed secrets and encrypted fields
     "click>=8.1.8,<9",  # the command line
     "rich>=14,<16",  # tables, trees and live progress on the terminal
     "sqlalchemy>=2.0.40,<3",  # reflection, DDL and dialects of SQL databases; the store of runs and versions
@@ -34,8 +35,12 @@ DEPENDENCIES = [
 EXTRAS = {
     # the `normalise` transformation's forms: phone numbers, countries and currencies, e-mail addresses, units
     "normalise": ["phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "pint>=0.25,<0.27"],
+    # the `mask` transformation's format-preserving encryption (FF1), and the check digits that personal data is found by
+    "protection": ["libffx>=2,<3", "python-stdnum>=2,<3", "phonenumbers>=9,<10"],
     # Avro blocks compressed with snappy, zstandard and LZ4
     "codecs": ["cramjam>=2.9,<3", "backports.zstd>=1,<2; python_version < '3.14'", "lz4>=4.4,<5"],
+    # OpenLineage events of runs, to a file or a server
+    "openlineage": ["openlineage-python>=1.40,<2"],
     # `python` transformations whose functions take pandas frames
     "pandas": ["pandas>=2.2,<4"],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit

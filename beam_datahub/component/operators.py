@@ -100,6 +100,7 @@ class Apply:
     """Row by row, by a batch kernel. `lineage` maps each output column to the input columns that it comes from.
 
     `made` are the output columns whose values the kernel makes; it hands the others on as they are (None: it may make all).
+    `protection` maps those that it masks to what that does to personal data.
     """
 
     kernel: BatchKernel
@@ -107,6 +108,7 @@ class Apply:
     lineage: Mapping[str, tuple[str, ...]]
     can_reject: bool = False
     made: tuple[str, ...] | None = None
+    protection: Mapping[str, Protection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

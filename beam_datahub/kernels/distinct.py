@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +22,33 @@ class Mapped:
 def map_distinct(column: pa.Array, function: Callable[[Any], Any], target: pa.DataType) -> Mapped:
     """`column` with `function` applied to each distinct value; nulls stay null. A ValueError marks the rows that have it."""
     encoded = column.dictionary_encode()
-    values: list[Any] = []
+    values = ((value,) for value in encoded.dictionary.to_pylist())
+    return _mapped(values, encoded.indices, function, target)
+
+
+def map_distinct_pairs(column: pa.Array, other: pa.Array, function: Callable[[Any, Any], Any], target: pa.DataType) -> Mapped:
+    """Like `map_distinct` over each distinct pair of a value and what stands beside it in `other` (which may be null)."""
+    first, second = column.dictionary_encode(), other.dictionary_encode(null_encoding="encode")
+    width = max(1, len(second.dictionary))
+    pairs = pc.add(pc.multiply(first.indices.cast(pa.int64()), width), second.indices.cast(pa.int64()))
+    encoded = pairs.dictionary_encode()
+    left, right = first.dictionary.to_pylist(), second.dictionary.to_pylist()
+    values = ((left[pair // width], right[pair % width]) for pair in encoded.dictionary.to_pylist())
+    return _mapped(values, encoded.indices, function, target)
+
+
+def _mapped(values: Iterable[tuple[Any, ...]], indices: pa.Array, function: Callable[..., Any], target: pa.DataType) -> Mapped:
+    results: list[Any] = []
     reasons: dict[int, str] = {}
-    for index, value in enumerate(encoded.dictionary.to_pylist()):
+    for index, arguments in enumerate(values):
         try:
-            values.append(function(value))
+            results.append(function(*arguments))
         except ValueError as error:
-            values.append(None)
+            results.append(None)
             reasons[index] = str(error)
-    mapped = pa.array(values, target).take(encoded.indices)
+    mapped = pa.array(results, target).take(indices)
     if not reasons:
         return Mapped(mapped, pa.array([], pa.int64()), [])
-    wrong = pc.is_in(encoded.indices, value_set=pa.array(list(reasons), encoded.indices.type), skip_nulls=True)
+    wrong = pc.is_in(indices, value_set=pa.array(list(reasons), indices.type), skip_nulls=True)
     failed = pc.indices_nonzero(wrong).cast(pa.int64())
-    return Mapped(mapped, failed, [reasons[index] for index in encoded.indices.take(failed).to_pylist()])
+    return Mapped(mapped, failed, [reasons[index] for index in indices.take(failed).to_pylist()])

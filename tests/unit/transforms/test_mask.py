@@ -41,11 +41,12 @@ def test_a_hash_is_keyed_and_the_key_is_shown_nowhere(monkeypatch: pytest.Monkey
 
 
 def test_a_job_file_holds_no_key() -> None:
+    from beam_datahub.kernels.pseudonyms import Hashed
     from beam_datahub.security import Reference, Secret
-    from beam_datahub.transforms.mask import KeyedHash
+    from beam_datahub.transforms.mask import Pseudonyms
 
     secret = Secret([Reference("environment", "MASK_KEY")], "hunter2hunter2")
-    kernel = KeyedHash({"id": secret})
+    kernel = Pseudonyms((Hashed("id", secret),))
     with KernelSession(threads=1) as session:
         kernel.apply(pa.record_batch({"id": ["a"]}), session)
     assert b"hunter2" not in pickle.dumps(kernel)
