@@ -59,8 +59,11 @@ def connector_for(data: str) -> str:
     from beam_datahub.component.files import COMPRESSION_EXTENSIONS
     from beam_datahub.component.registry import component, names
 
+    # Of several formats with the same extension, the first by name: .txt is most often delimited.
     extensions = {
-        extension: name for name in names("source") for extension in getattr(component("source", name), "extensions", ())
+        extension: name
+        for name in reversed(names("source"))
+        for extension in getattr(component("source", name), "extensions", ())
     }
     candidates = [data]
     if os.path.isdir(data):

@@ -6,7 +6,7 @@ source's contract says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -45,10 +45,18 @@ class Fitted:
         )
 
 
-class Fitting:
-    """Fits the batches of one file, by the request's schema and contract. Raises SchemaDrift where that is frozen."""
+# A column of the data in the type of a field, and a mask of the values that the type cannot hold (None: there are none).
+Convert = Callable[[pa.Array, pa.Field], tuple[pa.Array, pa.Array | None]]
 
-    def __init__(self, request: ReadRequest, place: str, drifted: Sequence[str] = ()) -> None:
+
+class Fitting:
+    """Fits the batches of one file, by the request's schema and contract. Raises SchemaDrift where that is frozen.
+
+    `convert` says how a format's values become a type; without it, as SQL casts them where nothing is lost.
+    """
+
+    def __init__(self, request: ReadRequest, place: str, drifted: Sequence[str] = (), convert: Convert | None = None) -> None:
+        self._convert = convert or (lambda array, field: fit_array(array, field.type))
         self._schema, self._contract, self._place = request.projected, request.contract, place
         self._drifted = tuple(drifted)
         if drifted and request.contract.columns == Drift.FREEZE:
@@ -70,7 +78,7 @@ class Fitting:
             if field.name not in batch.schema.names:
                 arrays.append(pa.nulls(rows, field.type))
                 continue
-            array, bad = fit_array(batch.column(field.name), field.type)
+            array, bad = self._convert(batch.column(field.name), field)
             arrays.append(array)
             if bad is not None:
                 misfits += self._misfits(field, batch.column(field.name), bad)

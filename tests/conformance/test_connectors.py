@@ -12,12 +12,15 @@ import pytest
 
 from beam_datahub.component.capabilities import Delivery, WriteMode
 from beam_datahub.component.registry import component, names
-from beam_datahub.component.sink import Receipt, WriteRequest
+from beam_datahub.component.sink import Receipt, Sink, WriteRequest
+from beam_datahub.component.source import Source
 from beam_datahub.testing import conformance
 from beam_datahub.testing.connectors import read, sink, source, stage, write
 
 EVERY = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in ("source", "sink") for name in names(kind)]
 FILES = [name for name in names("sink") if name in names("source") and "path" in component("sink", name).Connection.model_fields]
+# What a format cannot do without.
+OPTIONS: dict[str, dict[str, Any]] = {"fixed_width": {"columns": {"n": 20, "text": 20, "x": 25}}}
 SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string()), ("x", pa.float64())])
 
 
@@ -26,8 +29,16 @@ def rows(first: int, count: int = 5) -> pa.Table:
     return pa.table([list(numbers), [f"row {n}, é" for n in numbers], [n / 8 for n in numbers]], schema=SCHEMA)
 
 
+def reader(name: str, path: str) -> Source:
+    return source(name, path, **OPTIONS.get(name, {}))
+
+
+def writer_to(name: str, path: str) -> Sink:
+    return sink(name, path, **OPTIONS.get(name, {}))
+
+
 def numbers(name: str, path: str) -> list[int]:
-    return sorted(read(source(name, path), SCHEMA).table["n"].to_pylist())
+    return sorted(read(reader(name, path), SCHEMA).table["n"].to_pylist())
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -59,7 +70,7 @@ def test_an_example_is_valid_and_the_connector_pickles(kind: Any, name: str) -> 
 def test_bundles_that_fail_and_are_retried_at_random_change_nothing(name: str, single: bool, seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     path = str(tmp_path / ("out" + component("sink", name).extensions[0] if single else "out")) + ("" if single else "/")
-    target = sink(name, path)
+    target = writer_to(name, path)
     request = WriteRequest("run1", "out", SCHEMA, WriteMode.OVERWRITE)
     target.prepare(request)
     receipts: list[Receipt] = []
@@ -87,20 +98,20 @@ def test_bundles_that_fail_and_are_retried_at_random_change_nothing(name: str, s
 @pytest.mark.parametrize("name", FILES)
 def test_appending_adds_and_a_repeated_run_does_not(name: str, tmp_path: Path) -> None:
     path = str(tmp_path / "out") + "/"
-    write(sink(name, path), rows(0), run="run1")
-    write(sink(name, path), rows(5), run="run2")
+    write(writer_to(name, path), rows(0), run="run1")
+    write(writer_to(name, path), rows(5), run="run2")
     assert numbers(name, path) == list(range(10))
     assert component("sink", name).capabilities.delivery is Delivery.EXACTLY_ONCE
-    write(sink(name, path), rows(5), run="run2")
+    write(writer_to(name, path), rows(5), run="run2")
     assert numbers(name, path) == list(range(10))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_aborted_run_leaves_what_was_there_and_nothing_else(name: str, tmp_path: Path) -> None:
     path = str(tmp_path / "out") + "/"
-    write(sink(name, path), rows(0), mode="overwrite")
+    write(writer_to(name, path), rows(0), mode="overwrite")
     before = sorted(str(found) for found in tmp_path.rglob("*") if found.is_file())
-    target, request = sink(name, path), WriteRequest("run2", "out", SCHEMA, WriteMode.OVERWRITE)
+    target, request = writer_to(name, path), WriteRequest("run2", "out", SCHEMA, WriteMode.OVERWRITE)
     target.prepare(request)
     stage(target, request, [rows(5)])
     target.abort(request)
@@ -111,7 +122,7 @@ def test_an_aborted_run_leaves_what_was_there_and_nothing_else(name: str, tmp_pa
 @pytest.mark.parametrize("name", FILES)
 def test_no_rows_give_the_promised_schema(name: str, tmp_path: Path) -> None:
     path = str(tmp_path / "out") + "/"
-    write(sink(name, path), rows(0).slice(0, 0), mode="overwrite")
-    found = read(source(name, path), SCHEMA)
+    write(writer_to(name, path), rows(0).slice(0, 0), mode="overwrite")
+    found = read(reader(name, path), SCHEMA)
     assert found.table.num_rows == 0
     assert found.table.schema == SCHEMA
