@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.launch import RunResult
+    from beam_datahub.spec import SpecDocument
 
 
 @click.command(short_help="Run a spec.")
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--memory", type=Size(), help="What shuffles may hold in memory on the direct engine, such as 4GiB.")
 @click.option("--limit", type=click.IntRange(min=1), help="Read no more than this many records of each file.")
 @click.option("--dry-run", is_flag=True, help="Check the spec and show the plan; touch nothing.")
+@click.option("--openlineage", metavar="URL|FILE", help="Send OpenLineage events there; OPENLINEAGE_URL when left out.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON record to standard output, and nothing else.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def command(
@@ -41,6 +44,7 @@ def command(
     memory: int | None,
     limit: int | None,
     dry_run: bool,
+    openlineage: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -83,9 +87,41 @@ def command(
         options = replace(options, memory_bytes=memory)
     startup = seconds_since_start()
     # A destination such as `console` prints while it runs: beside a JSON record, that goes to standard error.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with (
+        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
+        _told(openlineage, plan, document, run_id) as told,
+    ):
         result = _run(plan, run_id, engine, options, quiet=quiet)
+        told(result)
     _say(plan, result, startup, as_json=as_json, quiet=quiet)
+
+
+@contextlib.contextmanager
+def _told(target: str | None, plan: Plan, document: SpecDocument, run_id: str) -> Iterator[Callable[[RunResult], None]]:
+    """Send OpenLineage events of the run inside; one that cannot be sent is told, and changes nothing."""
+    from beam_datahub.errors import MissingDependency
+    from beam_datahub.runtime.openlineage_events import OpenLineageEvents, openlineage_target
+
+    place = openlineage_target(target)
+    if place is None:
+        yield lambda result: None
+        return
+    try:
+        events = OpenLineageEvents(place, plan, document, run_id)
+    except MissingDependency as error:
+        if target is not None:
+            raise
+        click.secho(f"warning: {error.reason}: {error.hint}", fg="yellow", err=True)
+        yield lambda result: None
+        return
+    try:
+        yield events.finish
+    except BaseException as failure:
+        events.finish(None, failure)
+        raise
+    finally:
+        if events.problem is not None:
+            click.secho(f"warning: {events.problem}", fg="yellow", err=True)
 
 
 def _run(plan: Plan, run_id: str, engine: str, options: EngineOptions, *, quiet: bool) -> RunResult:

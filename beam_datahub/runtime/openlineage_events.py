@@ -1,0 +1,148 @@
+"""Tells the outside of a run in OpenLineage's words: a file or a server gets its events, and a dead one never fails the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from beam_datahub.compiler.plan import Plan, Write
+from beam_datahub.component.capabilities import WriteMode
+from beam_datahub.errors import Interrupted, MissingDependency
+from beam_datahub.lineage.tracing import lineage_of
+from beam_datahub.security import redact
+
+if TYPE_CHECKING:
+    from beam_datahub.lineage.openlineage import JobFacts, RunFacts
+    from beam_datahub.runtime.launch import RunResult
+    from beam_datahub.spec import SpecDocument
+
+_SECONDS = 5.0
+# A server that is away for a moment gets a second and a third chance, and the run waits no longer than that.
+_RETRIES = {"total": 2, "connect": 2, "read": 1, "backoff_factor": 0.2}
+_ENDPOINT = "api/v1/lineage"
+
+
+def openlineage_target(given: str | None) -> str | None:
+    """Where events go: what the user names (a URL or a file), else OPENLINEAGE_URL; None: nowhere."""
+    if given is not None:
+        return given
+    disabled = os.environ.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true"
+    return None if disabled else os.environ.get("OPENLINEAGE_URL") or None
+
+
+class OpenLineageEvents:
+    """The events of one run. The first is sent while the run begins, the last when it has ended.
+
+    `target` is an http(s) URL, of a server or with the whole endpoint, or a file, to which one line an event is added.
+    Raises MissingDependency where the client is not installed. `problem` tells afterwards why an event did not arrive.
+    """
+
+    def __init__(self, target: str, plan: Plan, document: SpecDocument, run_id: str) -> None:
+        try:
+            import openlineage.client  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                "OpenLineage events need the module 'openlineage-python'", hint="pip install 'beam-datahub[openlineage]'"
+            ) from error
+        self.problem: str | None = None
+        self._target, self._plan, self._document, self._run_id = target, plan, document, run_id
+        self._began = datetime.now(UTC)
+        self._first = threading.Thread(target=self._send, args=("START",), name="openlineage", daemon=True)
+        self._first.start()
+
+    def finish(self, result: RunResult | None, failure: BaseException | None = None) -> None:
+        """Send the last event: COMPLETE, FAIL with the message, or ABORT for a run that was stopped."""
+        self._first.join()
+        from beam_datahub.lineage.openlineage import RunFacts
+
+        error = failure if failure is not None else result.error if result is not None else None
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        state = "ABORT" if stopped else "COMPLETE" if error is None else "FAIL"
+        message = None if error is None else str(error) or type(error).__name__
+        facts = RunFacts(error=message) if result is None else run_facts(self._plan, result, message)
+        self._send(state, facts)
+
+    def _send(self, state: str, facts: RunFacts | None = None) -> None:
+        try:
+            from beam_datahub.lineage.openlineage import run_event
+
+            when = self._began if state == "START" else None
+            lineage = lineage_of(self._plan, run_id=self._run_id)
+            event = run_event(state, lineage, self._run_id, self._began, job_facts(self._document), facts, when=when)
+            transport = _transport(self._target)
+            transport.emit(event)
+            transport.close(1.0)
+        except Exception as error:
+            # Whoever watches runs must not be able to break them.
+            self.problem = self.problem or redact(f"no OpenLineage event reached {_shown(self._target)}: {_reason(error)}")
+
+
+def job_facts(document: SpecDocument) -> JobFacts:
+    """What events tell of the integration in a document."""
+    import apache_beam
+
+    from beam_datahub.lineage.openlineage import JobFacts
+
+    spec = document.integration
+    queries = [step.config.get("query") for step in spec.transformations if step.type == "sql"]
+    queries += [source.options.get("query") for source in spec.sources.values()]
+    code = document.path.read_text("utf-8", errors="replace") if document.path is not None else None
+    return JobFacts(spec.description, code, tuple(each for each in queries if isinstance(each, str)), apache_beam.__version__)
+
+
+def run_facts(plan: Plan, result: RunResult, error: str | None) -> RunFacts:
+    """What the last event tells of what a run did."""
+    from beam_datahub.lineage.openlineage import RunFacts
+
+    read = {node.id: {"rows": result.books[node.id]["read"]} for node in plan.reads() if node.id in result.books}
+    written = {name: _written(each) for name, each in result.written.items()}
+    replaced = [
+        node.id
+        for node in plan.writes()
+        if isinstance(node.operator, Write) and node.operator.request.mode is WriteMode.OVERWRITE and node.id in written
+    ]
+    return RunFacts(read, written, frozenset(replaced), error=error)
+
+
+def _written(done: Mapping[str, Any]) -> dict[str, int]:
+    facts = {"rows": int(done["rows"]), "bytes": int(done["bytes"]), "files": len(done["locations"])}
+    return {name: value for name, value in facts.items() if name == "rows" or value}
+
+
+def _transport(target: str) -> Any:
+    if not target.startswith(("http://", "https://")):
+        from openlineage.client.transport.file import FileConfig, FileTransport
+
+        path = Path(target.removeprefix("file://"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileTransport(FileConfig(log_file_path=str(path), append=True))
+    from openlineage.client.transport.http import HttpConfig, HttpTransport
+
+    # It would tell of every attempt; what came of them is told once.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    url = urlsplit(target)
+    endpoint = url.path.strip("/") or os.environ.get("OPENLINEAGE_ENDPOINT") or _ENDPOINT
+    base = f"{url.scheme}://{url.netloc}"
+    config: dict[str, Any] = {"url": base, "endpoint": endpoint, "timeout": _SECONDS, "retry": _RETRIES}
+    if key := os.environ.get("OPENLINEAGE_API_KEY"):
+        config["auth"] = {"type": "api_key", "apiKey": key}
+    return HttpTransport(HttpConfig.from_dict(config))
+
+
+def _shown(target: str) -> str:
+    """The target without a password in its URL."""
+    url = urlsplit(target)
+    return target if "@" not in url.netloc else url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost message of a chain: the client wraps what the system said."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
