@@ -11,21 +11,35 @@ DataHubError
 │   ├── UnknownColumn        DH106  a column that the input does not have
 │   ├── InvalidExpression    DH107  an expression that does not parse, type or is not allowed
 │   ├── LossyWrite           DH108  a destination that could not keep what is written to it
-│   └── OrderDependent       DH109  a result that would depend on the order of the rows
+│   ├── OrderDependent       DH109  a result that would depend on the order of the rows
+│   ├── InvalidSchema        DH120  text that is no Avro, JSON or Protobuf schema
+│   ├── UnresolvedReference  DH121  a schema that refers to one that is not there
+│   ├── IncompatibleSchema   DH122  a new version of a schema that its subject refuses
+│   └── SchemaInUse          DH123  a schema that cannot go, because another refers to it
 ├── ConnectorError           DH2xx  exit 4   an outside system
 │   ├── SourceMissing        DH201  nothing to read at the given place
 │   ├── UnreadableData       DH202  the data is not of the promised format, or damaged
 │   ├── SchemaDrift          DH203  the data left the frozen contract
 │   ├── AccessDenied         DH204  the system refused us
 │   ├── TargetUnusable       DH205  the destination cannot be written
-│   └── Transient            DH206  an outside failure that a retry may mend
+│   ├── Transient            DH206  an outside failure that a retry may mend
+│   ├── StoreUnusable        DH210  the store cannot be opened, read or written
+│   ├── StoreBusy            DH211  another process held the store for too long
+│   ├── StoreDamaged         DH212  the store's file is not a store, or is damaged
+│   ├── StoreVersion         DH213  the store is of another version
+│   ├── WrongKey             DH214  a sealed secret cannot be opened with the keys at hand
+│   └── Conflict             DH215  somebody else changed it in the meantime
 ├── RunError                 DH3xx  exit 5   a run that could not be finished
 │   ├── StepFailed           DH301  a step broke on all of its data
 │   ├── TooManyRejected      DH302  more rejected records than the budget allows   (exit 6)
 │   ├── BooksUnbalanced      DH303  records cannot be accounted for                (exit 7)
 │   ├── MissingDependency    DH304  an optional part is not installed
+│   ├── RunLost              DH310  the process of a run ended without a word
 │   ├── Interrupted          DH305  the user stopped the run                       (exit 130)
-│   └── ExpectationFailed    DH306  a test of the spec does not hold               (exit 1)
+│   ├── ExpectationFailed    DH306  a test of the spec does not hold               (exit 1)
+│   ├── NotReplayable        DH350  rejected records that cannot be replayed so
+│   ├── UnknownRun           DH351  a run that the store does not have, or that is in the wrong state
+│   └── ReplayUnfinished     DH352  a replay whose last step has to be repeated
 └── Defect                   DH900  exit 70  a bug of beam-datahub itself
 
 The facts travel as attributes, the class writes the sentence. Errors survive pickling, so that a worker's error reaches
@@ -215,6 +229,30 @@ class OrderDependent(SpecError):
     code = "DH109"
 
 
+class InvalidSchema(SpecError):
+    """Text that is no Avro, JSON or Protobuf schema."""
+
+    code = "DH120"
+
+
+class UnresolvedReference(SpecError):
+    """A schema that refers to one that is not there."""
+
+    code = "DH121"
+
+
+class IncompatibleSchema(SpecError):
+    """A new version of a schema that its subject refuses."""
+
+    code = "DH122"
+
+
+class SchemaInUse(SpecError):
+    """A schema that cannot go, because another refers to it."""
+
+    code = "DH123"
+
+
 class ConnectorError(DataHubError):
     """An outside system failed us."""
 
@@ -262,6 +300,47 @@ class Transient(ConnectorError):
     advice = "run it again"
 
 
+class StoreUnusable(ConnectorError):
+    """The store cannot be opened, read or written."""
+
+    code = "DH210"
+    advice = "name another place with --store or BEAM_DATAHUB_STORE"
+
+
+class StoreBusy(ConnectorError):
+    """Another process held the store for too long."""
+
+    code = "DH211"
+    advice = "run it again; many writers at once are better served by PostgreSQL"
+
+
+class StoreDamaged(ConnectorError):
+    """The store's file is not a store, or is damaged."""
+
+    code = "DH212"
+    advice = "put a backup in its place, or move the file away to begin a new store"
+
+
+class StoreVersion(ConnectorError):
+    """The store is of another version."""
+
+    code = "DH213"
+
+
+class WrongKey(ConnectorError):
+    """A sealed secret cannot be opened with the keys at hand, or a key is none."""
+
+    code = "DH214"
+    advice = "give the key that sealed it with BEAM_DATAHUB_KEY or BEAM_DATAHUB_KEY_FILE"
+
+
+class Conflict(ConnectorError):
+    """Somebody else changed it in the meantime."""
+
+    code = "DH215"
+    advice = "look at it again, then repeat the change"
+
+
 class RunError(DataHubError):
     """A run that could not be finished."""
 
@@ -302,11 +381,38 @@ class Interrupted(RunError):
     exit_status = 130
 
 
+class RunLost(RunError):
+    """The process of a run ended without a word."""
+
+    code = "DH310"
+    advice = "nothing of it is half-written at a destination; run it again"
+
+
 class ExpectationFailed(RunError):
     """A test of the spec does not hold."""
 
     code = "DH306"
     exit_status = 1
+
+
+class NotReplayable(RunError):
+    """Rejected records that cannot be replayed in this way."""
+
+    code = "DH350"
+
+
+class UnknownRun(RunError):
+    """A run that the store does not have, or one in a state in which it cannot be asked for this."""
+
+    code = "DH351"
+    advice = "`beam-datahub runs list` shows them"
+
+
+class ReplayUnfinished(RunError):
+    """A replay that has published a part of its output; the rest follows when it is asked for again."""
+
+    code = "DH352"
+    advice = "mend what stopped it, then replay the same run again: it goes on where it stopped"
 
 
 class Defect(DataHubError):
