@@ -15,6 +15,7 @@ DEPENDENCIES = [
     "apache-beam[gcp,aws]==2.77.*",  # the engine under every run: shuffle, checkpoints, runners, filesystems (gs://, s3://)
     "pyarrow>=23,<26",  # the element of every PCollection is an Arrow record batch; CSV, JSON and Parquet readers
     "numpy>=2.1,<3",  # index arithmetic over Arrow columns: splitting a batch by key or partition
+    "datasketches>=5.2,<6",  # the sketches of a profile: distinct values, quantiles and frequent values that merge
     "duckdb==2.0.*",  # the kernel that evaluates expressions, joins and aggregates; one version gives one answer
     "sqlglot>=30,<31",  # traces the columns of whole queries: the `sql` transformation's lineage
     "jsonpath-rfc9535>=1,<2",  # parses JSONPath and evaluates what has no SQL: filters and descendants, exactly as RFC 9535 says
@@ -24,6 +25,9 @@ DEPENDENCIES = [
     "jsonschema-specifications>=2024.10",  # the drafts' own documents, so that a schema may refer to them
     "referencing>=0.35,<1",  # resolves the `$ref`s of a schema, and never over the network
     "fastavro>=1.12,<2",  # Avro files, block by block
+    "proto-schema-parser>=2.1,<3",  # reads the text of Protobuf schemas
+    "antlr4-python3-runtime>=4.13,<5",  # what proto-schema-parser reports errors of syntax through
+    "protobuf>=5.29,<8",  # checks Protobuf schemas and looks up their names
     "cryptography>=44",  # AES-GCM: sealed secrets and encrypted fields
     "click>=8.1.8,<9",  # the command line
     "rich>=14,<16",  # tables, trees and live progress on the terminal

@@ -1,0 +1,73 @@
+"""The profile of a stream of batches: one column profile for each leaf, merged over batches, bundles and runs."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from beam_datahub.errors import UnreadableData
+from beam_datahub.kernels.profiling.column import ColumnProfile
+from beam_datahub.kernels.profiling.leaves import leaf_types, leaves
+from beam_datahub.kernels.profiling.measure import measure
+
+# What a serialised profile begins with, and the number of its form. Hashes of another form do not compare.
+_MAGIC, _FORM = b"BDHP", 1
+
+
+class Profile:
+    """What the rows of `schema` hold, column by column; nested columns by their leaves, such as `customer.city`."""
+
+    def __init__(self, columns: dict[str, ColumnProfile], rows: int = 0) -> None:
+        self.columns = columns
+        self.rows = rows
+
+    @classmethod
+    def of(cls, schema: pa.Schema, columns: Sequence[str] | None = None) -> Profile:
+        """The profile of no rows of a canonical schema; of the named columns, all of them when None."""
+        return cls({path: ColumnProfile.of(each) for path, each in leaf_types(schema, columns).items()})
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take a batch; columns that it was not made for are left out."""
+        self.rows += batch.num_rows
+        for path, array in self.parts(batch):
+            measure(self.columns[path], array)
+
+    def parts(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+        """The leaves of a batch that this profile is made for."""
+        wanted = {path.partition(".")[0].removesuffix("[]") for path in self.columns} | set(self.columns)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name in wanted:
+                yield from ((path, array) for path, array in leaves(name, column) if path in self.columns)
+
+    def merge(self, other: Profile) -> None:
+        """Take what another profile saw. Raises ValueError where a column is of another type there."""
+        self.rows += other.rows
+        for path, column in other.columns.items():
+            if path in self.columns:
+                self.columns[path].merge(column)
+            else:
+                self.columns[path] = column
+
+    def to_bytes(self) -> bytes:
+        """The profile as bytes, from which `from_bytes` makes it again."""
+        parts = {"rows": self.rows, "columns": {path: column.to_json() for path, column in self.columns.items()}}
+        return _MAGIC + bytes([_FORM]) + zlib.compress(json.dumps(parts, separators=(",", ":")).encode(), 1)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Profile:
+        """The profile that `to_bytes` wrote. Raises UnreadableData for bytes that are none, or of a newer form."""
+        if body[:4] != _MAGIC or len(body) < 6:
+            raise UnreadableData("this is no profile")
+        if body[4] != _FORM:
+            raise UnreadableData(
+                f"the profile is of form {body[4]}, not {_FORM}", hint="another version of beam-datahub wrote it"
+            )
+        try:
+            parts = json.loads(zlib.decompress(body[5:]))
+            columns = {path: ColumnProfile.from_json(each) for path, each in parts["columns"].items()}
+            return cls(columns, int(parts["rows"]))
+        except (zlib.error, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UnreadableData(f"the profile is damaged: {error}") from error
