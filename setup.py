@@ -32,6 +32,7 @@ DEPENDENCIES = [
     "click>=8.1.8,<9",  # the command line
     "rich>=14,<16",  # tables, trees and live progress on the terminal
     "sqlalchemy>=2.0.40,<3",  # reflection, DDL and dialects of SQL databases; the store of runs and versions
+    "alembic>=1.16,<2",  # brings a store of an earlier version up to date
     "google-cloud-pubsub>=2.28,<3",  # Pub/Sub as a source and a destination
     "boto3>=1.40,<2",  # S3, SQS and the other AWS services
 ]
@@ -47,6 +48,8 @@ EXTRAS = {
     "openlineage": ["openlineage-python>=1.40,<2"],
     # `python` transformations whose functions take pandas frames
     "pandas": ["pandas>=2.2,<4"],
+    # a store of runs that several machines share
+    "postgresql": ["psycopg[binary]>=3.2,<4"],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
     "test": [
         "pytest>=9,<10",
@@ -75,7 +78,7 @@ setup(
     packages=[*find_packages(include=["beam_datahub", "beam_datahub.*"]), *(f"beam_datahub_content.{name}" for name in CONTENT)],
     package_dir={f"beam_datahub_content.{name}": name for name in CONTENT},
     package_data={
-        "beam_datahub": ["py.typed", "**/*.html", "**/*.json", "**/*.yaml", "**/*.sql"],
+        "beam_datahub": ["py.typed", "**/*.html", "**/*.json", "**/*.yaml", "**/*.sql", "store/migrations/**/*.py", "store/migrations/*.mako"],
         **{f"beam_datahub_content.{name}": ["**/*"] for name in CONTENT},
     },
     install_requires=DEPENDENCIES,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def owner() -> dict[str, str | int | None]:
@@ -28,12 +30,19 @@ def is_dead(path: str) -> bool:
         return True
     except (OSError, ValueError):
         return False
+    return bool(is_gone(found))
+
+
+def is_gone(found: Mapping[str, Any]) -> bool | None:
+    """Whether the process that `owner` told of is gone; None where that cannot be known from here: another machine's or
+    container's.
+    """
     if found.get("host") != socket.gethostname():
-        return False
+        return None
     if found.get("boot") != _boot():
         return True
     if found.get("space") != _space():
-        return False
+        return None
     return bool(_started(int(found["pid"])) != found.get("started"))
 
 
