@@ -310,6 +310,7 @@ def _source(node: Node, written: WrittenSource) -> SourceSpec:
         columns=written.columns,
         contract=written.contract,
         options=written.model_extra or {},
+        pii=written.pii,
     )
 
 
@@ -335,6 +336,7 @@ def _destination(node: Node, written: WrittenDestination) -> DestinationSpec:
         write_mode=written.write_mode,
         key=written.key or (),
         options=written.model_extra or {},
+        clearance=written.clearance,
     )
 
 
@@ -355,7 +357,11 @@ def _rule(at: Keys, written: WrittenQualityRule) -> QualityRuleSpec:
 
 def _dead_letter(written: WrittenDeadLetter) -> DeadLetterSpec:
     return DeadLetterSpec(
-        at=("dead_letter",), connector=written.connector, connection=written.connection, options=written.model_extra or {}
+        at=("dead_letter",),
+        connector=written.connector,
+        connection=written.connection,
+        options=written.model_extra or {},
+        clearance=written.clearance,
     )
 
 

@@ -42,6 +42,8 @@ class SourceSpec(SpecModel):
     contract: ContractSpec
     options: Mapping[str, Any]
     """The connector's own options, unchecked."""
+    pii: Mapping[str, str] | None = None
+    """Personal data: column → kind, `none` or `auto`; `*` stands for the columns that are not named."""
 
 
 class TransformationSpec(SpecModel):
@@ -67,6 +69,8 @@ class DestinationSpec(SpecModel):
     key: tuple[str, ...]
     options: Mapping[str, Any]
     """The connector's own options, unchecked."""
+    clearance: tuple[str, ...] = ()
+    """The kinds of personal data that it may get unmasked; `all` stands for every kind."""
 
 
 class DeadLetterSpec(SpecModel):
@@ -76,6 +80,7 @@ class DeadLetterSpec(SpecModel):
     connector: str
     connection: Mapping[str, Any]
     options: Mapping[str, Any]
+    clearance: tuple[str, ...] = ()
 
 
 class RejectedBudget(SpecModel):

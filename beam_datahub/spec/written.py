@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from beam_datahub.errors import nearest
+from beam_datahub.security.sensitive_names import KINDS
 from beam_datahub.spec.model import ContractSpec, RejectedBudget, RejectedSpec, SpecModel, ThresholdSpec, WriteMode
 from beam_datahub.spec.parameters import ParameterSpec
 
@@ -107,6 +109,41 @@ Threshold = Annotated[
 ]
 
 
+def _kind(value: Any, *more: str) -> Any:
+    if isinstance(value, str) and value not in KINDS and value not in more:
+        guess = nearest(value, KINDS)
+        known = f"did you mean '{guess}'?" if guess else f"the kinds are {', '.join(KINDS)}"
+        raise ValueError(f"'{value}' is no kind of personal data: {known}")
+    return value
+
+
+def _personal(value: Any) -> Any:
+    if isinstance(value, str) and value == "auto":
+        return {"*": "auto"}
+    if not isinstance(value, dict):
+        raise ValueError("must be `auto`, or columns and their kinds such as {email: email, card_no: credit_card}")
+    return value
+
+
+ColumnKind = Annotated[
+    str,
+    BeforeValidator(lambda value: _kind(value, "none", "auto")),
+    WithJsonSchema({"type": "string", "enum": [*KINDS, "none", "auto"]}),
+]
+ClearedKind = Annotated[
+    str, BeforeValidator(lambda value: _kind(value, "all")), WithJsonSchema({"type": "string", "enum": [*KINDS, "all"]})
+]
+Personal = Annotated[
+    dict[Text, ColumnKind], BeforeValidator(_personal, json_schema_input_type=Literal["auto"] | dict[Text, ColumnKind])
+]
+Clearance = Annotated[
+    tuple[ClearedKind, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else value, json_schema_input_type=ClearedKind | list[ClearedKind]
+    ),
+]
+
+
 class WrittenSource(SpecModel):
     """Where records come from; the connector's own options stand beside these keys."""
 
@@ -120,6 +157,10 @@ class WrittenSource(SpecModel):
     """The columns and their SQL types, such as `{id: bigint, amount: "decimal(12,2)"}`; discovered when left out."""
     contract: ContractSpec = ContractSpec()
     """What becomes of records that leave the schema."""
+    pii: Personal | None = None
+    """Personal data: column → kind, such as `{email: email, card_no: credit_card}`, or `auto` to find it by names and a sample.
+    Under `"*": auto`, the columns that are not named are looked at, and `none` says that a column holds none. From then on, no
+    destination gets it unmasked without `clearance`."""
 
 
 class WrittenSingleSource(WrittenSource):
@@ -165,6 +206,8 @@ class WrittenDestination(SpecModel):
     """Add to what is there, replace it, or merge by `key`; the connector's usual mode when left out."""
     key: Names | None = None
     """The columns that tell records apart, for `merge`."""
+    clearance: Clearance = ()
+    """The kinds of personal data that may be written here unmasked, such as `[email, name]`, or `all`."""
 
 
 class WrittenDeadLetter(SpecModel):
@@ -176,6 +219,8 @@ class WrittenDeadLetter(SpecModel):
     """The connector that writes the rejected records."""
     connection: dict[str, Any] = {}
     """The settings and secrets that reach the system."""
+    clearance: Clearance = ()
+    """The kinds of personal data that rejected records may show here, or `all`."""
 
 
 class WrittenQualityRule(SpecModel):
