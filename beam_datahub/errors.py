@@ -15,7 +15,8 @@ DataHubError
 │   ├── InvalidSchema        DH120  text that is no Avro, JSON or Protobuf schema
 │   ├── UnresolvedReference  DH121  a schema that refers to one that is not there
 │   ├── IncompatibleSchema   DH122  a new version of a schema that its subject refuses
-│   └── SchemaInUse          DH123  a schema that cannot go, because another refers to it
+│   ├── SchemaInUse          DH123  a schema that cannot go, because another refers to it
+│   └── ExposedPersonalData  DH130  a destination that would get personal data unmasked
 ├── ConnectorError           DH2xx  exit 4   an outside system
 │   ├── SourceMissing        DH201  nothing to read at the given place
 │   ├── UnreadableData       DH202  the data is not of the promised format, or damaged
@@ -37,6 +38,7 @@ DataHubError
 │   ├── RunLost              DH310  the process of a run ended without a word
 │   ├── Interrupted          DH305  the user stopped the run                       (exit 130)
 │   ├── ExpectationFailed    DH306  a test of the spec does not hold               (exit 1)
+│   ├── QualityFailed        DH320  a quality rule that is to fail the run is broken (exit 8)
 │   ├── NotReplayable        DH350  rejected records that cannot be replayed so
 │   ├── UnknownRun           DH351  a run that the store does not have, or that is in the wrong state
 │   └── ReplayUnfinished     DH352  a replay whose last step has to be repeated
@@ -253,6 +255,12 @@ class SchemaInUse(SpecError):
     code = "DH123"
 
 
+class ExposedPersonalData(SpecError):
+    """A destination would get personal data unmasked that it is not cleared for."""
+
+    code = "DH130"
+
+
 class ConnectorError(DataHubError):
     """An outside system failed us."""
 
@@ -393,6 +401,13 @@ class ExpectationFailed(RunError):
 
     code = "DH306"
     exit_status = 1
+
+
+class QualityFailed(RunError):
+    """A quality rule whose action is to fail the run is broken; nothing was published."""
+
+    code = "DH320"
+    exit_status = 8
 
 
 class NotReplayable(RunError):
