@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -75,6 +75,12 @@ def insert_into(connection: Connection, table: Table) -> Any:
     from sqlalchemy.dialects.sqlite import insert as of_sqlite
 
     return of_sqlite(table)
+
+
+def insert_new(connection: Connection, table: Table, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows that are not there yet; how many they were."""
+    statement = insert_into(connection, table).values(rows).on_conflict_do_nothing()
+    return int(connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount)
 
 
 def columns_of(table: Table, record: type[Any], **other: Any) -> list[Column[Any]]:

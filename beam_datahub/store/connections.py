@@ -9,7 +9,7 @@ from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import delete, select, update
 
 from beam_datahub.errors import Conflict, UnknownName
-from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, now
+from beam_datahub.store.access import Reading, Writing, columns_of, insert_new, now
 from beam_datahub.store.records import Connection
 from beam_datahub.store.tables import connections
 
@@ -52,9 +52,7 @@ class ConnectionWriter:
                 "updated_by": self._writing.who,
             }
             untested: dict[str, Any] = {"tested_at": None, "test_passed": None, "test_message": None}
-            row = insert_into(connection, connections).values(name=new.name, created_at=moment, **told)
-            done = connection.execute(row.on_conflict_do_nothing())
-            if done.rowcount != 1:
+            if insert_new(connection, connections, {"name": new.name, "created_at": moment, **told}) != 1:
                 if not replace:
                     raise Conflict(f"there is a connection '{new.name}' already", hint="give --replace to change it")
                 connection.execute(update(connections).where(connections.c.name == new.name).values(**told, **untested))

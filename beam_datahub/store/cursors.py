@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete, select, update
 
 from beam_datahub.errors import Conflict
-from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, now
+from beam_datahub.store.access import Reading, Writing, columns_of, insert_new, now
 from beam_datahub.store.records import Cursor
 from beam_datahub.store.tables import cursors
 
@@ -51,7 +51,7 @@ class CursorWriter:
             moment = now(connection)
             row = {**cursor.__dict__, "revision": cursor.revision + 1, "updated_at": moment}
             if cursor.revision == 0:
-                done = connection.execute(insert_into(connection, cursors).values(row).on_conflict_do_nothing())
+                moved = insert_new(connection, cursors, row)
             else:
                 of_it = (
                     cursors.c.integration == cursor.integration,
@@ -59,8 +59,8 @@ class CursorWriter:
                     cursors.c.partition == cursor.partition,
                     cursors.c.revision == cursor.revision,
                 )
-                done = connection.execute(update(cursors).where(*of_it).values(row))
-            if done.rowcount != 1:
+                moved = connection.execute(update(cursors).where(*of_it).values(row)).rowcount
+            if moved != 1:
                 part = f", partition '{cursor.partition}'," if cursor.partition else ""
                 raise Conflict(
                     f"the cursor of '{cursor.source}'{part} of '{cursor.integration}' was moved by another run",

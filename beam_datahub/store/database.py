@@ -29,6 +29,9 @@ from beam_datahub.store.types import to_json
 # How long a writer waits for another one before it gives up.
 BUSY_SECONDS = 30.0
 
+# The tables' own place in a PostgreSQL database that may hold other things.
+SCHEMA = "beam_datahub"
+
 
 def engine(location: Location, *, writes: bool, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """An engine for readers or for writers. Raises MissingDependency without PostgreSQL's driver."""
@@ -90,7 +93,7 @@ def _postgresql(url: str, *, writes: bool, busy_seconds: float) -> Engine:
     password = urlsplit(url).password
     if password:
         known.add(unquote(password))
-    options = f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC"
+    options = f"-c search_path={SCHEMA} -c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC"
     if not writes:
         options += " -c default_transaction_read_only=on"
     arguments = {"options": options, "connect_timeout": 10, "application_name": "beam-datahub"}

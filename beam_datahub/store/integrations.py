@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from beam_datahub.errors import UnknownName
-from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, now
+from beam_datahub.store.access import Reading, Writing, columns_of, insert_new, now
 from beam_datahub.store.records import Integration, IntegrationVersion, Step
 from beam_datahub.store.tables import integration_versions, integrations, transformations
 
@@ -100,7 +100,7 @@ class IntegrationWriter:
         with self._writing.transaction() as connection:
             moment = now(connection)
             first = {"name": name, "description": description, "version": 0, "created_at": moment, "updated_at": moment}
-            connection.execute(insert_into(connection, integrations).values(first).on_conflict_do_nothing())
+            insert_new(connection, integrations, first)
             row = _row(connection, name, hold=True)
             newest = _version(connection, row.id, row.version)
             if newest is not None and newest.fingerprint == fingerprint and row.removed_at is None:

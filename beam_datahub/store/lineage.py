@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from beam_datahub.errors import UnknownName
-from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, now
+from beam_datahub.store.access import Reading, Writing, columns_of, insert_new, now
 from beam_datahub.store.records import LineageColumn, LineageDataset, LineageGraph
 from beam_datahub.store.tables import lineage_columns, lineage_datasets, lineage_graphs, runs
 
@@ -67,7 +67,7 @@ class LineageWriter:
         with self._writing.transaction() as connection:
             moment = now(connection)
             row = {"integration": integration, "fingerprint": fingerprint, "created_at": moment}
-            new = connection.execute(insert_into(connection, lineage_graphs).values(row).on_conflict_do_nothing()).rowcount
+            new = insert_new(connection, lineage_graphs, row)
             of_it = (lineage_graphs.c.integration == integration, lineage_graphs.c.fingerprint == fingerprint)
             graph_id = int(connection.execute(select(lineage_graphs.c.id).where(*of_it)).scalar_one())
             if new == 1:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, or_, select, update
 
 from beam_datahub.component.file_owner import is_gone
 from beam_datahub.errors import Conflict, RunLost, UnknownName
-from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, now
+from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, insert_new, now
 from beam_datahub.store.records import ENDED, Document, NewRun, Run, RunEnd, RunKind, RunStatus, RunStep
 from beam_datahub.store.tables import replayed_records, run_documents, run_steps, runs
 
@@ -131,8 +131,7 @@ class RunWriter:
                 "reports": {},
                 "parameters": dict(run.parameters),
             }
-            done = connection.execute(insert_into(connection, runs).values(row).on_conflict_do_nothing())
-            if done.rowcount != 1:
+            if insert_new(connection, runs, row) != 1:
                 raise Conflict(f"there is a run '{run.run_id}' already")
             if run.plan is not None:
                 self.keep(run.run_id, "plan", run.plan)
@@ -234,9 +233,7 @@ class RunWriter:
                     {"run_id": run_id, "record": name, "replay_run_id": replay_run_id, "at": moment}
                     for name in names[start : start + _CHUNK]
                 ]
-                marked += connection.execute(
-                    insert_into(connection, replayed_records).values(rows).on_conflict_do_nothing()
-                ).rowcount
+                marked += insert_new(connection, replayed_records, rows)
             self._writing.audit(connection, "replay", "run", run_id, by=replay_run_id, records=marked)
         return marked
 

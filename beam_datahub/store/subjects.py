@@ -10,7 +10,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, delete, func, select, update
 
 from beam_datahub.errors import Conflict, UnknownName
-from beam_datahub.store.access import Reading, Writing, insert_into, now
+from beam_datahub.store.access import Reading, Writing, insert_into, insert_new, now
 from beam_datahub.store.records import Compatibility, SchemaReference, SchemaText, SchemaType, SchemaVersion, Subject
 from beam_datahub.store.tables import schema_texts, schema_versions, settings, subjects
 
@@ -140,7 +140,7 @@ class SubjectWriter:
             moment = now(connection)
             subject_id = _subject(connection, name, moment)
             known = {"type": kind, "text": text, "references": written, "fingerprint": mark}
-            connection.execute(insert_into(connection, schema_texts).values(known).on_conflict_do_nothing())
+            insert_new(connection, schema_texts, known)
             schema_id = connection.execute(select(schema_texts.c.id).where(schema_texts.c.fingerprint == mark)).scalar_one()
             there = connection.execute(_VERSIONS.where(schema_versions.c.subject_id == subject_id)).all()
             alive = [_version(row) for row in there if not row.deleted]
@@ -201,8 +201,7 @@ class SubjectWriter:
 
 def _subject(connection: Connection, name: str, moment: Any) -> int:
     """The id of a subject, made where there is none; held until the transaction ends."""
-    row = insert_into(connection, subjects).values(name=name, created_at=moment)
-    connection.execute(row.on_conflict_do_nothing())
+    insert_new(connection, subjects, {"name": name, "created_at": moment})
     return int(connection.execute(select(subjects.c.id).where(subjects.c.name == name).with_for_update()).scalar_one())
 
 

@@ -7,11 +7,11 @@ import sqlite3
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from beam_datahub.errors import StoreDamaged, StoreVersion
+from beam_datahub.store.database import SCHEMA
 from beam_datahub.store.location import Location
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,11 +26,16 @@ _LOCK = 4_150_628_317
 def version_of(connection: Connection, location: Location) -> str | None:
     """The revision of a store, None for an empty database. Raises StoreDamaged for a database of something else."""
     names = set(inspect(connection).get_table_names())
-    if "alembic_version" in names and "runs" in names:
+    if {"alembic_version", "run_steps"} <= names:
         return str(connection.execute(text("select version_num from alembic_version")).scalar_one())
     if names - {"alembic_version"} and location.path is not None:
-        raise StoreDamaged(f"the file {location} is a database, but no store of beam-datahub")
+        raise foreign(location)
     return None
+
+
+def foreign(location: Location) -> StoreDamaged:
+    """The error that a file is a database of something else."""
+    return StoreDamaged(f"the file {location} is a database, but no store of beam-datahub", hint="name another file")
 
 
 def check(version: str, location: Location) -> None:
@@ -52,14 +57,17 @@ def prepare(engine: Engine, location: Location, *, upgrade: bool) -> tuple[str |
 
     All of it is one transaction: a crash leaves the store as it was. Raises StoreVersion, StoreDamaged.
     """
-    with engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            before = _read_version(engine, location)
-            if before is None:
-                _write_ahead(engine)
+    if engine.dialect.name == "sqlite":
+        before = _glance(engine, location)
+        if before == HEAD:
+            return before, before
+        if before is None:
+            _write_ahead(engine)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            if connection.execute(text("select to_regnamespace(:name)"), {"name": SCHEMA}).scalar_one() is None:
+                connection.execute(text(f"create schema {SCHEMA}"))
         before = version_of(connection, location)
         if before is not None and (before >= HEAD or not upgrade):
             check(before, location)
@@ -70,14 +78,20 @@ def prepare(engine: Engine, location: Location, *, upgrade: bool) -> tuple[str |
     return before, HEAD
 
 
-def _read_version(engine: Engine, location: Location) -> str | None:
-    with engine.connect() as connection:
-        # Outside of a transaction, so that this look never waits for a writer.
-        raw: Any = connection.connection.dbapi_connection
-        names = {row[0] for row in raw.execute("select name from sqlite_master where type = 'table'")}
-    if names and "alembic_version" not in names:
-        raise StoreDamaged(f"the file {location} is a database, but no store of beam-datahub")
-    return HEAD if names else None
+def _glance(engine: Engine, location: Location) -> str | None:
+    """The version of a SQLite file as far as it shows without a transaction, so that this never waits for a writer."""
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        names = {row[0] for row in cursor.execute("select name from sqlite_master where type = 'table'")}
+        if not names:
+            return None
+        if not {"alembic_version", "run_steps"} <= names:
+            raise foreign(location)
+        row = cursor.execute("select version_num from alembic_version").fetchone()
+        return str(row[0]) if row else None
+    finally:
+        raw.close()
 
 
 def _write_ahead(engine: Engine) -> None:

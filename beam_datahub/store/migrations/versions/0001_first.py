@@ -33,8 +33,8 @@ select names.integration,
     count(*) filter (where runs.status = 'failed') as failed,
     count(*) filter (where runs.status = 'cancelled') as cancelled,
     count(*) filter (where runs.status = 'running') as running,
-    coalesce(sum(runs.read), 0) as records_read,
-    coalesce(sum(runs.rejected), 0) as records_rejected,
+    cast(coalesce(sum(runs.read), 0) as bigint) as records_read,
+    cast(coalesce(sum(runs.rejected), 0) as bigint) as records_rejected,
     avg(runs.seconds) filter (where runs.status in ('completed', 'completed_with_errors')) as mean_seconds,
     max(newest.run_id) as last_run,
     max(newest.status) as last_status,
@@ -43,7 +43,7 @@ select names.integration,
     count(*) filter (
         where runs.status = 'failed' and (succeeded.at is null or runs.started_at > succeeded.at)
     ) as failures_since_success,
-    coalesce(max(unresolved.violations), 0) as open_violations
+    cast(coalesce(max(unresolved.violations), 0) as bigint) as open_violations
 from names
 left join runs on runs.integration = names.integration
 left join newest on newest.integration = names.integration and newest.place = 1
@@ -59,7 +59,7 @@ select run_steps.type as connector,
     count(distinct runs.integration) as integrations,
     count(distinct runs.run_id) as runs,
     count(distinct case when runs.status = 'failed' then runs.run_id end) as failed_runs,
-    coalesce(sum(case when run_steps.role = 'source' then run_steps.read else run_steps.taken end), 0) as records,
+    cast(coalesce(sum(case when run_steps.role = 'source' then run_steps.read else run_steps.taken end), 0) as bigint) as records,
     max(runs.started_at) as last_used_at
 from run_steps
 join runs on runs.run_id = run_steps.run_id
@@ -75,7 +75,7 @@ select integration, rule, severity,
     count(*) filter (where status = 'acknowledged') as acknowledged,
     count(*) filter (where status = 'resolved') as resolved,
     count(*) filter (where status = 'false_positive') as false_positive,
-    coalesce(sum(failed), 0) as records_failed,
+    cast(coalesce(sum(failed), 0) as bigint) as records_failed,
     min(created_at) as first_at,
     max(created_at) as last_at,
     max(run_id) as last_run
