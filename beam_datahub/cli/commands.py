@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": "validate",
     "plan": "plan",
     "preview": "preview",
+    "profile": "profile",
     "run": "run",
     "test": "test",
     "lineage": "lineage",
@@ -39,6 +40,7 @@ EXIT_CODES = {
     5: "the run failed",
     6: "more records were rejected than `max_rejected` allows; only the dead letter was written",
     7: "the books do not balance; only the dead letter was written",
+    8: "a quality rule that is to fail the run is broken; only the dead letter and the violations were written",
     70: "a defect of beam-datahub itself",
     130: "stopped with Ctrl-C; nothing was written",
 }

@@ -45,6 +45,7 @@ class Books:
 
     totals: dict[str, Counter[str]]
     faults: list[str]
+    looked_up: dict[str, int] = field(default_factory=dict)
 
     def by_step(self, ledger: Ledger) -> dict[str, dict[str, int]]:
         """One line per step: `in` of its first part, `out` of its last, the other terms summed over its parts."""
@@ -56,6 +57,8 @@ class Books:
             heads = [part for part in parts if not any(link.consumer == part and _inside(link, parts) for link in ledger.links)]
             tails = [part for part in parts if not any(_feeds(link, part, parts) for link in ledger.links)]
             line["in"] = sum(self.totals[part]["in"] for part in heads if part in self.totals)
+            # What a step looked up was broadcast to it and has no edge of its own.
+            line["in"] += sum(self.looked_up[part] for part in parts if part in self.looked_up and part not in heads)
             line["out"] = sum(self.totals[part]["out"] for part in tails if part in self.totals)
             lines[step] = {term: line[term] for term in TERMS}
         return lines
@@ -88,15 +91,23 @@ def _feeds(link: Link, part: str, parts: Sequence[str]) -> bool:
     return link.consumer in parts and any(entry.part == part for entry in link.producers)
 
 
-def audit(ledger: Ledger, totals: Mapping[str, Counter[str]], written: Mapping[str, int], dead_letter: str | None) -> Books:
-    """Check every part and every edge. `written` are the rows that each destination's receipts name."""
+def audit(
+    ledger: Ledger,
+    totals: Mapping[str, Counter[str]],
+    written: Mapping[str, int],
+    dead_letter: str | None,
+    violations: str | None = None,
+) -> Books:
+    """Check every part and every edge. `written` are the rows that each destination's receipts name; `dead_letter` and
+    `violations` are the steps that write what comes out beside them.
+    """
     books = Books({part: Counter(terms) for part, terms in totals.items()}, [])
 
     def term(part: str, name: str) -> int:
         return books.totals.get(part, Counter())[name]
 
     for part, terms in books.totals.items():
-        if part in written or part == dead_letter or "routed" in terms:
+        if part in written or part in (dead_letter, violations) or "routed" in terms:
             continue
         came = terms["read"] + terms["in"] + terms["added"]
         went = terms["out"] + terms["filtered"] + terms["rejected"] + terms["merged"]
@@ -113,7 +124,11 @@ def audit(ledger: Ledger, totals: Mapping[str, Counter[str]], written: Mapping[s
             books.faults.append(f"{step}: {term(step, 'in')} came in, {rows} were written")
     if dead_letter is not None and term(dead_letter, "in") != books.rejected:
         books.faults.append(f"{dead_letter}: {books.rejected} were rejected, {term(dead_letter, 'in')} reached the dead letter")
+    violating = sum(terms["violating"] for terms in books.totals.values())
+    if violations is not None and term(violations, "in") != violating:
+        books.faults.append(f"{violations}: {violating} fail quality rules, {term(violations, 'in')} were recorded")
     for part, producers in ledger.broadcast.items():
         looked_up = sum(term(entry.part, entry.term) for entry in producers)
         books.totals.setdefault(part, Counter()).update({"in": looked_up, "merged": looked_up})
+        books.looked_up[part] = looked_up
     return books

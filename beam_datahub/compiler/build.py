@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,12 +11,15 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from beam_datahub.compiler.checks import check_unused
-from beam_datahub.compiler.plan import Node, Plan, Read, Write
+from beam_datahub.compiler.plan import RULES, Node, Plan, PlanRule, Read, Write
+from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
 from beam_datahub.component.capabilities import WriteMode
+from beam_datahub.component.inspection import RowTest
 from beam_datahub.component.operators import Route, Rows
 from beam_datahub.component.registry import component, is_known
+from beam_datahub.component.rule import Rule
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
 from beam_datahub.component.transform import Transform
@@ -31,11 +34,12 @@ from beam_datahub.errors import (
     UnreadableData,
 )
 from beam_datahub.kernels.expressions import data_type
-from beam_datahub.kernels.rejection import DEAD_LETTER
+from beam_datahub.kernels.rejection import DEAD_LETTER, VIOLATION
 from beam_datahub.kernels.types import is_hidden
 from beam_datahub.spec import (
     DeadLetterSpec,
     DestinationSpec,
+    QualityRuleSpec,
     SourceSpec,
     SpecDocument,
     TransformationSpec,
@@ -44,6 +48,7 @@ from beam_datahub.spec import (
 from beam_datahub.spec.reusable import expand
 
 DEAD_LETTER_STEP = "dead_letter"
+VIOLATIONS_STEP = "violations"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class BuildOptions:
     split_bytes: int | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
     dead_letter_folder: str | None = None
+    violations_folder: str | None = None
     outputs: bool = True
 
 
@@ -96,7 +102,11 @@ class _Builder:
             self._guarded(destination.id, destination.at, partial(self._write, destination))
         if self._options.outputs:
             self._guarded(DEAD_LETTER_STEP, ("dead_letter",), self._dead_letter)
-        plan = Plan(self._spec.name, self._nodes, self._spec.max_rejected, {"description": self._spec.description})
+        rules = [rule for number, spec in enumerate(self._spec.quality_rules) if (rule := self._rule(number, spec)) is not None]
+        if not self._errors:
+            self._guarded(RULES, ("quality_rules",), partial(self._attach, rules))
+        meta = {"description": self._spec.description}
+        plan = Plan(self._spec.name, self._nodes, self._spec.max_rejected, meta, tuple(rules))
         if not self._broken and self._options.outputs:
             self._errors.extend(check_unused(plan, self._document))
         self._raise()
@@ -348,6 +358,53 @@ class _Builder:
         sink.plan_write(request)
         write = Write(spec.connector, sink, request, dead_letter=True, place=self._document.place(*spec.at))
         self._nodes[DEAD_LETTER_STEP] = Node(DEAD_LETTER_STEP, DEAD_LETTER_STEP, write, (), DEAD_LETTER, type=spec.connector)
+
+    # quality rules
+
+    def _rule(self, number: int, spec: QualityRuleSpec) -> PlanRule | None:
+        found: list[PlanRule] = []
+
+        def work() -> None:
+            kind: type[Rule] = self._component("rule", spec.type, *spec.at, "type")
+            errors: list[SpecError] = []
+            config = validate_config(kind.Config, spec.options, self._document, *spec.at, errors=errors)
+            if config is None:
+                raise ErrorGroup(errors)
+            rule = kind(config)
+            judged = self._judged(spec)
+            others = [self._resolve(name, (*spec.at, "with")) for name in rule.references()]
+            if judged is None or None in others:
+                self._broken.add(f"{RULES}{number}")
+                return
+            scope = RuleScope(lambda *keys: self._document.place(*spec.at, *keys), str(self._document.folder), number)
+            schema = self._schema(judged)
+            found.append(compile_rule(spec, rule, schema, {str(each): self._schema(str(each)) for each in others}, scope))
+
+        self._guarded(f"{RULES}{number}", spec.at, work)
+        return found[0] if found else None
+
+    def _judged(self, spec: QualityRuleSpec) -> str | None:
+        """The reference to the rows that a rule judges; None when their step is itself in error."""
+        node = self._nodes.get(spec.step)
+        if node is not None and isinstance(node.operator, Write):
+            return node.inputs[0]
+        if spec.step in self._broken:
+            return None
+        # A preview has no destinations.
+        inputs = {sink.id: sink.input[0] for sink in self._spec.destinations}
+        return self._resolve(inputs.get(spec.step, spec.step), (*spec.at, "step"))
+
+    def _attach(self, rules: Sequence[PlanRule]) -> None:
+        recorded = any(isinstance(rule.test, RowTest) and rule.action != "reject" for rule in rules)
+        left_out = [] if self._options.outputs else [sink.id for sink in self._spec.destinations]
+        self._nodes = attach(self._nodes, [rule for rule in rules if rule.step not in left_out])
+        if recorded and self._options.outputs and self._options.violations_folder is not None:
+            kind = self._component("sink", "jsonl")
+            sink: Sink = kind(kind.Connection(path=self._options.violations_folder + "/"), kind.Options())
+            request = WriteRequest(self._options.run_id, VIOLATIONS_STEP, VIOLATION, WriteMode.APPEND)
+            sink.plan_write(request)
+            write = Write("jsonl", sink, request, violations=True)
+            self._nodes[VIOLATIONS_STEP] = Node(VIOLATIONS_STEP, VIOLATIONS_STEP, write, (), VIOLATION, type="jsonl")
 
     # shared
 

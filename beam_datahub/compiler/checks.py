@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from beam_datahub.compiler.plan import Plan, Read, Write
+from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Route
 from beam_datahub.errors import DataHubError, UnusedStep
 from beam_datahub.spec import SpecDocument
 
 
 def check_unused(plan: Plan, document: SpecDocument) -> list[DataHubError]:
-    """Errors for sources, steps and branches that reach no destination."""
+    """Errors for sources, steps and branches that reach no destination and have no quality rule."""
     used: set[str] = set()
     for node in reversed(list(plan)):
-        if isinstance(node.operator, Write) or node.id in used:
+        if isinstance(node.operator, Write | Inspect) or node.id in used:
             for reference in node.inputs:
                 used.update((reference, plan.node(reference).id))
     places = {name: source.at for name, source in document.integration.sources.items()}

@@ -9,12 +9,15 @@ import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
 
 from beam_datahub.compiler.books import Books, Ledger, audit
-from beam_datahub.compiler.plan import Write
+from beam_datahub.compiler.findings import merged_tallies
+from beam_datahub.compiler.plan import PlanRule, Write, is_aside
+from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.sink import Receipt
 
@@ -52,21 +55,31 @@ def _receipt(body: str) -> tuple[str, Receipt]:
 class Commit(beam.DoFn):
     """Publishes a run from the reports of all its bundles; a repeated call changes nothing.
 
-    When the books do not balance or the budget is exceeded, nothing but the dead letter is published. Where there is a
+    When the books do not balance, the budget is exceeded or a quality rule fails the run, nothing but the dead letter and the
+    violations is published. Where there is a
     `journal`, what is about to be published is written to that file first: `finish_commit` takes up from there.
     """
 
     def __init__(
-        self, ledger: Ledger, targets: tuple[Write, ...], budget: Budget, report_path: str, journal: str | None = None
+        self,
+        ledger: Ledger,
+        targets: tuple[Write, ...],
+        budget: Budget,
+        report_path: str,
+        journal: str | None = None,
+        *,
+        rules: tuple[PlanRule, ...] = (),
+        started_at: datetime | None = None,
     ) -> None:
         self._ledger, self._targets, self._budget, self._report_path = ledger, targets, budget, report_path
-        self._journal = journal
+        self._journal, self._rules, self._started_at = journal, rules, started_at or datetime.now(UTC)
 
     @carried
     def process(self, reports: tuple[Any, Iterable[tuple[str, str]]]) -> Iterator[str]:
         totals: dict[str, Counter[str]] = {}
         receipts: dict[str, list[Receipt]] = {target.request.step: [] for target in self._targets}
         drifted: set[tuple[str, str]] = set()
+        tallied: list[str] = []
         for kind, body in reports[1]:
             if kind == "books":
                 for part, terms in json.loads(body).items():
@@ -77,23 +90,29 @@ class Commit(beam.DoFn):
             elif kind == "drift":
                 facts = json.loads(body)
                 drifted.add((facts["source"], facts["column"]))
+            elif kind == "quality":
+                tallied.append(body)
         written = {t.request.step: sum(r.rows for r in receipts[t.request.step]) for t in self._targets}
         letter = next((t.request.step for t in self._targets if t.dead_letter), None)
-        books = audit(self._ledger, totals, {s: n for s, n in written.items() if s != letter}, letter)
-        verdict = self._verdict(books)
+        broken = next((t.request.step for t in self._targets if t.violations), None)
+        plain = {step: rows for step, rows in written.items() if step not in (letter, broken)}
+        books = audit(self._ledger, totals, plain, letter, broken)
+        quality = judge(self._rules, merged_tallies(tallied), self._started_at)
+        verdict = self._verdict(books, quality)
         report = {
             **verdict,
             "books": books.by_step(self._ledger),
             "read": books.read,
             "rejected": books.rejected,
             "reasons": books.reasons(),
+            "quality": quality,
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
         }
         chosen = []
         for target in self._targets:
             staged = receipts[target.request.step]
             # The dead letter of a run without rejects is left as it was.
-            if (target.dead_letter and not staged) or (not target.dead_letter and verdict["status"] != "completed"):
+            if (is_aside(target) and not staged) or (not is_aside(target) and verdict["status"] != "completed"):
                 target.sink.abort(target.request)
             else:
                 chosen.append((target, tuple(staged)))
@@ -101,12 +120,16 @@ class Commit(beam.DoFn):
             _write_durably(self._journal, pickle.dumps((chosen, report, self._report_path)))
         yield _publish(chosen, report, self._report_path)
 
-    def _verdict(self, books: Books) -> dict[str, Any]:
+    def _verdict(self, books: Books, quality: list[dict[str, Any]]) -> dict[str, Any]:
         if books.faults:
             return {"status": "unbalanced", "faults": books.faults}
         reason = self._budget.exceeded(books.rejected, books.read)
         if reason is not None:
             return {"status": "too_many_rejected", "reason": reason, "faults": []}
+        failed = [rule for rule in quality if rule["action"] == "fail" and not rule["passed"]]
+        if failed:
+            reason = "; ".join(f"{rule['name']} ({rule['step']}): {rule['outcome']}" for rule in failed)
+            return {"status": "quality_failed", "reason": reason, "faults": []}
         return {"status": "completed", "faults": []}
 
 

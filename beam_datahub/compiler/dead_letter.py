@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.compiler.findings import Broken
 from beam_datahub.component.source import Block, Origin
-from beam_datahub.kernels.rejection import DEAD_LETTER, RECORD, ROW
+from beam_datahub.kernels.rejection import DEAD_LETTER, RECORD, ROW, VIOLATION
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
 
@@ -99,10 +100,51 @@ def letters(
     return pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER)
 
 
+def violations(
+    identity: Identity,
+    found: Broken,
+    provenance: Provenance,
+    session: KernelSession,
+    *,
+    block: Block | None = None,
+    table: pa.Table | None = None,
+) -> pa.RecordBatch:
+    """Records for rows that fail quality rules; the rows of `found` are positions of `block`, or rows of the step's input."""
+    count = len(found.rows)
+    origin = provenance.origin
+    lines: Sequence[int | None] = [None] * count
+    ordinals: Any = pa.nulls(count, pa.int64())
+    if block is not None:
+        lines = block.lines(found.rows.to_pylist()) if block.lines else lines
+        ordinals = pc.add(found.rows, origin.first_row)
+    elif table is not None and POSITION in table.schema.names:
+        ordinals = table[POSITION].combine_chunks().take(found.rows)
+    values = [
+        identity.run_id,
+        identity.integration,
+        found.step,
+        found.rules,
+        found.severity,
+        found.messages,
+        provenance.source,
+        origin.file,
+        list(lines),
+        origin.byte_start,
+        origin.byte_end,
+        ordinals,
+        _as_json(found.table, session),
+        datetime.now(UTC),
+    ]
+    arrays = [_letter_column(value, field.type, count) for value, field in zip(values, VIOLATION, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=VIOLATION)
+
+
 def _letter_column(value: Any, data_type: pa.DataType, count: int) -> pa.Array:
     """A column of the dead letter: a value for each record, or one that all of them share."""
     if isinstance(value, pa.ChunkedArray):
         return value.combine_chunks()
+    if isinstance(value, pa.Array):
+        return value
     return pa.array(value, data_type) if isinstance(value, list) else pa.repeat(pa.scalar(value, data_type), count)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -17,7 +17,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_datahub.compiler.commit import receipt_to_json
-from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, with_positions
+from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, violations, with_positions
+from beam_datahub.compiler.findings import RuleTally, tallies_to_json
 from beam_datahub.compiler.plan import Read, Stage, Write
 from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
 from beam_datahub.compiler.stage import StageRunner
@@ -32,7 +33,7 @@ from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
 from beam_datahub.kernels.types import empty_table
 
-REJECTED, REPORT = "rejected", "report"
+REJECTED, REPORT, VIOLATING = "rejected", "report", "violating"
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,14 @@ class ListSplits(beam.DoFn):
 class RunStage(KernelDoFn):
     """Runs the row-wise steps of a stage over batches, or over what it reads from splits.
 
-    `carry`: rows keep their positions, because a later stage may reject one.
+    `carry`: rows keep their positions, because a later stage may reject one. `records`: rows that fail quality rules leave
+    as violations.
     """
 
-    def __init__(self, stage: Stage, identity: Identity, kernel: KernelOptions, *, carry: bool) -> None:
+    def __init__(self, stage: Stage, identity: Identity, kernel: KernelOptions, *, carry: bool, records: bool = False) -> None:
         super().__init__(kernel)
-        self._stage, self._identity, self._carry = stage, identity, carry
+        self._stage, self._identity, self._carry, self._records = stage, identity, carry, records
+        self._tallies: dict[str, RuleTally] = {}
         self._runner: StageRunner | None = None
         self._loaded = False
         self._drifted: set[str] = set()
@@ -181,6 +184,13 @@ class RunStage(KernelDoFn):
                 self._identity, step.split("#")[0], found, provenance, block=block, table=carried, session=self.session()
             )
             yield self.refuse(step, letter)
+        for broken in result.findings.broken if self._records else ():
+            if block is not None and block.positions is not None:
+                broken = replace(broken, rows=block.positions.take(broken.rows))
+            batch = violations(self._identity, broken, provenance, self.session(), block=block, table=carried)
+            yield beam.pvalue.TaggedOutput(VIOLATING, batch)
+        for rule, tally in result.findings.tallies.items():
+            self._tallies.setdefault(rule, RuleTally()).add(tally)
         self.merge(result.books)
         if not result.table.num_rows:
             return
@@ -201,9 +211,17 @@ class RunStage(KernelDoFn):
             return
         yield with_positions(result.table, positions, provenance)
 
+    def start_bundle(self) -> None:
+        """Start afresh, also after a bundle that broke."""
+        super().start_bundle()
+        self._tallies = {}
+
     @carried
     def finish_bundle(self) -> Iterator[Any]:
         self._loaded = False
+        if self._tallies:
+            yield beam.pvalue.TaggedOutput(REPORT, _global(("quality", tallies_to_json(self._tallies))))
+            self._tallies = {}
         yield from self.report()
 
 

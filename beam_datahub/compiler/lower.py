@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
@@ -13,8 +14,8 @@ import pyarrow as pa
 from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
-from beam_datahub.compiler.dofns import REJECTED, REPORT, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
-from beam_datahub.compiler.plan import Node, Plan, Shuffle, Stage, Write, can_reject
+from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
+from beam_datahub.compiler.plan import BESIDE, Node, Plan, Shuffle, Stage, Write, can_record, is_aside, needs_positions
 from beam_datahub.compiler.rows import without_mixed
 from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
 from beam_datahub.component import coder as _coder  # noqa: F401 - registers the coder of record batches
@@ -30,7 +31,7 @@ _Sharded = tuple[int, pa.RecordBatch]
 @dataclass(frozen=True)
 class Lowering:
     """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has; `journal`: the local
-    file that says what the run is about to publish.
+    file that says what the run is about to publish; `started_at`: the one moment that is now for the whole run.
     """
 
     identity: Identity
@@ -40,6 +41,7 @@ class Lowering:
     reshuffle_splits: bool = False
     budget: Budget = field(default_factory=Budget)
     journal: str | None = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass
@@ -50,12 +52,14 @@ class _Built:
     entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     reports: list[Any] = field(default_factory=list)
     rejected: list[Any] = field(default_factory=list)
+    violating: list[Any] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
     targets: list[Write] = field(default_factory=list)
     broadcast: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
     carriers: frozenset[str] = frozenset()
+    records: bool = False
 
     def label(self, wanted: str) -> str:
         """A label that no other step of the pipeline has: the parts of an aggregation run before and after its shuffle."""
@@ -69,7 +73,8 @@ class _Built:
 
 def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
     """Build `plan` (after the passes) on `pipeline` and return how its books hang together."""
-    built = _Built(carriers=carriers(plan))
+    aside = [node for node in plan.writes() if is_aside(node.operator)]
+    built = _Built(carriers=carriers(plan), records=any(isinstance(n.operator, Write) and n.operator.violations for n in aside))
     for node in plan:
         operator = node.operator
         if isinstance(operator, Stage):
@@ -81,16 +86,17 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
         elif isinstance(operator, Route):
             _route(node, operator, built, lowering)
         elif isinstance(operator, Write):
-            if not operator.dead_letter:
+            if not is_aside(operator):
                 _write(node, operator, built.batches[node.inputs[0]], built, lowering)
                 _link(built, node.inputs[0], node.id)
         else:
             raise TypeError(f"{type(operator).__name__} is not a physical operator")
-    letter = next((n for n in plan.writes() if isinstance(n.operator, Write) and n.operator.dead_letter), None)
-    if letter is not None and isinstance(letter.operator, Write) and built.rejected:
-        gathered = tuple(built.rejected) | f"{letter.id}/gather" >> beam.Flatten()
-        _write(letter, letter.operator, gathered, built, lowering)
-    steps = {step: tuple(parts) for step, parts in built.parts.items()}
+    for node in aside:
+        assert isinstance(node.operator, Write)
+        found = built.rejected if node.operator.dead_letter else built.violating
+        if found:
+            _write(node, node.operator, tuple(found) | f"{node.id}/gather" >> beam.Flatten(), built, lowering)
+    steps = {step: tuple(parts) for step, parts in built.parts.items() if not step.startswith(BESIDE)}
     ledger = Ledger(tuple(built.links), steps, built.broadcast)
     start = pipeline | "run/start" >> beam.Create([("start", json.dumps({}))]).with_output_types(_Reports)
     (
@@ -99,7 +105,17 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
         | "run/key" >> beam.Map(_keyed).with_output_types(tuple[int, _Reports])
         | "run/gather" >> beam.GroupByKey()
         | "run/commit"
-        >> beam.ParDo(Commit(ledger, tuple(built.targets), lowering.budget, lowering.report_path, lowering.journal))
+        >> beam.ParDo(
+            Commit(
+                ledger,
+                tuple(built.targets),
+                lowering.budget,
+                lowering.report_path,
+                lowering.journal,
+                rules=plan.rules,
+                started_at=lowering.started_at,
+            )
+        )
     )
     return ledger
 
@@ -129,12 +145,12 @@ def _outputs(built: _Built, outputs: Any, *, rejected: bool = True) -> None:
 
 
 def carriers(plan: Plan) -> frozenset[str]:
-    """The nodes of which a later one may reject a row without a shuffle between: their rows keep their positions."""
+    """The nodes of which a later one may tell of a row without a shuffle between: their rows keep their positions."""
     found: set[str] = set()
     for node in reversed(list(plan)):
         for consumer in plan.consumers(node.id):
             operator = consumer.operator
-            if isinstance(operator, Stage | Route | Union) and (can_reject(operator) or consumer.id in found):
+            if isinstance(operator, Stage | Route | Union) and (needs_positions(operator) or consumer.id in found):
                 found.add(node.id)
     return frozenset(found)
 
@@ -153,8 +169,12 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
     else:
         source = built.batches[node.inputs[0]]
         previous = built.entries[node.inputs[0]]
-    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers)
-    outputs = source | label >> _tagged(dofn, _Batches, {REJECTED: _Batches, REPORT: _Reports}, *sides)
+    records = built.records and can_record(stage)
+    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers, records=records)
+    tags = {REJECTED: _Batches, REPORT: _Reports, **({VIOLATING: _Batches} if records else {})}
+    outputs = source | label >> _tagged(dofn, _Batches, tags, *sides)
+    if records:
+        built.violating.append(outputs[VIOLATING])
     for step, operator in stage.steps:
         parts = [part for part, _ in without_mixed([(step, operator)])] if isinstance(operator, Rows) else [step]
         for part in parts:

@@ -8,10 +8,15 @@ from typing import Any, TypeGuard
 
 import pyarrow as pa
 
+from beam_datahub.component.inspection import Action, Inspect, Newest, RowCount, RowTest, Settled, Severity
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import Place
+
+# How the ids of nodes begin that look at the rows of a step beside their way, and what the ids of a step's rules end in.
+BESIDE = "quality:"
+RULES = "#quality"
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,15 @@ class Read:
 
 @dataclass(frozen=True)
 class Write:
-    """Writes a destination; `dead_letter` marks the one for rejected records, `place` is where it stands in the spec."""
+    """Writes a destination; `dead_letter` marks the one for rejected records, `violations` that for records which fail quality
+    rules, `place` is where it stands in the spec.
+    """
 
     connector: str
     sink: Sink
     request: WriteRequest
     dead_letter: bool = False
+    violations: bool = False
     place: Place | None = None
 
 
@@ -102,6 +110,27 @@ class Node:
 
 
 @dataclass(frozen=True)
+class PlanRule:
+    """A quality rule of the spec: the step (or branch) whose rows it judges, and its typed test.
+
+    It holds when at least `share` of the checked rows pass, or at most `failures` fail; `threshold` and `where` say so as the
+    user wrote it.
+    """
+
+    name: str
+    step: str
+    type: str
+    test: RowTest | RowCount | Newest | Settled
+    action: Action = "report"
+    severity: Severity = "medium"
+    share: float | None = 1.0
+    failures: int | None = None
+    threshold: str = "100%"
+    where: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """All nodes in topological order."""
 
@@ -109,6 +138,7 @@ class Plan:
     nodes: Mapping[str, Node]
     max_rejected: Any = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    rules: tuple[PlanRule, ...] = ()
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -121,14 +151,18 @@ class Plan:
         """The nodes that a node feeds, once per edge."""
         return [node for node in self for reference in node.inputs if self.node(reference).id == node_id]
 
+    def judged(self, reference: str) -> str:
+        """The reference to what a step or branch gives once its quality rules have rejected what they reject."""
+        return f"{reference}{RULES}" if f"{reference}{RULES}" in self.nodes else reference
+
     def reads(self) -> list[Node]:
         """The source nodes."""
         return [node for node in self if isinstance(node.operator, Read)]
 
     def writes(self) -> list[Node]:
-        """The destination nodes, the dead letter last."""
+        """The destination nodes, the dead letter and the violations last."""
         found = [node for node in self if isinstance(node.operator, Write)]
-        return sorted(found, key=lambda node: isinstance(node.operator, Write) and node.operator.dead_letter)
+        return sorted(found, key=lambda node: is_aside(node.operator))
 
     def replaced(self, nodes: Mapping[str, Node]) -> Plan:
         """A copy with other nodes."""
@@ -137,6 +171,16 @@ class Plan:
     def step_ids(self) -> list[str]:
         """The steps of the spec, in order, each once."""
         return list(dict.fromkeys(node.step for node in self))
+
+
+def is_aside(operator: PlanOperator) -> bool:
+    """Whether an operator writes what comes out beside the destinations: rejected records, or violations."""
+    return isinstance(operator, Write) and (operator.dead_letter or operator.violations)
+
+
+def spec_name(reference: str) -> str:
+    """The step or branch of the spec that a node or an input of one stands for."""
+    return reference.split("#", 1)[0].removeprefix(BESIDE)
 
 
 def can_reject(operator: PlanOperator) -> bool:
@@ -153,14 +197,28 @@ def can_reject(operator: PlanOperator) -> bool:
         return "reject" in (operator.unmatched, operator.ambiguous)
     if isinstance(operator, Route):
         return operator.default is None or any(condition.can_fail for _, condition in operator.branches)
+    if isinstance(operator, Inspect):
+        return operator.can_reject
     if isinstance(operator, Stage):
         return any(can_reject(step) for _, step in operator.steps)
     return False
 
 
-def is_row_wise(operator: PlanOperator) -> TypeGuard[Rows | Apply | Join]:
+def can_record(operator: PlanOperator) -> bool:
+    """Whether an operator can tell of rows that fail quality rules."""
+    if isinstance(operator, Stage):
+        return any(can_record(step) for _, step in operator.steps)
+    return isinstance(operator, Inspect) and operator.can_record
+
+
+def needs_positions(operator: PlanOperator) -> bool:
+    """Whether an operator can say of a row where it comes from."""
+    return can_reject(operator) or can_record(operator)
+
+
+def is_row_wise(operator: PlanOperator) -> TypeGuard[Rows | Apply | Join | Inspect]:
     """Whether an operator looks at one row at a time (a broadcast join does, over its left rows)."""
-    return isinstance(operator, Rows | Apply) or (isinstance(operator, Join) and operator.strategy == "broadcast")
+    return isinstance(operator, Rows | Apply | Inspect) or (isinstance(operator, Join) and operator.strategy == "broadcast")
 
 
 def shuffles(operator: PlanOperator) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.compiler.findings import Findings
 from beam_datahub.component.operators import Rows
 from beam_datahub.kernels.expressions import Expression, error_mask_sql
 from beam_datahub.kernels.rejection import REJECTION
@@ -39,13 +40,14 @@ class Tally:
 @dataclass
 class Flow:
     """Rows under way through a stage: the table, for each row its position in the stage's input (None: unchanged),
-    the rejections so far (positions of the stage's input) and the books.
+    the rejections so far (positions of the stage's input), the books, and what quality rules found.
     """
 
     table: pa.Table
     rows: pa.Array | None
     rejected: list[tuple[str, pa.Table]]
     books: dict[str, Tally]
+    findings: Findings = field(default_factory=Findings)
 
     def positions(self) -> pa.Array:
         """The position of each row in the stage's input."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows, Union
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.widening import widest
@@ -48,6 +49,8 @@ def edge_of(operator: Operator, inputs: Sequence[pa.Schema]) -> Edge:
         return Edge(operator.schema, origins)
     if isinstance(operator, Route):
         return _unchanged(inputs[0])
+    if isinstance(operator, Inspect):
+        return _unchanged(pa.schema([f for f in inputs[0] if f.name not in operator.drops]))
     raise TypeError(f"no such operator: {operator!r}")
 
 

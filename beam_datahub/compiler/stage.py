@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.compiler.findings import Findings
+from beam_datahub.compiler.inspect import InspectRun
 from beam_datahub.compiler.lookup import LookupRun
-from beam_datahub.compiler.plan import Stage, can_reject
+from beam_datahub.compiler.plan import Stage, needs_positions
 from beam_datahub.compiler.rows import Flow, RowsRun, Tally, can_follow, without_mixed
+from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Apply, Join, Rows
 from beam_datahub.errors import DataHubError, StepFailed
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
@@ -20,13 +23,14 @@ from beam_datahub.kernels.session import KernelSession, conform, single_batch
 @dataclass(frozen=True)
 class StageResult:
     """What came of a batch: the rows that go on, the input position of each (None: unchanged), the rejections per step
-    (`row` is an input position), and the books per step.
+    (`row` is an input position), the books per step, and what quality rules found.
     """
 
     table: pa.Table
     rows: pa.Array | None
     rejected: Sequence[tuple[str, pa.Table]]
     books: dict[str, Tally]
+    findings: Findings
 
 
 class ApplyRun:
@@ -64,7 +68,7 @@ class StageRunner:
     """Runs the steps of a stage. `track`: say for every row that goes on which input row it comes from."""
 
     def __init__(self, stage: Stage, *, track: bool) -> None:
-        self.runs: list[RowsRun | ApplyRun | LookupRun] = []
+        self.runs: list[RowsRun | ApplyRun | LookupRun | InspectRun] = []
         pending: list[tuple[str, Rows]] = []
         schemas: list[pa.Schema] = []
 
@@ -75,7 +79,7 @@ class StageRunner:
                 schemas.clear()
 
         for index, ((step, operator), schema) in enumerate(zip(stage.steps, stage.schemas[1:], strict=True)):
-            needed = track or any(can_reject(later) for _, later in stage.steps[index:])
+            needed = track or any(needs_positions(later) for _, later in stage.steps[index:])
             if isinstance(operator, Rows):
                 parts = without_mixed([(step, operator)])
                 for part, rows in parts:
@@ -87,6 +91,8 @@ class StageRunner:
             flush(needed)
             if isinstance(operator, Apply):
                 self.runs.append(ApplyRun(step, operator))
+            elif isinstance(operator, Inspect):
+                self.runs.append(InspectRun(step, operator, schema))
             elif isinstance(operator, Join):
                 side, side_schema = stage.sides[step]
                 self.runs.append(LookupRun(step, operator, side, stage.schemas[index], side_schema, schema))
@@ -110,4 +116,4 @@ class StageRunner:
         flow = Flow(table, None, [], defaultdict(Tally))
         for run in self.runs:
             run.apply(flow, session)
-        return StageResult(flow.table, flow.rows, flow.rejected, flow.books)
+        return StageResult(flow.table, flow.rows, flow.rejected, flow.books, flow.findings)

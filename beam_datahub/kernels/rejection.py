@@ -37,6 +37,27 @@ DEAD_LETTER = pa.schema(
 )
 
 
+# A record that fails quality rules and goes on: all names of the rules, the worst severity, and the row as the step has it.
+VIOLATION = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("integration", pa.string()),
+        ("step", pa.string()),
+        ("rules", pa.list_(pa.field("item", pa.string()))),
+        ("severity", pa.string()),
+        ("message", pa.string()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("byte_start", pa.int64()),
+        ("byte_end", pa.int64()),
+        ("row", pa.int64()),
+        ("record", pa.string()),
+        ("found_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
 @dataclass(frozen=True)
 class Reason:
     """A reason code of the dead letter and what it means; `REASONS` lists them for the reference."""

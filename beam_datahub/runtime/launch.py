@@ -26,7 +26,15 @@ from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Write
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
-from beam_datahub.errors import BooksUnbalanced, DataHubError, Interrupted, RunError, TargetUnusable, TooManyRejected
+from beam_datahub.errors import (
+    BooksUnbalanced,
+    DataHubError,
+    Interrupted,
+    QualityFailed,
+    RunError,
+    TargetUnusable,
+    TooManyRejected,
+)
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.engines import EngineOptions, engine
 
@@ -39,7 +47,9 @@ _TURN = threading.Lock()
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did. `books` has one line per step; `written` says where each destination's rows are."""
+    """What a run did. `books` has one line per step; `written` says where each destination's rows are; `quality` has for each
+    rule what it checked and whether it holds.
+    """
 
     run_id: str
     integration: str
@@ -53,6 +63,7 @@ class RunResult:
     written: dict[str, dict[str, Any]]
     seconds: float
     started_at: str
+    quality: list[dict[str, Any]] = field(default_factory=list)
     error: DataHubError | None = None
 
     def as_record(self) -> dict[str, Any]:
@@ -255,6 +266,9 @@ def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: fl
         )
     elif status == "too_many_rejected":
         error = TooManyRejected(report["reason"], hint="look at the dead letter, or raise `max_rejected`")
+    elif status == "quality_failed":
+        hint = "look at the violations; nothing was published" if "violations" in report["written"] else "nothing was published"
+        error = QualityFailed(report["reason"], hint=hint)
     return RunResult(
         run_id=request.run_id,
         integration=plan.name,
@@ -268,6 +282,7 @@ def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: fl
         written=report["written"],
         seconds=round(seconds, 3),
         started_at=began,
+        quality=report["quality"],
         error=error,
     )
 

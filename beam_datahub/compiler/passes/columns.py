@@ -9,25 +9,39 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from beam_datahub.compiler.plan import Node, Plan, Read, Write
+from beam_datahub.compiler.plan import BESIDE, Node, Plan, Read, Write, is_aside
 from beam_datahub.compiler.schema import edge_of
-from beam_datahub.component.operators import Aggregate, Join, Operator, Route, Rows, Union
+from beam_datahub.component.inspection import Inspect
+from beam_datahub.component.operators import Aggregate, Join, Operator, PerKey, Route, Rows, Union
 
 
 def prune_columns(plan: Plan) -> Plan:
     """Drop unused columns as early as it can be done."""
-    wanted: dict[str, set[str]] = {node.id: set() for node in plan}
-    for node in reversed(list(plan)):
+    wanted = _wanted(plan)
+    nodes: dict[str, Node] = {}
+    for node in plan:
+        nodes[node.id] = _pruned(node, wanted[node.id], [_schema(nodes, reference) for reference in node.inputs])
+    return plan.replaced(nodes)
+
+
+def _wanted(plan: Plan) -> dict[str, set[str]]:
+    """The columns of each node that a later one needs."""
+    found = _wanted_of([node for node in plan if not node.step.startswith(BESIDE)], plan, {})
+    beside = {node.id: found[plan.node(op.beside).id] for node in plan if isinstance(op := node.operator, Inspect) and op.beside}
+    # Rules beside the way of the rows show the columns that those on their way have.
+    return _wanted_of(list(plan), plan, beside) if beside else found
+
+
+def _wanted_of(nodes: list[Node], plan: Plan, ends: dict[str, set[str]]) -> dict[str, set[str]]:
+    wanted = {node.id: set(ends.get(node.id, ())) for node in plan}
+    for node in reversed(nodes):
         if not wanted[node.id]:
             # A table without columns has no rows, and the rows count.
             wanted[node.id] = set(node.schema.names[:1])
         for index, reference in enumerate(node.inputs):
             source = plan.node(reference)
             wanted[source.id] |= _needed(node, index, wanted[node.id], source.schema)
-    nodes: dict[str, Node] = {}
-    for node in plan:
-        nodes[node.id] = _pruned(node, wanted[node.id], [_schema(nodes, reference) for reference in node.inputs])
-    return plan.replaced(nodes)
+    return wanted
 
 
 def _schema(nodes: dict[str, Node], reference: str) -> pa.Schema:
@@ -38,7 +52,7 @@ def _needed(node: Node, index: int, wanted: set[str], schema: pa.Schema) -> set[
     """The columns of its input number `index` that a node needs to give the columns `wanted`."""
     operator = node.operator
     if isinstance(operator, Write):
-        return set() if operator.dead_letter else set(operator.request.schema.names)
+        return set() if is_aside(operator) else set(operator.request.schema.names)
     if isinstance(operator, Rows):
         used = set(operator.keep.columns if operator.keep else ())
         used.update(name for check in operator.checks for name in check.condition.columns)
@@ -54,6 +68,10 @@ def _needed(node: Node, index: int, wanted: set[str], schema: pa.Schema) -> set[
         return _join_needs(operator, index, wanted, schema)
     if isinstance(operator, Union):
         return wanted & set(schema.names)
+    if isinstance(operator, Inspect):
+        return wanted.union(operator.columns)
+    if isinstance(operator, PerKey) and operator.adds is not None:
+        return (wanted - set(operator.adds.names)).union(operator.keys, operator.uses)
     if isinstance(operator, Route):
         return wanted.union(*(condition.columns for _, condition in operator.branches))
     return set(schema.names)
@@ -84,7 +102,11 @@ def _pruned(node: Node, wanted: set[str], inputs: list[pa.Schema]) -> Node:
         return _retyped(node, replace(operator, columns=tuple(c for c in operator.columns if c[0] in wanted)), inputs)
     if isinstance(operator, Union):
         return _retyped(node, Union(pa.schema([f for f in operator.schema if f.name in wanted])), inputs)
-    if isinstance(operator, Route):
+    if isinstance(operator, PerKey) and operator.adds is not None:
+        schema = pa.schema([*inputs[0], *operator.adds])
+        lineage = {name: operator.lineage[name] for name in schema.names}
+        return _retyped(node, replace(operator, schema=schema, lineage=lineage), inputs)
+    if isinstance(operator, Route | Inspect):
         return _retyped(node, operator, inputs)
     return node
 

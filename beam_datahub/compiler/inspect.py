@@ -1,0 +1,165 @@
+"""Applies the quality rules of a step to batches: one query for all of them, then figures, rejects and violations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.compiler.findings import Broken, Findings
+from beam_datahub.compiler.plan import BESIDE, RULES
+from beam_datahub.compiler.rows import Flow, flat
+from beam_datahub.component.inspection import SEVERITIES, Inspect, Judged, Newest, RowTest
+from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.rejection import REJECTION
+from beam_datahub.kernels.session import KernelSession, conform
+from beam_datahub.kernels.types import is_hidden, quoted
+
+REASON = "quality_rule"
+
+
+class InspectRun:
+    """The rules of a step as a part of a stage."""
+
+    def __init__(self, step: str, inspect: Inspect, schema: pa.Schema) -> None:
+        self.step, self.inspect, self.schema = step, inspect, schema
+        self._sql = self._query()
+        tests = [rule.test for rule in inspect.rules]
+        self._probes = [probe for test in tests if isinstance(test, RowTest) for probe in test.probes]
+
+    def _query(self) -> str | None:
+        """One query over `input`: for each rule the rows that it is about (`a…`), and those that fail (`f…`)."""
+        select = []
+        for index, rule in enumerate(self.inspect.rules):
+            applies = rule.test.applies
+            if applies is not None and _filled(applies) is None:
+                select.append(f"coalesce({_tried(applies)}, false) AS a{index}")
+            if isinstance(rule.test, RowTest):
+                fails = f"NOT coalesce({_tried(rule.test.passes)}, false)"
+                fails = f"coalesce({_tried(applies)}, false) AND {fails}" if applies is not None else fails
+                select.append(f"({fails}) AS f{index}")
+        return f"SELECT {', '.join(select)} FROM input" if select else None
+
+    def apply(self, flow: Flow, session: KernelSession) -> None:
+        """Move the flow past the rules: what they reject stays behind, what else fails is found."""
+        books = flow.books[self.step]
+        books.add(in_=flow.table.num_rows)
+        failing = self._failing(flow.table, flow.findings, session) if flow.table.num_rows else {}
+        if failing:
+            self._settle(flow, failing)
+        if self.inspect.drops:
+            flow.table = conform(flow.table.select(self.schema.names), self.schema)
+        books.add(out=flow.table.num_rows)
+        if self.inspect.beside is not None:
+            # Nothing comes behind: the rows go their way elsewhere.
+            flow.rows, flow.table = pa.array([], pa.int64()), flow.table.slice(0, 0)
+
+    def _failing(self, table: pa.Table, findings: Findings, session: KernelSession) -> dict[int, pa.Array]:
+        """Rule → mask of the rows that fail, for each that some fail; the figures are taken on the way."""
+        count, found = table.num_rows, None
+        if self._sql is not None:
+            wide = table
+            for probe in self._probes:
+                wide = wide.append_column(probe.name, probe.form.mask(flat(table[probe.column])))
+            session.put("input", wide)
+            found = session.fetch(self._sql)
+        failing = {}
+        for index, rule in enumerate(self.inspect.rules):
+            mask = None
+            if found is not None and isinstance(rule.test, RowTest):
+                mask = flat(found[f"f{index}"])
+                if mask.true_count:
+                    failing[index] = mask
+            if rule.counted:
+                about = flat(found[f"a{index}"]) if found is not None and f"a{index}" in found.column_names else None
+                tally = findings.tally(rule.name)
+                tally.checked += _checked(rule, table, about)
+                tally.failed += mask.true_count if mask is not None else 0
+                if isinstance(rule.test, Newest) and count:
+                    newest = _newest(table[rule.test.column], about)
+                    if newest is not None:
+                        tally.newest = newest if tally.newest is None else max(tally.newest, newest)
+        return failing
+
+    def _settle(self, flow: Flow, failing: dict[int, pa.Array]) -> None:
+        rules = self.inspect.rules
+        recorded = [mask for i, mask in failing.items() if rules[i].action != "reject"] if self.inspect.records else []
+        refused = [mask for i, mask in failing.items() if rules[i].action == "reject"] if self.inspect.refuses else []
+        if recorded:
+            rows = pc.indices_nonzero(_any(recorded)).cast(pa.int64())
+            names, severities, messages, _ = self._told(failing, rows)
+            shown = flow.table.select([name for name in flow.table.schema.names if not is_hidden(name)])
+            step = self.step.split(RULES)[0].removeprefix(BESIDE)
+            found = Broken(step, flow.positions().take(rows), shown.take(rows), names, severities, messages)
+            flow.findings.broken.append(found)
+            flow.books[self.step].add(violating=len(rows))
+        if refused:
+            mask = _any(refused)
+            rows = pc.indices_nonzero(mask).cast(pa.int64())
+            _, _, messages, columns = self._told(failing, rows)
+            flow.reject(self.step, pa.table([rows, pa.array([REASON] * len(rows)), messages, columns], schema=REJECTION))
+            flow.keep(pc.invert(mask))
+
+    def _told(self, failing: dict[int, pa.Array], rows: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
+        """For each of the rows: the names of all rules that it fails, the worst severity, what is wrong, and the column."""
+        indices = list(failing)
+        bits = np.stack([np.asarray(failing[i].take(rows).to_numpy(zero_copy_only=False)) for i in indices], axis=1)
+        # Few combinations of rules for many rows: each is put into words once.
+        packed = np.packbits(bits, axis=1)
+        _, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+        combinations = [[self.inspect.rules[i] for i, bit in zip(indices, bits[row], strict=True) if bit] for row in first]
+        which = pa.array(which.reshape(-1), pa.int64())
+
+        def each(tell: Callable[[Sequence[Judged]], object], kind: pa.DataType) -> pa.Array:
+            return pa.array([tell(combination) for combination in combinations], kind).take(which)
+
+        return (
+            each(lambda broken: [rule.name for rule in broken], pa.list_(pa.string())),
+            each(lambda broken: max((rule.severity for rule in broken), key=SEVERITIES.index), pa.string()),
+            each(lambda broken: "; ".join(map(_words, broken)), pa.string()),
+            each(_column, pa.string()),
+        )
+
+
+def _tried(expression: Expression) -> str:
+    return f"TRY({expression.sql})" if expression.can_fail else f"({expression.sql})"
+
+
+def _filled(applies: Expression) -> str | None:
+    """The column, where a test is about all rows that have a value in it: then they need no query to be counted."""
+    name = applies.columns[0] if len(applies.columns) == 1 else None
+    return name if name is not None and applies.sql == f"{quoted(name)} IS NOT NULL" else None
+
+
+def _checked(rule: Judged, table: pa.Table, about: pa.Array | None) -> int:
+    if about is not None:
+        return int(about.true_count)
+    applies = rule.test.applies
+    empty: int = table[_filled(applies)].null_count if applies is not None else 0
+    count: int = table.num_rows
+    return count - empty
+
+
+def _newest(column: pa.ChunkedArray, about: pa.Array | None) -> float | None:
+    """The greatest moment of a column of dates or timestamps, in seconds since 1970."""
+    found = pc.max(column.filter(about) if about is not None else column)
+    return found.cast(pa.timestamp("us")).value / 1e6 if found.is_valid else None
+
+
+def _any(masks: Sequence[pa.Array]) -> pa.Array:
+    found = masks[0]
+    for mask in masks[1:]:
+        found = pc.or_(found, mask)
+    return found
+
+
+def _words(rule: Judged) -> str:
+    return f"{rule.name}: {rule.test.message}" if isinstance(rule.test, RowTest) else rule.name
+
+
+def _column(broken: Sequence[Judged]) -> str | None:
+    """The column at fault of the first rule that rejects, or of the first."""
+    ordered = sorted(broken, key=lambda rule: rule.action != "reject")
+    return next((rule.test.column for rule in ordered if isinstance(rule.test, RowTest)), None)
