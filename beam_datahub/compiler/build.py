@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from beam_datahub.compiler.checks import check_unused
+from beam_datahub.compiler.clearance import cleared
 from beam_datahub.compiler.plan import RULES, Node, Plan, PlanRule, Read, Write
 from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.schema import edge_of
@@ -71,7 +72,9 @@ class BuildOptions:
 def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
     """The logical plan of a spec, reusable transformations expanded. Raises ErrorGroup with all errors, or the single one."""
     builtin = {step.type for step in document.integration.transformations if is_known("transform", step.type)}
-    return _Builder(expand(document, builtin=builtin), options or BuildOptions()).build()
+    options = options or BuildOptions()
+    plan = _Builder(expand(document, builtin=builtin), options).build()
+    return cleared(plan, document, given=frozenset(options.sources)) if options.outputs else plan
 
 
 def connected(document: SpecDocument, source: SourceSpec) -> Source:
@@ -167,7 +170,7 @@ class _Builder:
 
     def _source(self, spec: SourceSpec) -> Source:
         kind = self._component("source", spec.connector, *spec.at, "connector")
-        connection, options = self._configs(kind, spec.connection, spec.options, spec.at)
+        connection, options = self._configs(kind, spec)
         return kind(connection, options)  # type: ignore[no-any-return]
 
     def _declared(self, spec: SourceSpec) -> pa.Schema | None:
@@ -308,7 +311,7 @@ class _Builder:
 
     def _write(self, spec: DestinationSpec) -> None:
         kind = self._component("sink", spec.connector, *spec.at, "connector")
-        connection, options = self._configs(kind, spec.connection, spec.options, spec.at)
+        connection, options = self._configs(kind, spec)
         sink: Sink = kind(connection, options)
         if len(spec.input) != 1:
             raise InvalidValue(f"a destination has one input, not {len(spec.input)}", hint="put a `union` step before it").at(
@@ -350,7 +353,7 @@ class _Builder:
                 options={},
             )
         kind = self._component("sink", spec.connector, *spec.at, "connector")
-        connection, options = self._configs(kind, spec.connection, spec.options, spec.at)
+        connection, options = self._configs(kind, spec)
         sink: Sink = kind(connection, options)
         modes = kind.capabilities.write_modes
         mode = WriteMode.APPEND if WriteMode.APPEND in modes else modes[0]
@@ -396,8 +399,8 @@ class _Builder:
 
     def _attach(self, rules: Sequence[PlanRule]) -> None:
         recorded = any(isinstance(rule.test, RowTest) and rule.action != "reject" for rule in rules)
-        left_out = [] if self._options.outputs else [sink.id for sink in self._spec.destinations]
-        self._nodes = attach(self._nodes, [rule for rule in rules if rule.step not in left_out])
+        ends = {} if self._options.outputs else {sink.id: sink.input[0] for sink in self._spec.destinations}
+        self._nodes = attach(self._nodes, rules, ends)
         if recorded and self._options.outputs and self._options.violations_folder is not None:
             kind = self._component("sink", "jsonl")
             sink: Sink = kind(kind.Connection(path=self._options.violations_folder + "/"), kind.Options())
@@ -414,12 +417,12 @@ class _Builder:
         except UnknownName as error:
             raise error.at(self._document.place(*at)) from None
 
-    def _configs(
-        self, kind: Any, connection: Mapping[str, Any], options: Mapping[str, Any], at: tuple[str | int, ...]
-    ) -> tuple[BaseModel, BaseModel]:
+    def _configs(self, kind: Any, spec: SourceSpec | DestinationSpec | DeadLetterSpec) -> tuple[BaseModel, BaseModel]:
         errors: list[SpecError] = []
-        reach = validate_config(kind.Connection, connection, self._document, *at, "connection", errors=errors)
-        how = validate_config(kind.Options, options, self._document, *at, errors=errors)
+        at = (*spec.at, "connection")
+        settings = self._document.settings(spec.connection, spec.connector, *at)
+        reach = validate_config(kind.Connection, settings, self._document, *at, errors=errors)
+        how = validate_config(kind.Options, spec.options, self._document, *spec.at, errors=errors)
         if reach is None or how is None:
             raise ErrorGroup(errors)
         resolved = getattr(reach, "resolved", None)

@@ -84,8 +84,9 @@ def _where_applies(test: RowTest, where: Expression | None) -> RowTest:
     return replace(test, passes=passes, applies=Expression(where.text, applies, pa.bool_(), columns, can_fail=False))
 
 
-def attach(nodes: Mapping[str, Node], rules: Sequence[PlanRule]) -> dict[str, Node]:
-    """The nodes with those of `rules`; whatever a step feeds comes behind its rules then.
+def attach(nodes: Mapping[str, Node], rules: Sequence[PlanRule], ends: Mapping[str, str]) -> dict[str, Node]:
+    """The nodes with those of `rules`; whatever a step feeds comes behind its rules then. `ends` are destinations that have no
+    node, with what feeds them: their rules come last.
 
     Raises InvalidValue, unplaced, where a rule that rejects needs rows that come from those that it judges.
     """
@@ -94,7 +95,7 @@ def attach(nodes: Mapping[str, Node], rules: Sequence[PlanRule]) -> dict[str, No
     for rule in rules:
         edges.setdefault(rule.step, []).append(rule)
     for step, own in edges.items():
-        _Edge(step, own, found).attach()
+        _Edge(step, own, found, ends.get(step)).attach()
     return {node.id: node for node in _ordered(found)}
 
 
@@ -105,6 +106,7 @@ class _Edge:
     step: str
     rules: Sequence[PlanRule]
     nodes: dict[str, Node]
+    end: str | None = None
 
     def attach(self) -> None:
         """Add the nodes."""
@@ -114,8 +116,9 @@ class _Edge:
         if not judged:
             return
         is_write = self.step in self.nodes and isinstance(self.nodes[self.step].operator, Write)
-        source = self.nodes[self.step].inputs[0] if is_write else self.step
+        source = self.nodes[self.step].inputs[0] if is_write else self.end or self.step
         consumers = [self.step] if is_write else [node.id for node in self.nodes.values() if source in node.inputs]
+        consumers = [] if self.end is not None else consumers
         marked = [rule for rule in judged if isinstance(rule.test, RowTest) and rule.test.mark is not None]
         in_the_way = any(rule.action == "reject" for rule in marked)
         here = judged if in_the_way else [rule for rule in judged if rule not in marked]

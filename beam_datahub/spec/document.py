@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,6 +23,7 @@ from beam_datahub.spec.model import (
     TransformationSpec,
 )
 from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
+from beam_datahub.spec.profiling import check_profile, profile_spec
 from beam_datahub.spec.references import References
 from beam_datahub.spec.tree import Keys, Tree, read_text, read_tree
 from beam_datahub.spec.words import option_names, shown, spec_errors
@@ -38,11 +39,22 @@ from beam_datahub.spec.written import (
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
+class StoredConnections(Protocol):
+    """Knows connections by name."""
+
+    def settings(self, name: str, connector: str, secrets: Secrets) -> Mapping[str, Any]:
+        """The settings of a connection as a spec would write them, `Secret`s for its secrets, whose values go to `secrets`.
+
+        Raises UnknownName, and InvalidValue for a connection of another connector.
+        """
+
+
 class SpecDocument:
     """An integration with the places of all that it says.
 
     `path` is the file, None for a text; `folder` is where relative paths start; `secrets` are the secret values that it
-    uses, for redaction; `parameters` the typed values of its parameters.
+    uses, for redaction; `parameters` the typed values of its parameters. `connections` looks up the names of connections,
+    where and when one is wanted; None leaves them unknown.
     """
 
     def __init__(
@@ -55,7 +67,9 @@ class SpecDocument:
         secrets: Secrets,
         parameters: Mapping[str, Any],
         grafts: Mapping[Keys, tuple[Tree, Keys]] | None = None,
+        connections: StoredConnections | None = None,
     ) -> None:
+        self.connections = connections
         self.integration = integration
         self.path = path
         self.folder = folder
@@ -74,9 +88,21 @@ class SpecDocument:
         return self.tree.place(*keys)
 
     def changed(self, **parts: Any) -> SpecDocument:
-        """This document with parts of its integration replaced, such as fewer sources; the places stay."""
+        """This document with parts of its integration replaced, such as fewer sources; the places stay.
+
+        Quality rules about what is left out are left out, too.
+        """
         found = copy(self)
         found.integration = self.integration.model_copy(update=parts)
+        if "quality_rules" not in parts and self.integration.quality_rules:
+            left = set(found.integration.ids)
+            # A rule that names another input does so in `with`.
+            kept = [
+                rule
+                for rule in self.integration.quality_rules
+                if all(n in left or n.partition(".")[0] in left for n in (rule.step, rule.options.get("with", rule.step)))
+            ]
+            found.integration = found.integration.model_copy(update={"quality_rules": tuple(kept)})
         return found
 
     def with_steps(self, steps: tuple[TransformationSpec, ...], grafts: Mapping[Keys, tuple[Tree, Keys]]) -> SpecDocument:
@@ -89,7 +115,21 @@ class SpecDocument:
             secrets=self.secrets,
             parameters=self.parameters,
             grafts={**self.grafts, **grafts},
+            connections=self.connections,
         )
+
+    def settings(self, connection: Mapping[str, Any] | str, connector: str, *at: str | int) -> Mapping[str, Any]:
+        """The settings of the connection at `at`, looked up where it is a name. Raises SpecError, placed there."""
+        if not isinstance(connection, str):
+            return connection
+        place = self.place(*at)
+        if self.connections is None:
+            hint = "write its settings into the spec"
+            raise MissingValue(f"the connection '{connection}' is stored, and there is no store here", hint=hint, place=place)
+        try:
+            return self.connections.settings(connection, connector, self.secrets)
+        except DataHubError as error:
+            raise error.at(place) from error
 
 
 def load(
@@ -164,6 +204,7 @@ def document(
     written = found.validate(WrittenIntegration, whole, ())
     _check_rules(raw, graph, found.report)
     _check_tests(raw, graph, found.report)
+    check_profile(raw, [node.id for node in (*graph.sources, *graph.transformations, *graph.destinations)], found.report)
     found.raise_all(secrets)
     assert written is not None
     return SpecDocument(
@@ -294,6 +335,7 @@ def _integration(written: WrittenIntegration, graph: Graph) -> Integration:
         dead_letter=_dead_letter(written.dead_letter) if written.dead_letter else None,
         max_rejected=written.max_rejected,
         quality_rules=tuple(_rule(("quality_rules", position), rule) for position, rule in enumerate(written.quality_rules)),
+        profile=profile_spec(written.profile),
         tests=tuple(
             TestSpec(name=test.name, at=("tests", position), given=test.given, expect=test.expect, rejected=test.rejected)
             for position, test in enumerate(written.tests)
