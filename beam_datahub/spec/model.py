@@ -122,6 +122,19 @@ class QualityRuleSpec(SpecModel):
     """The rule type's own options, unchecked."""
 
 
+class ProfileSpec(SpecModel):
+    """What is profiled while the integration runs."""
+
+    steps: tuple[str, ...] | None
+    """None: all sources and destinations."""
+    columns: tuple[str, ...] | Literal["all"] | None
+    """None: those that are in use."""
+    values: bool
+    """Whether profiles show values of the data itself."""
+    drift: Mapping[str, Any] | None
+    """The limits of `kernels.profiling.drift.DriftLimits`; None: nothing is compared."""
+
+
 class RejectedSpec(SpecModel):
     """A record that a test expects to be rejected; what is not given is not compared."""
 
@@ -161,6 +174,8 @@ class Integration(SpecModel):
     max_rejected: RejectedBudget | None
     """None: any number of rejected records is borne."""
     quality_rules: tuple[QualityRuleSpec, ...] = ()
+    profile: ProfileSpec | None = None
+    """None: nothing is profiled."""
     tests: tuple[TestSpec, ...]
 
     @property

@@ -12,6 +12,7 @@ from beam_datahub.errors import nearest
 from beam_datahub.security.sensitive_names import KINDS
 from beam_datahub.spec.model import ContractSpec, RejectedBudget, RejectedSpec, SpecModel, ThresholdSpec, WriteMode
 from beam_datahub.spec.parameters import ParameterSpec
+from beam_datahub.spec.profiling import Profiled
 
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
 RUNNABLE_TYPES = ("batch",)
@@ -289,5 +290,8 @@ class WrittenIntegration(SpecModel):
     """How many rejected records a run bears: a count, or a share such as `5%`; any number when left out."""
     quality_rules: tuple[WrittenQualityRule, ...] = ()
     """What the records of sources, steps and destinations must be."""
+    profile: Profiled | None = None
+    """Profile the columns of records under way, and compare them with earlier runs: `true` for what all sources gave and all
+    destinations were given, a list of steps, or more."""
     tests: tuple[WrittenTest, ...] = ()
     """Examples of rows that go in and rows that come out; `beam-datahub test` runs them."""
