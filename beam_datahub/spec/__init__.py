@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beam_datahub.spec.content import content_folder
-from beam_datahub.spec.document import SpecDocument, load, loads, validate_config
+from beam_datahub.spec.document import SpecDocument, StoredConnections, load, loads, validate_config
 from beam_datahub.spec.model import (
     ContractSpec,
     DeadLetterSpec,
@@ -38,6 +38,7 @@ __all__ = [
     "SourceSpec",
     "SpecDocument",
     "SpecModel",
+    "StoredConnections",
     "TestSpec",
     "ThresholdSpec",
     "TransformationSpec",

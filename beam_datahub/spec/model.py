@@ -36,7 +36,8 @@ class SourceSpec(SpecModel):
     name: str
     at: tuple[str | int, ...]
     connector: str
-    connection: Mapping[str, Any]
+    connection: Mapping[str, Any] | str
+    """The settings, or the name of a stored connection."""
     columns: Mapping[str, str] | None
     """The declared schema, column → SQL type; None where it is to be discovered."""
     contract: ContractSpec
@@ -64,7 +65,8 @@ class DestinationSpec(SpecModel):
     at: tuple[str | int, ...]
     input: tuple[str, ...]
     connector: str
-    connection: Mapping[str, Any]
+    connection: Mapping[str, Any] | str
+    """The settings, or the name of a stored connection."""
     write_mode: WriteMode | None
     key: tuple[str, ...]
     options: Mapping[str, Any]
@@ -78,7 +80,8 @@ class DeadLetterSpec(SpecModel):
 
     at: tuple[str | int, ...]
     connector: str
-    connection: Mapping[str, Any]
+    connection: Mapping[str, Any] | str
+    """The settings, or the name of a stored connection."""
     options: Mapping[str, Any]
     clearance: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from beam_datahub.spec.reusable import ReusableSpec
 from beam_datahub.spec.written import (
+    ID_PATTERN,
     WrittenDeadLetter,
     WrittenDestination,
     WrittenIntegration,
@@ -118,7 +119,9 @@ def _add_connectors(schema: Schema, connectors: Mapping[str, tuple[Schema, Schem
         needed = list(options.get("required", ()))
         if connection.get("required"):
             needed.append("connection")
-        then: Schema = {"properties": {**options.get("properties", {}), "connection": connection}}
+        stored = {"type": "string", "pattern": ID_PATTERN, "description": "The name of a stored connection."}
+        either = {"anyOf": [connection, stored]}
+        then: Schema = {"properties": {**options.get("properties", {}), "connection": either}}
         rules.append(_when("connector", name, {**then, "required": needed} if needed else then))
     schema["allOf"] = [*schema.get("allOf", ()), *rules]
 

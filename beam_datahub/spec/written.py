@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from beam_datahub.errors import nearest
 from beam_datahub.security.sensitive_names import KINDS
@@ -22,6 +22,11 @@ Id = Annotated[
     str,
     BeforeValidator(lambda value: _id(value)),
     WithJsonSchema({"type": "string", "pattern": ID_PATTERN}),
+]
+Connection = Annotated[
+    dict[str, Any] | str,
+    PlainValidator(lambda value: _connection(value)),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string", "pattern": ID_PATTERN}]}),
 ]
 Rows = tuple[dict[str, Any], ...]
 Names = Annotated[
@@ -43,6 +48,14 @@ def _id(value: Any) -> Any:
     if isinstance(value, str) and not re.match(ID_PATTERN, value):
         raise ValueError(f"'{value}' cannot be an id: use letters, digits, '_' and '-', beginning with a letter")
     return value
+
+
+def _connection(value: Any) -> Any:
+    if isinstance(value, str):
+        return _id(value)
+    if isinstance(value, dict):
+        return value
+    raise ValueError("must be a mapping of settings, or the name of a stored connection")
 
 
 def _type(value: Any) -> Any:
@@ -152,8 +165,8 @@ class WrittenSource(SpecModel):
 
     connector: Text
     """The connector that reads; `beam-datahub connectors` lists them."""
-    connection: dict[str, Any] = {}
-    """The settings and secrets that reach the system."""
+    connection: Connection = {}
+    """The settings and secrets that reach the system, or the name of a stored connection."""
     columns: dict[str, Text] | None = Field(default=None, alias="schema")
     """The columns and their SQL types, such as `{id: bigint, amount: "decimal(12,2)"}`; discovered when left out."""
     contract: ContractSpec = ContractSpec()
@@ -201,8 +214,8 @@ class WrittenDestination(SpecModel):
     """The source or step that it writes; the last step when left out."""
     connector: Text
     """The connector that writes; `beam-datahub connectors` lists them."""
-    connection: dict[str, Any] = {}
-    """The settings and secrets that reach the system."""
+    connection: Connection = {}
+    """The settings and secrets that reach the system, or the name of a stored connection."""
     write_mode: WriteMode | None = None
     """Add to what is there, replace it, or merge by `key`; the connector's usual mode when left out."""
     key: Names | None = None
@@ -218,8 +231,8 @@ class WrittenDeadLetter(SpecModel):
 
     connector: Text
     """The connector that writes the rejected records."""
-    connection: dict[str, Any] = {}
-    """The settings and secrets that reach the system."""
+    connection: Connection = {}
+    """The settings and secrets that reach the system, or the name of a stored connection."""
     clearance: Clearance = ()
     """The kinds of personal data that rejected records may show here, or `all`."""
 
