@@ -76,7 +76,10 @@ def _fits(kind: str, data_type: pa.DataType) -> bool:
         return not pa.types.is_temporal(data_type)
     if kind in ("email", "name", "address", "iban", "ip"):
         return _is_text(data_type)
-    return _is_text(data_type) or pa.types.is_integer(data_type) or pa.types.is_decimal(data_type)
+    # Readers may take a phone number for a number with a fraction.
+    return (
+        _is_text(data_type) or pa.types.is_integer(data_type) or pa.types.is_decimal(data_type) or pa.types.is_floating(data_type)
+    )
 
 
 def _of_column(name: str, values: pa.Array) -> Iterator[Finding]:
