@@ -49,16 +49,6 @@ class StoredConnections(Protocol):
         """
 
 
-class StoredConnections(Protocol):
-    """Knows connections by name."""
-
-    def settings(self, name: str, connector: str, secrets: Secrets) -> Mapping[str, Any]:
-        """The settings of a connection as a spec would write them, `Secret`s for its secrets, whose values go to `secrets`.
-
-        Raises UnknownName, and InvalidValue for a connection of another connector.
-        """
-
-
 class SpecDocument:
     """An integration with the places of all that it says.
 
