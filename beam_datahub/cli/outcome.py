@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from beam_datahub.cli.tables import duration, simple, size
+from beam_datahub.cli.tables import duration, percentage, simple, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,9 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
     if result.reasons:
         console.print()
         console.print(_rejected(plan, result))
+    if result.quality:
+        console.print()
+        console.print(_quality(result))
     console.print()
     console.print(_written(plan, result))
     for drift in result.drifted:
@@ -53,7 +56,7 @@ def _books(plan: Plan, result: RunResult) -> Any:
     written = {node.id: result.written.get(node.id, {}).get("rows") for node in plan.writes()}
     rows = []
     for step, line in result.books.items():
-        if step == "dead_letter" and not line["in"]:
+        if step in ("dead_letter", "violations") and not line["in"]:
             continue
         cells = [f"{line.get(term, 0):,}" if line.get(term, 0) else "·" for term in terms]
         rows.append([step, *cells, "✓" if _balances(line, step in written) else "✗"])
@@ -75,6 +78,23 @@ def _rejected(plan: Plan, result: RunResult) -> Any:
     ]
     columns = [("step", "left"), ("reason", "left"), ("records", "right"), ("for example", "left")]
     return simple("Rejected", columns if examples else columns[:3], rows if examples else [row[:3] for row in rows])
+
+
+def _quality(result: RunResult) -> Any:
+    """One line for each quality rule; the broken ones first, the worst on top."""
+    from rich.text import Text
+
+    from beam_datahub.component.inspection import SEVERITIES
+
+    columns = [("rule", "left"), ("step", "left"), ("severity", "left"), ("passed", "right"), ("outcome", "left"), ("", "left")]
+    table = simple("Quality", columns, [])
+    for rule in sorted(result.quality, key=lambda each: (each["passed"], -SEVERITIES.index(each["severity"]))):
+        style = "" if rule["passed"] else "bold red" if rule["action"] == "fail" else "yellow"
+        share = percentage(rule["ratio"]) if rule["checked"] > 1 or rule["failed"] != rule["checked"] else "·"
+        outcome = rule["outcome"] + (", rejected" if rule["action"] == "reject" and rule["failed"] else "")
+        cells = [rule["name"], rule["step"], rule["severity"], share, outcome, "✓" if rule["passed"] else "✗"]
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    return table
 
 
 def _examples(plan: Plan, result: RunResult) -> dict[tuple[str, str], str]:
@@ -107,12 +127,13 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def _written(plan: Plan, result: RunResult) -> Any:
+    from beam_datahub.compiler.plan import is_aside
+
     rows = []
     for node in plan.writes():
         done = result.written.get(node.id)
         if done is None:
-            letter = getattr(node.operator, "dead_letter", False)
-            if not letter:
+            if not is_aside(node.operator):
                 rows.append([node.id, "·", "·", "nothing was written"])
             continue
         rows.append([node.id, f"{done['rows']:,}", size(done["bytes"]) if done["bytes"] else "·", _places(done["locations"])])

@@ -7,17 +7,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.cli.options import Size, engine_option, set_option, spec_argument
+from beam_datahub.cli.options import Size, engine_option, no_record_option, set_option, spec_argument, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.launch import RunResult
+    from beam_datahub.runtime.record import Recorder
     from beam_datahub.spec import SpecDocument
 
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), help="Read no more than this many records of each file.")
 @click.option("--dry-run", is_flag=True, help="Check the spec and show the plan; touch nothing.")
 @click.option("--openlineage", metavar="URL|FILE", help="Send OpenLineage events there; OPENLINEAGE_URL when left out.")
+@store_option
+@no_record_option
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON record to standard output, and nothing else.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def command(
@@ -45,10 +48,12 @@ def command(
     limit: int | None,
     dry_run: bool,
     openlineage: str | None,
+    store: str | None,
+    no_record: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run SPEC from its sources to its destinations.
+    """Run SPEC, a file or the name of a registered integration, from its sources to its destinations.
 
     Nothing is visible at a destination before all of the run is through. Records that cannot be processed go to the dead
     letter, without one in the spec to .beam-datahub/dead-letter here.
@@ -58,88 +63,129 @@ def command(
 
     beam_datahub.documents_options = False
     session().as_json = as_json
-    from beam_datahub.cli.specs import dead_letter_folder, opened, planned
-    from beam_datahub.runtime.beam_import import import_beam, needs_cloud
+    from beam_datahub.cli.registered import spec_of
     from beam_datahub.runtime.engines import EngineOptions
+    from beam_datahub.store.location import locate
 
-    document = opened(spec, parameters)
-    import_beam(cloud=engine != "direct" or needs_cloud(document))
-    from beam_datahub.runtime.launch import new_run_id
+    location = locate(store)
+    document, facts, link = spec_of(spec, parameters, location)
+    options = EngineOptions(threads=threads, options=beam_options)
+    how = Way(engine, options, limit, memory, openlineage, quiet=quiet, as_json=as_json)
+    if dry_run or no_record:
+        if link is not None:
+            link.close()
+        execute(document, how, new_run_id(), None, dry_run=dry_run)
+        return
+    from beam_datahub.runtime.record import Recorder, RunFacts, given_values
+
+    run = RunFacts(new_run_id(), document.integration.name, engine, given=given_values(dict(parameters)), spec=facts)
+    with Recorder(run, location, warn=None if quiet else warn, store=link) as recorder:
+        execute(document, how, run.run_id, recorder)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is to go, and how much of it to show."""
+
+    engine: str = "direct"
+    options: EngineOptions | None = None
+    limit: int | None = None
+    memory: int | None = None
+    openlineage: str | None = None
+    quiet: bool = False
+    as_json: bool = False
+
+
+def new_run_id() -> str:
+    """A fresh run id that sorts by time."""
+    from datetime import UTC, datetime
+    from secrets import token_hex
+
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(4)}"
+
+
+def warn(text: str) -> None:
+    """Say something that does not stop the run."""
+    click.secho(f"warning: {text}", fg="yellow", err=True)
+
+
+def execute(document: SpecDocument, how: Way, run_id: str, recorder: Recorder | None, *, dry_run: bool = False) -> None:
+    """Plan and run a spec, show what it did, and let the recorder know."""
+    from beam_datahub.cli.events import told
+    from beam_datahub.cli.specs import dead_letter_folder, planned
+    from beam_datahub.runtime.beam_import import import_beam, needs_cloud
+
+    import_beam(cloud=how.engine != "direct" or needs_cloud(document))
     from beam_datahub.runtime.memory import reuse_batches
+    from beam_datahub.runtime.run_folder import run_folder
 
     reuse_batches()
-    run_id = new_run_id()
     plan = planned(
         document,
-        engine=engine,
-        threads=threads,
+        engine=how.engine,
+        threads=how.options.threads if how.options is not None else None,
         run_id=run_id,
-        limit=limit,
+        limit=how.limit,
         dead_letter_folder=dead_letter_folder(document),
+        violations_folder=os.path.join(run_folder(run_id), "violations"),
     )
     if dry_run:
-        _show_plan(plan, as_json=as_json, quiet=quiet)
+        _show_plan(plan, as_json=how.as_json, quiet=how.quiet)
         return
-    options = EngineOptions(threads=threads, options=beam_options)
-    if memory is not None:
-        from dataclasses import replace
-
-        options = replace(options, memory_bytes=memory)
     startup = seconds_since_start()
     # A destination such as `console` prints while it runs: beside a JSON record, that goes to standard error.
     with (
-        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
-        _told(openlineage, plan, document, run_id) as told,
+        contextlib.redirect_stdout(sys.stderr) if how.as_json else contextlib.nullcontext(),
+        told(how.openlineage, plan, document, run_id) as tell,
     ):
-        result = _run(plan, run_id, engine, options, quiet=quiet)
-        told(result)
-    _say(plan, result, startup, as_json=as_json, quiet=quiet)
+        result = run_plan(plan, run_id, how, recorder)
+        tell(result)
+    say(plan, result, startup, as_json=how.as_json, quiet=how.quiet)
 
 
-@contextlib.contextmanager
-def _told(target: str | None, plan: Plan, document: SpecDocument, run_id: str) -> Iterator[Callable[[RunResult], None]]:
-    """Send OpenLineage events of the run inside; one that cannot be sent is told, and changes nothing."""
-    from beam_datahub.errors import MissingDependency
-    from beam_datahub.runtime.openlineage_events import OpenLineageEvents, openlineage_target
+def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, journal: str | None = None) -> RunResult:
+    """Run a plan to its end, with progress on a terminal; a recorder keeps its log and its result."""
+    from dataclasses import replace
 
-    place = openlineage_target(target)
-    if place is None:
-        yield lambda result: None
-        return
-    try:
-        events = OpenLineageEvents(place, plan, document, run_id)
-    except MissingDependency as error:
-        if target is not None:
-            raise
-        click.secho(f"warning: {error.reason}: {error.hint}", fg="yellow", err=True)
-        yield lambda result: None
-        return
-    try:
-        yield events.finish
-    except BaseException as failure:
-        events.finish(None, failure)
-        raise
-    finally:
-        if events.problem is not None:
-            click.secho(f"warning: {events.problem}", fg="yellow", err=True)
-
-
-def _run(plan: Plan, run_id: str, engine: str, options: EngineOptions, *, quiet: bool) -> RunResult:
     from beam_datahub.cli.session import err
     from beam_datahub.cli.watch import progress
+    from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.launch import RunRequest, run
 
-    with contextlib.nullcontext() if quiet else progress(err(), plan) as watch:
-        return run(plan, RunRequest(run_id, engine, options, watch))
+    options = how.options or EngineOptions()
+    if how.memory is not None:
+        options = replace(options, memory_bytes=how.memory)
+    with contextlib.ExitStack() as stack:
+        if recorder is not None:
+            recorder.ready()
+            stack.enter_context(recorder.logging())
+        show = stack.enter_context(contextlib.nullcontext() if how.quiet else progress(err(), plan))
+
+        def watch() -> None:
+            if recorder is not None:
+                recorder.watch()
+            if show is not None:
+                show()
+
+        try:
+            result = run(plan, RunRequest(run_id, how.engine, options, watch, journal))
+        except BaseException as failure:
+            if recorder is not None:
+                recorder.failed(failure)
+            raise
+        if recorder is not None:
+            recorder.finish(plan, result)
+    return result
 
 
-def _say(plan: Plan, result: RunResult, startup: float, *, as_json: bool, quiet: bool) -> None:
-    from beam_datahub.cli.failures import exit_status, facts, say
+def say(plan: Plan, result: RunResult, startup: float, *, as_json: bool, quiet: bool) -> None:
+    """Show what a run did; ends the command with the exit code of a run that failed."""
+    from beam_datahub.cli import failures
 
     if as_json:
         record = {**result.as_record(), "startup_seconds": round(startup, 3), "run_seconds": result.seconds}
         if result.error is not None:
-            record["error"] = facts(result.error)
+            record["error"] = failures.facts(result.error)
         _print_json(record)
     elif not quiet:
         from beam_datahub.cli.outcome import show
@@ -147,8 +193,8 @@ def _say(plan: Plan, result: RunResult, startup: float, *, as_json: bool, quiet:
 
         show(out(), plan, result)
     if result.error is not None:
-        say(result.error)
-        click.get_current_context().exit(exit_status(result.error))
+        failures.say(result.error)
+        click.get_current_context().exit(failures.exit_status(result.error))
 
 
 def _show_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from beam_datahub.compiler.origins import ColumnOrigin, column_origins
 from beam_datahub.compiler.passes import optimise
-from beam_datahub.compiler.plan import Node, Plan, Read, Shuffle, Stage, Write, can_reject
+from beam_datahub.compiler.plan import (
+    BESIDE,
+    RULES,
+    Node,
+    Plan,
+    PlanRule,
+    Read,
+    Shuffle,
+    Stage,
+    Write,
+    can_reject,
+    spec_name,
+)
 from beam_datahub.component.capabilities import Delivery
+from beam_datahub.component.inspection import Inspect, RowCount, RowTest, Settled
 from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows, Union
 from beam_datahub.component.source import ReadRequest
 from beam_datahub.kernels.types import sql_type, visible
@@ -20,6 +34,10 @@ _SHUFFLED = {
     "per key": "rows meet by key",
     "join": _JOINED["co-partition"],
 }
+
+
+# How the message of a test begins that is a condition of the user's own.
+_NOT_SO = "not so: "
 
 
 @dataclass(frozen=True)
@@ -50,14 +68,32 @@ class StageView:
 
 
 @dataclass(frozen=True)
+class RuleView:
+    """A quality rule: what it is about, in words, and how it is applied: `in passing`, `beside` the rows' way, in its `shuffle`,
+    or `known` before anything runs.
+    """
+
+    name: str
+    step: str
+    type: str
+    about: str
+    severity: str
+    threshold: str | None
+    action: str
+    where: str | None
+    how: str
+
+
+@dataclass(frozen=True)
 class PlanView:
-    """All steps in the order of the plan, and the stages in the order in which they can run."""
+    """All steps in the order of the plan, the stages in the order in which they can run, and the quality rules."""
 
     name: str
     description: str | None
     steps: Mapping[str, StepView]
     stages: tuple[StageView, ...]
     max_rejected: str | None = None
+    rules: tuple[RuleView, ...] = ()
 
 
 def describe(plan: Plan) -> PlanView:
@@ -67,7 +103,30 @@ def describe(plan: Plan) -> PlanView:
     steps = {node.step: _step(node, plan, physical, origins[node.id]) for node in plan if node.id == node.step}
     described = plan.metadata.get("description")
     budget = None if plan.max_rejected is None else str(plan.max_rejected)
-    return PlanView(plan.name, described, steps, tuple(_stages(physical)), budget)
+    rules = tuple(_rule(rule, plan) for rule in plan.rules)
+    known = {*steps, *(node.step for node in plan if isinstance(node.operator, Write))}
+    return PlanView(plan.name, described, steps, tuple(_stages(physical, known)), budget, rules)
+
+
+def _rule(rule: PlanRule, plan: Plan) -> RuleView:
+    test = rule.test
+    how = "in passing"
+    if isinstance(test, Settled):
+        how, about = "known", test.detail
+    elif isinstance(test, RowTest):
+        here = plan.nodes.get(f"{rule.step}{RULES}")
+        names = [each.name for each in here.operator.rules] if here is not None and isinstance(here.operator, Inspect) else []
+        if test.mark is not None:
+            how = "in the way" if rule.name in names else "beside"
+        about = f"must be so: {test.passes.text}" if test.message.startswith(_NOT_SO) else f"fails where {test.message}"
+    elif isinstance(test, RowCount):
+        bounds = [f"at least {test.least:,}"] if test.least is not None else []
+        bounds += [f"at most {test.most:,}"] if test.most is not None else []
+        about = f"there are {' and '.join(bounds)}"
+    else:
+        about = f"the newest {test.column} is at most {timedelta(seconds=test.most_seconds)} old"
+    threshold = rule.threshold if isinstance(test, RowTest) else None
+    return RuleView(rule.name, rule.step, rule.type, about, rule.severity, threshold, rule.action, rule.where, how)
 
 
 def branches(route: Route) -> list[str]:
@@ -78,18 +137,29 @@ def branches(route: Route) -> list[str]:
 def _step(node: Node, plan: Plan, physical: Plan, origins: Mapping[str, ColumnOrigin]) -> StepView:
     parts = [each for each in plan if each.step == node.step]
     inside = {each.id for each in parts}
-    inputs = tuple(reference for each in parts for reference in each.inputs if plan.node(reference).id not in inside)
+    outside = [reference for each in parts for reference in each.inputs if plan.node(reference).id not in inside]
+    # What rules look up has a node of its own beside the steps.
+    inputs = tuple(dict.fromkeys(spec_name(each) for each in outside if not each.startswith(BESIDE)))
     columns = {each.name: sql_type(each.type) for each in visible(node.schema)}
     operator = node.operator
     if isinstance(operator, Read):
         kind, (facts, traits) = "source", _read(node, operator, physical)
     elif isinstance(operator, Write):
-        kind, (facts, traits) = "dead_letter" if operator.dead_letter else "destination", _write(operator)
+        kind, (facts, traits) = _destination(operator), _write(operator)
     else:
-        kind, (facts, traits) = "transformation", _transformation(parts, physical)
+        own = [each for each in parts if RULES not in each.id]
+        kind, (facts, traits) = "transformation", _transformation(own, physical)
+    named = [rule.name for rule in plan.rules if spec_name(rule.step).partition(".")[0] == node.step or rule.step == node.step]
+    if named:
+        facts.append(f"quality rules: {', '.join(named)}")
+        traits["quality_rules"] = named
     before = plan.node(inputs[0]).schema if inputs else None
     changed = before is None or visible(before) != visible(node.schema)
     return StepView(node.id, kind, node.type, inputs, columns, origins, tuple(facts), traits, changed)
+
+
+def _destination(write: Write) -> str:
+    return "dead_letter" if write.dead_letter else "violations" if write.violations else "destination"
 
 
 def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, object]]:
@@ -175,7 +245,7 @@ def _transformation(parts: list[Node], physical: Plan) -> tuple[list[str], dict[
             facts += [f"{operator.default}: all others"] if operator.default else []
             traits["branches"] = branches(operator)
         elif isinstance(operator, Union):
-            facts.append(f"all rows of {', '.join(node.inputs)}")
+            facts.append(f"all rows of {', '.join(map(spec_name, node.inputs))}")
         elif isinstance(operator, Apply):
             traits["kernel"] = type(operator.kernel).__name__
     rejects = any(can_reject(node.operator) for node in parts)
@@ -192,7 +262,8 @@ def _join(node: Node, join: Join, physical: Plan, traits: dict[str, object]) -> 
         left if left == right else f"{left} = {right}" for left, right in zip(join.left_keys, join.right_keys, strict=True)
     )
     nearest = f", nearest {join.asof[0]} {join.asof[2]} {join.asof[1]}" if join.asof else ""
-    return [f"{join.kind.value} join with {node.inputs[1]} on {keys}{nearest}", _JOINED[strategy].format(side=node.inputs[1])]
+    side = spec_name(node.inputs[1])
+    return [f"{join.kind.value} join with {side} on {keys}{nearest}", _JOINED[strategy].format(side=side)]
 
 
 def _shuffle(node_id: str, physical: Plan) -> Shuffle | None:
@@ -200,21 +271,24 @@ def _shuffle(node_id: str, physical: Plan) -> Shuffle | None:
     return node.operator if node is not None and isinstance(node.operator, Shuffle) else None
 
 
-def _stages(physical: Plan) -> list[StageView]:
-    """The stages; a step that spans several is shown in the one that has its heaviest part."""
+def _stages(physical: Plan, known: Collection[str]) -> list[StageView]:
+    """The stages of the steps that are `known`; a step that spans several is shown in the one that has its heaviest part."""
     shown: set[str] = set()
-    heavy = {node.step for node in physical if isinstance(node.operator, Shuffle | Union | Route)}
+    heavy = {node.step for node in physical if isinstance(node.operator, Shuffle | Union | Route) and RULES not in node.id}
     stages: list[StageView] = []
     for node in physical:
         operator = node.operator
         kind = "pass"
         if isinstance(operator, Stage):
-            ids = [*([operator.read_id] if operator.read_id else []), *(step.split("#")[0] for step, _ in operator.steps)]
+            ids = [
+                *([operator.read_id] if operator.read_id else []),
+                *(s.split("#")[0] for s, _ in operator.steps if RULES not in s),
+            ]
             ids = [step for step in ids if step not in heavy]
         else:
             ids = [node.step]
             kind = {Shuffle: "shuffle", Union: "union", Route: "route", Write: "write"}[type(operator)]
-        steps = tuple(step for step in dict.fromkeys(ids) if step not in shown)
+        steps = tuple(step for step in dict.fromkeys(ids) if step in known and step not in shown)
         shown.update(steps)
         if steps:
             waits = tuple(dict.fromkeys(_step_of(reference, physical) for reference in node.inputs))
@@ -224,4 +298,6 @@ def _stages(physical: Plan) -> list[StageView]:
 
 def _step_of(reference: str, physical: Plan) -> str:
     node = physical.node(reference)
+    if RULES in reference:
+        return spec_name(reference)
     return node.step if node.id == reference else f"{node.step}.{reference.rpartition('.')[2]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from beam_datahub.compiler.describe import PlanView, StageView, StepView
@@ -15,6 +16,13 @@ _SHAPES = {
     "transformation": ('["', '"]'),
     "destination": ('[("', '")]'),
     "dead_letter": ('[("', '")]'),
+    "violations": ('[("', '")]'),
+}
+_HOW = {
+    "in passing": "checked where the rows pass by",
+    "beside": "rows are brought together beside the main path",
+    "in the way": "rows are brought together on the main path",
+    "known": "known before anything runs",
 }
 
 
@@ -29,7 +37,21 @@ def tree(view: PlanView, *, columns: bool = False, width: int = 100) -> str:
     for number, stage in enumerate(view.stages, start=1):
         last = number == len(view.stages)
         lines += _branch(_stage_lines(view, stage, columns, width - 3), last=last)
+    lines += _rule_lines(view, width) if view.rules else []
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _rule_lines(view: PlanView, width: int) -> Iterator[str]:
+    """The quality rules, each with what it is about and what follows."""
+    yield "quality rules"
+    for number, rule in enumerate(view.rules, start=1):
+        where = f" where {rule.where}" if rule.where is not None else ""
+        wanted = f", {rule.threshold}{'' if rule.threshold.startswith('at most') else ' must pass'}" if rule.threshold else ""
+        facts = [f"{rule.about}{where}", f"{rule.severity}{wanted}: {rule.action}", _HOW[rule.how]]
+        lines = [f"{rule.name}  [{rule.type}] of {rule.step}"]
+        for fact in facts:
+            lines += textwrap.wrap(fact, width - 6, initial_indent="   · ", subsequent_indent="     ", break_on_hyphens=False)
+        yield from _branch(lines, last=number == len(view.rules))
 
 
 def _branch(lines: list[str], *, last: bool) -> Iterator[str]:
@@ -55,7 +77,7 @@ def _step_lines(step: StepView, columns: bool, width: int, *, inside: bool = Fal
     lines = [f"{step.id}  [{step.type}]{source}"]
     for fact in step.facts:
         lines += textwrap.wrap(fact, width - 3, initial_indent="   · ", subsequent_indent="     ", break_on_hyphens=False)
-    if step.kind == "dead_letter":
+    if step.kind in ("dead_letter", "violations"):
         return lines
     if columns:
         return lines + [f"     {line}" for line in _column_lines(step)]
@@ -104,6 +126,10 @@ def mermaid(view: PlanView) -> str:
         for step in view.steps.values():
             if step.kind == "source" or step.traits.get("can_reject"):
                 lines.append(f"  {names[step.id]} -.-> {names[letter.id]}")
+    if failing := next((each for each in view.steps.values() if each.kind == "violations"), None):
+        for step in view.steps.values():
+            if step.traits.get("quality_rules"):
+                lines.append(f"  {names[step.id]} -.-> {names[failing.id]}")
     return "\n".join(lines)
 
 
@@ -123,6 +149,7 @@ def as_json(view: PlanView) -> dict[str, Any]:
         "description": view.description,
         "max_rejected": view.max_rejected,
         "steps": [_step_json(step) for step in view.steps.values()],
+        "quality_rules": [asdict(rule) for rule in view.rules],
         "stages": [{"kind": s.kind, "steps": list(s.steps), "waits_for": list(s.waits_for)} for s in view.stages],
     }
 

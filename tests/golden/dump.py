@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.compiler.plan import Plan, Read, Shuffle, Stage, Write
+from beam_datahub.component.inspection import Inspect, RowTest
 from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows, Union
 from beam_datahub.kernels.types import sql_type
 from beam_datahub.runtime.rows import RowsSource
@@ -74,8 +75,21 @@ def _doing(operator: Any) -> Iterator[str]:
     elif isinstance(operator, Stage):
         yield f"stage{f' read {operator.read_id}' if operator.read_id else ''} [{', '.join(step for step, _ in operator.steps)}]"
         yield from (f"holding {side} for {step}" for step, (side, _) in operator.sides.items())
+    elif isinstance(operator, Inspect):
+        yield f"inspect {'refuses ' * operator.refuses}{'records ' * operator.records}beside {operator.beside}"
+        for rule in operator.rules:
+            counted = "" if rule.counted else " (uncounted)"
+            yield f"{rule.name}{counted}: {rule.action} {_test(rule.test)};"
     elif isinstance(operator, Union | Apply):
         yield type(operator).__name__.lower()
+
+
+def _test(test: Any) -> str:
+    where = f" of ({test.applies.sql})" if test.applies is not None else ""
+    if isinstance(test, RowTest):
+        probes = "".join(f" with {probe.name} = {probe.form.name} of {probe.column}" for probe in test.probes)
+        return f"passes ({test.passes.sql}){where}{probes}"
+    return f"{test}{where}" if not where else f"{type(test).__name__}{where}"
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> str:
