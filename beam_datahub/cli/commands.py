@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "plan",
     "preview": "preview",
     "profile": "profile",
+    "pii": "pii",
     "run": "run",
     "test": "test",
     "lineage": "lineage",

@@ -11,6 +11,11 @@ from beam_datahub.cli.options import set_option, spec_argument
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from beam_datahub.compiler.plan import Read
+
+# So many records of a source are looked at for personal data.
+_LOOKED_AT = 1_000
+
 
 @click.command(short_help="Show the columns of a spec's sources.")
 @spec_argument
@@ -54,9 +59,26 @@ def _show(name: str, connector: str, read: object) -> None:
     facts += [] if read.estimated_rows is None else [f"about {read.estimated_rows:,} rows"]
     facts += [] if read.estimated_bytes is None else [size(read.estimated_bytes)]
     out().print(Text(name, style="bold").append(f"  {', '.join(facts)}", style="dim"))
-    rows = [(field.name, sql_type(field.type)) for field in read.request.schema]
-    out().print(simple(None, [("column", "left"), ("type", "left")], rows))
+    personal = _personal(read)
+    columns = [("column", "left"), ("type", "left"), *([("personal data", "left")] if personal else [])]
+    rows = [
+        (field.name, sql_type(field.type), *([", ".join(personal.get(field.name, ()))] if personal else []))
+        for field in read.request.schema
+    ]
+    out().print(simple(None, columns, rows))
     out().print()
+
+
+def _personal(read: Read) -> dict[str, list[str]]:
+    """Column → kinds of personal data that a sample of it seems to hold."""
+    from beam_datahub.compiler.sampling import sampled
+    from beam_datahub.security.personal_data import find_personal_data
+
+    found: dict[str, list[str]] = {}
+    for finding in find_personal_data(sampled(read, _LOOKED_AT)):
+        if finding.is_likely:
+            found.setdefault(finding.column.partition(".")[0], []).append(finding.kind)
+    return {column: list(dict.fromkeys(kinds)) for column, kinds in found.items()}
 
 
 def pin_schema(file: str, source: str, schema: pa.Schema) -> None:
