@@ -7,12 +7,13 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, cast
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.registry import component
 from beam_datahub.component.transform import Transform
-from beam_datahub.testing.comparing import differences
+from beam_datahub.testing.comparing import Difference, difference
 from beam_datahub.testing.steps import StepRun, as_table, run_step
 
 
@@ -22,9 +23,8 @@ def check_example(type: str, example: Example) -> None:
     expected = example.expect or []
     outputs = cast(Mapping[str, Any], expected) if isinstance(expected, Mapping) else {"": expected}
     for branch, rows in outputs.items():
-        missing, unexpected = differences(rows, found.branches[branch] if branch else found.rows)
-        assert not missing, f"{type}, {example.title}: missing {missing}, got {unexpected}"
-        assert not unexpected, f"{type}, {example.title}: unexpected {unexpected}"
+        apart = difference(rows, _table(found, branch))
+        assert not apart, f"{type}, {example.title}: {_told(apart)}"
     reasons = sorted(record["reason"] for record in found.rejected)
     assert reasons == sorted(example.rejected), f"{type}, {example.title}: rejected {found.rejected}"
 
@@ -33,9 +33,19 @@ def check_slicing(type: str, example: Example) -> None:
     """One row a batch gives the same rows and the same rejects as all rows in one."""
     whole, sliced = _run(type, example), _run(type, example, slice_rows=1)
     assert whole.schema == sliced.schema
-    for rows, again in ((whole.rows, sliced.rows), *((whole.branches[b], sliced.branches[b]) for b in whole.branches)):
-        assert differences(rows, again) == ([], []), f"{type}, {example.title}: the cut of the input changes the rows"
+    for name, rows in whole.collected.tables.items():
+        apart = difference(rows, sliced.collected.tables[name])
+        assert not apart, f"{type}, {example.title}: the cut of the input changes the rows: {_told(apart)}"
     assert _refusals(whole) == _refusals(sliced), f"{type}, {example.title}: the cut of the input changes the rejects"
+
+
+def _table(run: StepRun, branch: str = "") -> pa.Table:
+    return run.collected.tables[f"step.{branch}" if branch else "step"]
+
+
+def _told(apart: Difference) -> str:
+    missing, unexpected = (", ".join(map(apart.text, rows)) or "nothing" for rows in (apart.missing, apart.unexpected))
+    return f"missing {missing}; unexpected {unexpected}"
 
 
 def _refusals(run: StepRun) -> list[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,8 @@ from beam_datahub.kernels.expressions import data_type
 from beam_datahub.runtime.collect import Collected, collect
 from beam_datahub.runtime.launch import RunRequest, new_run_id
 from beam_datahub.spec import RejectedSpec, SpecDocument, TestSpec
+from beam_datahub.testing.comparing import Difference, difference
 from beam_datahub.testing.given import GivenSource
-from beam_datahub.testing.meaning import meant, shown
 from beam_datahub.testing.steps import as_table
 
 # A difference shows so many rows of either side.
@@ -117,21 +116,17 @@ def compare_rows(name: str, table: pa.Table, expected: Sequence[Mapping[str, Any
     that an expected row leaves out is null there.
     """
     names = list(dict.fromkeys(column for row in expected for column in row))
-    types = {field.name: field.type for field in table.schema}
-    problems = [f"{name} has no column '{column}'{_guess(column, table)}" for column in names if column not in types]
-    surplus = [column for column in types if column not in names]
+    known = table.schema.names
+    problems = [f"{name} has no column '{column}'{_guess(column, table)}" for column in names if column not in known]
+    surplus = [column for column in known if column not in names]
     if expected and surplus and not problems:
         problems.append(f"{name} also has the columns {', '.join(surplus)}, which no expected row names")
     if problems:
         return problems
-    columns = names or list(types)
-    came = [tuple(meant(row[column], types[column]) for column in columns) for row in table.to_pylist()]
-    wanted = [tuple(meant(row.get(column), types[column]) for column in columns) for row in expected]
-    missing, unexpected = Counter(wanted) - Counter(came), Counter(came) - Counter(wanted)
-    if not missing and not unexpected:
+    apart = difference(expected, table)
+    if not apart:
         return []
-    lines = [f"{name}: {_counted(len(wanted), 'row')} expected, {len(came)} came"]
-    return lines + _difference(columns, list(missing.elements()), list(unexpected.elements()))
+    return [f"{name}: {_counted(len(expected), 'row')} expected, {table.num_rows} came", *_shown(apart)]
 
 
 def _guess(column: str, table: pa.Table) -> str:
@@ -139,33 +134,17 @@ def _guess(column: str, table: pa.Table) -> str:
     return f"; did you mean '{guess}'?" if guess else f"; it has {', '.join(table.schema.names)}"
 
 
-def _difference(columns: Sequence[str], missing: list[tuple[Any, ...]], unexpected: list[tuple[Any, ...]]) -> list[str]:
+def _shown(apart: Difference) -> list[str]:
     """The rows of both sides, those that belong together one below the other with the cells in which they differ."""
     lines: list[str] = []
-    left = list(unexpected)
-    for row in missing[:_ROWS_SHOWN]:
-        lines.append(f"- {_row(columns, row)}")
-        twin = max(left, key=lambda other: _alike(row, other), default=None)
-        if twin is not None and _alike(row, twin) * 2 >= len(columns):
-            left.remove(twin)
-            lines.append(f"+ {_row(columns, twin)}")
-            cells = [
-                f"{column}: {shown(a)} expected, {shown(b)} came"
-                for column, a, b in zip(columns, row, twin, strict=True)
-                if a != b
-            ]
+    pairs = list(apart.pairs())
+    for missing, unexpected in pairs[:_ROWS_SHOWN]:
+        lines += [f"- {apart.text(missing)}"] if missing is not None else []
+        lines += [f"+ {apart.text(unexpected)}"] if unexpected is not None else []
+        if missing is not None and unexpected is not None:
+            cells = [f"{name}: {a} expected, {b} came" for name, a, b in apart.cells(missing, unexpected)]
             lines.append(f"    {'; '.join(cells)}")
-    lines += [f"+ {_row(columns, row)}" for row in left[:_ROWS_SHOWN]]
-    rest = max(0, len(missing) - _ROWS_SHOWN) + max(0, len(left) - _ROWS_SHOWN)
-    return [*lines, f"… and {rest} more"] if rest else lines
-
-
-def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> int:
-    return sum(a == b for a, b in zip(one, other, strict=True))
-
-
-def _row(columns: Sequence[str], row: tuple[Any, ...]) -> str:
-    return "{" + ", ".join(f"{column}: {shown(value)}" for column, value in zip(columns, row, strict=True)) + "}"
+    return [*lines, f"… and {len(pairs) - _ROWS_SHOWN} more"] if len(pairs) > _ROWS_SHOWN else lines
 
 
 def _compare_rejected(collected: Collected, expected: int | tuple[RejectedSpec, ...] | None) -> list[str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pyarrow as pa
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run
 from beam_datahub.spec import load
+from beam_datahub.testing.comparing import difference
 
 # Sums of floating point depend in their last bits on the order of the rows.
 _DIGITS = 9
@@ -68,12 +66,10 @@ def differences(found: pa.Table, expected: pa.Table, limit: int = 5) -> str:
     """
     if sorted(found.column_names) != sorted(expected.column_names):
         return f"the columns are {found.column_names}, and not {expected.column_names}"
-    names = expected.column_names
-    ours, theirs = _rows(found, names), _rows(expected, names)
-    surplus, lacking = ours - theirs, theirs - ours
+    apart = difference(expected, found, digits=_DIGITS)
     lines = [f"{found.num_rows} rows, and {expected.num_rows} expected"] if found.num_rows != expected.num_rows else []
-    lines += [f"not expected: {_shown(names, row)}" for row in list(surplus)[:limit]]
-    lines += [f"expected:     {_shown(names, row)}" for row in list(lacking)[:limit]]
+    lines += [f"not expected: {apart.text(row)}" for row in apart.unexpected[:limit]]
+    lines += [f"expected:     {apart.text(row)}" for row in apart.missing[:limit]]
     return "\n".join(lines)
 
 
@@ -91,39 +87,3 @@ def _avro_records(file: str) -> Sequence[Any]:
 
     with open(file, "rb") as stream:
         return list(fastavro.reader(stream))
-
-
-def _rows(table: pa.Table, names: Sequence[str]) -> Counter[tuple[Any, ...]]:
-    columns = [[_plain(value) for value in _values(table.column(name))] for name in names]
-    return Counter(zip(*columns, strict=True))
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        found: list[Any] = column.to_pylist()
-    except (OverflowError, ValueError):
-        # A point in time outside of the years that Python's datetime knows.
-        found = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).to_pylist()
-    return found
-
-
-def _shown(names: Sequence[str], row: Sequence[Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in zip(names, row, strict=True))
-
-
-def _plain(value: Any) -> Any:
-    """A value in a form that can be counted, and that equal values of other types share."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, Decimal):
-        value = int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "NaN"
-        value = float(f"{value:.{_DIGITS}g}")
-        return int(value) if value.is_integer() else value
-    if isinstance(value, dict):
-        return tuple((name, _plain(inner)) for name, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(inner) for inner in value)
-    return value

@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_datahub.kernels.types import JSON
 
 # Sums of floating point depend on the order of their terms in the last bits.
-_DIGITS = 12
+DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -24,33 +24,40 @@ class _Truth:
     value: bool
 
 
-def meant(value: Any, kind: pa.DataType) -> Any:
+def meant(value: Any, kind: pa.DataType | None, digits: int = DIGITS) -> Any:
     """`value`, of a column of type `kind` or as a file says it, in a hashable form that is equal for equal meanings.
 
-    A value that cannot be of that type stays as it is, and so differs from every one that is.
+    A value that cannot be of that type stays as it is, and so differs from every one that is. Without a type, a value is
+    what it is: true is not 1, a text is no number, and a date is its ISO text. Numbers that are not exact keep `digits`.
     """
     if value is None:
         return None
+    if kind is None:
+        return _loose(value, digits)
     if kind == JSON:
-        return _json(value)
+        return _json(value, digits)
     if pa.types.is_floating(kind):
-        return _number(value, rounded=True)
+        return _number(value, digits)
     if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        return _number(value, rounded=False)
+        return _number(value, None)
     if pa.types.is_timestamp(kind):
         return _moment(value, zoned=kind.tz is not None)
     if pa.types.is_struct(kind):
         if not isinstance(value, Mapping):
-            return _loose(value)
+            return _loose(value, digits)
         names = dict.fromkeys([*(field.name for field in kind), *value])
         types = {field.name: field.type for field in kind}
-        return tuple((name, meant(value.get(name), types.get(name, pa.string()))) for name in names)
+        return tuple((name, meant(value.get(name), types.get(name), digits)) for name in names)
     if pa.types.is_map(kind):
         pairs = value.items() if isinstance(value, Mapping) else value
-        return frozenset((meant(key, kind.key_type), meant(each, kind.item_type)) for key, each in pairs)
+        return frozenset((meant(key, kind.key_type, digits), meant(each, kind.item_type, digits)) for key, each in pairs)
     if pa.types.is_list(kind):
-        return tuple(meant(each, kind.value_type) for each in value) if isinstance(value, list | tuple) else _loose(value)
-    return _loose(value)
+        return (
+            tuple(meant(each, kind.value_type, digits) for each in value)
+            if isinstance(value, list | tuple)
+            else _loose(value, digits)
+        )
+    return _loose(value, digits)
 
 
 def shown(value: Any) -> str:
@@ -72,9 +79,9 @@ def shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, str) else str(value)
 
 
-def _number(value: Any, *, rounded: bool) -> Any:
+def _number(value: Any, digits: int | None) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        return _loose(value)
+        return _loose(value, DIGITS)
     try:
         exact = Decimal(repr(value) if isinstance(value, float) else str(value))
     except InvalidOperation:
@@ -83,7 +90,7 @@ def _number(value: Any, *, rounded: bool) -> Any:
         return "nan"
     if not exact.is_finite():
         return str(float(exact))
-    return Decimal(f"{exact:.{_DIGITS}g}").normalize() + 0 if rounded else exact.normalize() + 0
+    return exact.normalize() + 0 if digits is None else Decimal(f"{exact:.{digits}g}").normalize() + 0
 
 
 def _moment(value: Any, *, zoned: bool) -> Any:
@@ -101,25 +108,25 @@ def _moment(value: Any, *, zoned: bool) -> Any:
     return value.astimezone(UTC) if zoned else value.astimezone(UTC).replace(tzinfo=None)
 
 
-def _json(value: Any) -> Any:
+def _json(value: Any, digits: int) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             return value
-    return _loose(value)
+    return _loose(value, digits)
 
 
-def _loose(value: Any) -> Any:
+def _loose(value: Any, digits: int) -> Any:
     """A value of no known type, hashable; true is not 1."""
     if isinstance(value, Mapping):
-        return tuple(sorted((str(key), _loose(each)) for key, each in value.items()))
+        return tuple(sorted((str(key), _loose(each, digits)) for key, each in value.items()))
     if isinstance(value, list | tuple):
-        return tuple(_loose(each) for each in value)
+        return tuple(_loose(each, digits) for each in value)
     if isinstance(value, bool):
         return _Truth(value)
     if isinstance(value, int | float | Decimal):
-        return _number(value, rounded=True)
+        return _number(value, digits)
     if isinstance(value, date | time):
         return value.isoformat()
     return value
