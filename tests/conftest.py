@@ -13,6 +13,16 @@ CASES = ROOT.parent / "shared" / "cases"
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
+# Runs of tests that are not about the record of runs leave none: making a store takes longer than they do.
+os.environ["BEAM_DATAHUB_NO_RECORD"] = "1"
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the runs of this test be recorded, as they are outside of tests."""
+    monkeypatch.delenv("BEAM_DATAHUB_NO_RECORD")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow tests, those over every engine and system, after all others."""
     items.sort(key=lambda item: item.path.is_relative_to(ROOT / "tests" / "matrix"))

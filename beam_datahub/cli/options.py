@@ -56,3 +56,24 @@ def engine_option(function: _Function) -> _Function:
     return click.option("--engine", default="direct", show_default=True, help="The engine; `beam-datahub engines` lists them.")(
         function
     )
+
+
+def store_option(function: _Function) -> _Function:
+    """The option `--store`."""
+    return click.option(
+        "--store",
+        metavar="PATH|URL",
+        help="The store: a file or a postgresql:// URL. Without it BEAM_DATAHUB_STORE, or .beam-datahub/store.db of the project.",
+    )(function)
+
+
+def no_record_option(function: _Function) -> _Function:
+    """The option `--no-record`."""
+    return click.option("--no-record", is_flag=True, envvar="BEAM_DATAHUB_NO_RECORD", help="Leave the run out of the store.")(
+        function
+    )
+
+
+def json_option(function: _Function) -> _Function:
+    """The option `--json`, for a command that shows something."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, and nothing else.")(function)

@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
+
+if TYPE_CHECKING:
+    from beam_datahub.component.originals import Part
 
 # A batch aims at this many bytes of Arrow data.
 BATCH_BYTES = 16 * 1024 * 1024
@@ -139,6 +142,8 @@ class Source(ABC):
     """What to read and how: what stands beside `connection:`."""
     capabilities: ClassVar[SourceCapabilities] = SourceCapabilities()
     examples: ClassVar[tuple[Example, ...]] = ()
+    whole_originals: ClassVar[bool] = True
+    """Whether the originals of rejected records have all of a record's columns, not only those that the run read."""
 
     def __init__(self, connection: Any, options: Any) -> None:
         self.connection = connection
@@ -169,3 +174,13 @@ class Source(ABC):
     @abstractmethod
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
         """Read one split, in order. Raises ConnectorError where the split as a whole cannot be read."""
+
+    def parts_of(self, file: str | None, originals: Sequence[str], schema: pa.Schema, folder: str) -> Sequence[Part]:
+        """What gives rejected records of `file` again, by this source's rules, from their originals in the dead letter.
+
+        May write files to `folder`. Originals that no part gives cannot be read again. A format whose originals are no JSON
+        objects has its own.
+        """
+        from beam_datahub.component.originals import json_parts
+
+        return json_parts(file, originals, folder)

@@ -53,6 +53,7 @@ class AvroSource(FileSource):
     Options = AvroReadOptions
     capabilities = SourceCapabilities(columns=True, splits="byte range")
     examples = (Example("All files of a folder", {"connection": {"path": "data/events/"}}),)
+    whole_originals = False
     extensions: ClassVar[tuple[str, ...]] = (".avro",)
 
     def sample(self, files: Sequence[DataFile]) -> Discovery:

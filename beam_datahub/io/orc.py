@@ -56,6 +56,7 @@ class OrcSource(FileSource):
     Options = OrcReadOptions
     capabilities = SourceCapabilities(columns=True, splits="stripe")
     examples = (Example("All files of a folder", {"connection": {"path": "data/orders/"}}),)
+    whole_originals = False
     extensions: ClassVar[tuple[str, ...]] = (".orc",)
 
     def sample(self, files: Sequence[DataFile]) -> Discovery:

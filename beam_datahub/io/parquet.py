@@ -52,6 +52,7 @@ class ParquetSource(FileSource):
     Options = ParquetReadOptions
     capabilities = SourceCapabilities(columns=True, splits="row group")
     examples = (Example("All files of a folder", {"connection": {"path": "data/orders/"}}),)
+    whole_originals = False
     extensions: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".parq")
 
     def sample(self, files: Sequence[DataFile]) -> Discovery:

@@ -46,11 +46,11 @@ def import_beam(*, cloud: bool) -> None:
     """Import Beam; without `cloud` its cloud filesystems and runners are not there for the rest of the process."""
     if cloud or "apache_beam" in sys.modules:
         return
-    absent = _Absent()
-    logging.disable(logging.WARNING)  # Beam warns of each filesystem that it does without
+    absent, before = _Absent(), logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))  # Beam warns of each filesystem that it does without
     sys.meta_path.insert(0, absent)
     try:
         import apache_beam  # noqa: F401 - for its side effect
     finally:
         sys.meta_path.remove(absent)
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

@@ -37,6 +37,7 @@ from beam_datahub.errors import (
 )
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.engines import EngineOptions, engine
+from beam_datahub.runtime.run_log import RunLog
 
 # How long an interrupted run may take to wind down before its staging is removed regardless.
 _WIND_DOWN_SECONDS = 10.0
@@ -48,7 +49,8 @@ _TURN = threading.Lock()
 @dataclass(frozen=True)
 class RunResult:
     """What a run did. `books` has one line per step; `written` says where each destination's rows are; `quality` has for each
-    rule what it checked and whether it holds.
+    rule what it checked and whether it holds; `profiles` maps profiled steps to summaries of their columns, `sketches` to what
+    merges with the profiles of other runs.
     """
 
     run_id: str
@@ -64,11 +66,13 @@ class RunResult:
     seconds: float
     started_at: str
     quality: list[dict[str, Any]] = field(default_factory=list)
+    profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sketches: dict[str, str] = field(default_factory=dict, repr=False)
     error: DataHubError | None = None
 
     def as_record(self) -> dict[str, Any]:
         """The result as one JSON object."""
-        record = {name: value for name, value in self.__dict__.items() if name != "error"}
+        record = {name: value for name, value in self.__dict__.items() if name not in ("error", "sketches")}
         return {**record, "error": self.error.facts() if self.error else None}
 
 
@@ -247,7 +251,9 @@ def _quiet_beam() -> Iterator[None]:
     before = logging.root.manager.disable
     quiet = not logging.getLogger().isEnabledFor(logging.DEBUG)
     if quiet:
-        logging.disable(max(before, logging.ERROR))
+        # The log of a recorded run takes it all.
+        if not any(isinstance(handler, RunLog) for handler in logging.getLogger().handlers):
+            logging.disable(max(before, logging.ERROR))
         vars(sdk_worker)["print"] = lambda *_, **__: None  # a name of the module goes before the built-in one
     try:
         yield
@@ -283,6 +289,8 @@ def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: fl
         seconds=round(seconds, 3),
         started_at=began,
         quality=report["quality"],
+        profiles={step: each["summary"] for step, each in report["profiles"].items()},
+        sketches={step: each["sketches"] for step, each in report["profiles"].items()},
         error=error,
     )
 

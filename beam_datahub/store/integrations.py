@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from beam_datahub.errors import UnknownName
 from beam_datahub.store.access import Reading, Writing, columns_of, insert_new, now
+from beam_datahub.store.fingerprint import fingerprint_of
 from beam_datahub.store.records import Integration, IntegrationVersion, Step
 from beam_datahub.store.tables import integration_versions, integrations, transformations
 
@@ -17,12 +17,6 @@ _STEP_COLUMNS = columns_of(transformations, Step, id=transformations.c.step)
 _JOINED = integrations.join(integration_versions, integration_versions.c.integration_id == integrations.c.id)
 _COLUMNS = columns_of(integrations, Integration, fingerprint=integration_versions.c.fingerprint, path=integration_versions.c.path)
 _VERSION_COLUMNS = columns_of(integration_versions, IntegrationVersion, integration=integrations.c.name)
-
-
-def fingerprint_of(spec: str) -> str:
-    """What tells one spec's text from another: SHA-256 in hex, whatever its line ends."""
-    lines = "\n".join(line.rstrip() for line in spec.strip().splitlines())
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 class IntegrationReader:

@@ -83,6 +83,10 @@ def _file(given: str) -> Location:
 
 
 def project_folder(start: Path | None = None) -> Path:
-    """The nearest folder from `start` (default: here) upwards that has a `.beam-datahub`, else `start`."""
+    """The nearest folder from `start` (default: here) upwards whose `.beam-datahub` has a store or runs, else `start`.
+
+    Destinations leave a folder of that name beside what they write, too, which makes no project of it.
+    """
     here = (start or Path.cwd()).absolute()
-    return next((folder for folder in (here, *here.parents) if (folder / FOLDER).is_dir()), here)
+    projects = (folder for folder in (here, *here.parents) if any((folder / FOLDER / name).exists() for name in (FILE, "runs")))
+    return next(projects, here)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select, update
 
 from beam_datahub.component.file_owner import is_gone
-from beam_datahub.errors import Conflict, RunLost, UnknownName
+from beam_datahub.errors import Conflict, ReplayUnfinished, RunLost, UnknownName
 from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, insert_new, now
 from beam_datahub.store.records import ENDED, Document, NewRun, Run, RunEnd, RunKind, RunStatus, RunStep
 from beam_datahub.store.tables import replayed_records, run_documents, run_steps, runs
@@ -17,6 +17,9 @@ from beam_datahub.store.tables import replayed_records, run_documents, run_steps
 # A process tells that it is alive every so often; one of another machine is given up after so long.
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 300.0
+
+# What is known of a run that ended so is not the last word.
+_MAY_STILL_END = (RunLost.code, ReplayUnfinished.code)
 
 _COLUMNS = columns_of(runs, Run)
 _STEP_COLUMNS = columns_of(run_steps, RunStep)
@@ -97,6 +100,14 @@ class RunReader:
         with self._reading.snapshot() as connection:
             return {row.record: row.replay_run_id for row in connection.execute(query)}
 
+    def unsettled_replays(self) -> list[Run]:
+        """The replays that ended without saying that their records arrived, while these are still marked as replayed."""
+        ended = and_(runs.c.status.in_(("failed", "cancelled")), runs.c.cause == "replay")
+        marked = select(replayed_records.c.replay_run_id).where(replayed_records.c.replay_run_id == runs.c.run_id).exists()
+        query = select(*_COLUMNS).where(ended, marked).order_by(runs.c.started_at)
+        with self._reading.snapshot() as connection:
+            return [Run(*row) for row in connection.execute(query)]
+
 
 class RunWriter:
     """Records runs."""
@@ -147,13 +158,14 @@ class RunWriter:
             return _found(connection, run_id).cancel_requested_at is not None
 
     def end(self, run_id: str, end: RunEnd) -> Run:
-        """Record how a run ended, with its books and documents. A run that was given up as lost may still tell.
+        """Record how a run ended, with its books and documents. A run that was given up as lost may still tell, as may a
+        replay that had not published all of its output.
 
         Raises UnknownName, and Conflict where it has ended already.
         """
         with self._writing.transaction() as connection:
             before = _found(connection, run_id)
-            if before.status != "running" and (before.error or {}).get("code") != RunLost.code:
+            if before.status != "running" and (before.error or {}).get("code") not in _MAY_STILL_END:
                 raise Conflict(f"the run '{run_id}' has ended already: {before.status}")
             moment = now(connection)
             values = {
@@ -236,6 +248,15 @@ class RunWriter:
                 marked += insert_new(connection, replayed_records, rows)
             self._writing.audit(connection, "replay", "run", run_id, by=replay_run_id, records=marked)
         return marked
+
+    def unmark_replayed(self, replay_run_id: str) -> int:
+        """Take the marks of a replay back that published nothing; how many it were."""
+        with self._writing.transaction() as connection:
+            marks = replayed_records.delete().where(replayed_records.c.replay_run_id == replay_run_id)
+            taken = connection.execute(marks).rowcount
+            if taken:
+                self._writing.audit(connection, "unmark", "run", replay_run_id, records=taken)
+        return taken
 
 
 def _found(connection: Connection, run_id: str) -> Run:

@@ -79,6 +79,7 @@ def console(block: Block, folder: Path, place: str) -> None:
 
 def run(command: str, folder: Path, status: int, place: str) -> str:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160"}
+    environment.pop("BEAM_DATAHUB_NO_RECORD", None)
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )

@@ -13,11 +13,13 @@ from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_store import reading
 from beam_datahub.component.files import DataFile, FileSource, byte_ranges
+from beam_datahub.component.originals import Part
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Drift, ReadRequest, Split
 from beam_datahub.errors import SchemaDrift, UnreadableData
 from beam_datahub.io.csv.blocks import Blocks
 from beam_datahub.io.csv.options import CsvReadOptions
+from beam_datahub.io.csv.originals import csv_parts
 from beam_datahub.io.csv.stream import TextStream
 from beam_datahub.kernels.delimited_parse import Column, Parser
 from beam_datahub.kernels.delimited_sniff import Head, infer, repeated
@@ -133,6 +135,9 @@ class CsvSource(FileSource):
                     yield blocks.block(parsed)
             finally:
                 blocks.close()
+
+    def parts_of(self, file: str | None, originals: Sequence[str], schema: pa.Schema, folder: str) -> Sequence[Part]:
+        return list(csv_parts(self, file, originals, schema, folder))
 
     def _match(self, file: DataFile, names: Sequence[str], request: ReadRequest) -> tuple[list[Column], tuple[str, ...]]:
         """The wanted columns by their place in the file, and the names in the file that the schema lacks."""
