@@ -6,6 +6,8 @@ The secret NAME is looked up in this order, and the first provider that has it w
 2. `file`: the file NAME in the folder `BEAM_DATAHUB_SECRETS_DIR` (default `/run/secrets`), where container engines mount
    secrets; one line break at its end is not part of the secret.
 
+A secret of a stored connection is its own reference: the sealed text, which whoever has the key can open.
+
 A provider for a vault is one more class with a `name` and a `get`, added to `default_providers`.
 """
 
@@ -21,6 +23,8 @@ from beam_datahub.errors import AccessDenied
 ENVIRONMENT_PREFIX = "BEAM_DATAHUB_SECRET_"
 FOLDER_VARIABLE = "BEAM_DATAHUB_SECRETS_DIR"
 DEFAULT_FOLDER = "/run/secrets"
+# No name of a secret in a spec can begin so.
+SEALED_PREFIX = "sealed:"
 
 
 class SecretProvider(Protocol):
@@ -72,7 +76,27 @@ class FileSecrets:
         return text.removesuffix("\n").removesuffix("\r") or None
 
 
+class SealedSecrets:
+    """Secrets that are sealed texts, opened with the keys of this process or of its environment."""
+
+    name = "sealed"
+
+    @staticmethod
+    def reference(sealed: str, context: str) -> str:
+        """What a sealed text is called."""
+        return f"{SEALED_PREFIX}{context}|{sealed}"
+
+    def get(self, secret: str) -> str | None:
+        """What was sealed. Raises WrongKey."""
+        if not secret.startswith(SEALED_PREFIX):
+            return None
+        from beam_datahub.security.sealing import sealer_in_use
+
+        context, _, sealed = secret.removeprefix(SEALED_PREFIX).rpartition("|")
+        return sealer_in_use().unseal(sealed, context).decode()
+
+
 def default_providers(environment: Mapping[str, str] | None = None) -> tuple[SecretProvider, ...]:
     """The providers in the order in which they are asked; `environment` stands in for the process's own."""
     variables = os.environ if environment is None else environment
-    return (EnvironmentSecrets(environment), FileSecrets(variables.get(FOLDER_VARIABLE, DEFAULT_FOLDER)))
+    return (EnvironmentSecrets(environment), FileSecrets(variables.get(FOLDER_VARIABLE, DEFAULT_FOLDER)), SealedSecrets())

@@ -35,6 +35,8 @@ NONCE_BYTES = 12
 
 _PREFIX = "dhs1"
 
+_in_use: Sealer | None = None
+
 
 def new_key() -> bytes:
     """A random key."""
@@ -144,6 +146,23 @@ def load_sealer(key_file: Path, *, create: bool = False, environment: Mapping[st
     if create and not path.exists():
         write_keys(path, [new_key()], replace=False)
     return Sealer(read_keys(path), str(path))
+
+
+def use_sealer(sealer: Sealer) -> None:
+    """Open the sealed secrets of this process with `sealer`; without it, with the keys of the environment."""
+    global _in_use
+    _in_use = sealer
+
+
+def sealer_in_use() -> Sealer:
+    """What opens the sealed secrets of this process. Raises WrongKey where it has no keys."""
+    if _in_use is not None:
+        return _in_use
+    # On a worker of another machine: only the environment can tell.
+    named = os.environ.get(KEY_FILE_VARIABLE)
+    if not named and not os.environ.get(KEY_VARIABLE):
+        raise WrongKey("a sealed secret is to be opened, and this process has no key")
+    return load_sealer(Path(named or KEY_VARIABLE))
 
 
 def key_path(key_file: Path, environment: Mapping[str, str] | None = None) -> Path:

@@ -99,9 +99,14 @@ class Store:
     @cached_property
     def writer(self) -> StoreWriter:
         """What writes it; makes it where there is none. Raises StoreVersion, StoreUnusable, StoreDamaged."""
+        return StoreWriter(self.writing)
+
+    @cached_property
+    def writing(self) -> Writing:
+        """The transactions below the writer, for what looks after the store as a whole."""
         # A store on a server is shared with others, whose beam-datahub may be older still: a person upgrades that one.
         made = self.prepared(upgrade=self.location.path is not None)[0]
-        return StoreWriter(Writing(made, self.location, self._who))
+        return Writing(made, self.location, self._who)
 
     def prepared(self, *, upgrade: bool) -> tuple[Engine, str | None, str]:
         """An engine for writing a store that is there and of this version; with the version before (None: none) and after."""
