@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from beam_datahub.compiler.build import BuildOptions
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.spec import SpecDocument
+    from beam_datahub.store.location import Location
 
 # The file that stands for its folder.
 INTEGRATION_FILES = ("integration.yaml", "integration.yml", "integration.json")
@@ -34,7 +35,15 @@ def opened(named: str, parameters: Iterable[tuple[str, str]] = ()) -> SpecDocume
     """The spec that `named` means, with the values of `--set`."""
     from beam_datahub.spec import load
 
-    return load(spec_file(named), parameters=dict(parameters))
+    return with_connections(load(spec_file(named), parameters=dict(parameters)))
+
+
+def with_connections(document: SpecDocument, location: Location | None = None) -> SpecDocument:
+    """`document`, whose names of connections are looked up in the store (the usual one, unless told)."""
+    from beam_datahub.runtime.connections import ConnectionLookup
+
+    document.connections = ConnectionLookup(location)
+    return document
 
 
 def planned(document: SpecDocument, *, engine: str = "direct", threads: int | None = None, **changes: object) -> Plan:
