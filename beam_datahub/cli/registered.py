@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from beam_datahub.runtime.store_link import StoreLink
+    from beam_datahub.runtime.store_link import Location, StoreLink
     from beam_datahub.spec import SpecDocument
-    from beam_datahub.store.location import Location
 
 
 def spec_of(
@@ -20,13 +19,13 @@ def spec_of(
 
     A name that is no file is looked up in the store, whose link comes back as well. Raises SpecError.
     """
-    from beam_datahub.cli.specs import opened, spec_file
+    from beam_datahub.cli.specs import opened, spec_file, with_connections
     from beam_datahub.runtime.record import spec_facts
     from beam_datahub.spec.tree import read_text
 
     given = list(parameters)
     if os.path.exists(named) or not _is_name(named) or not location.exists():
-        document = opened(named, given)
+        document = with_connections(opened(named, given), location)
         return document, spec_facts(document, read_text(Path(spec_file(named)))), None
     from beam_datahub.errors import UnknownName, UnreadableSpec
     from beam_datahub.runtime.store_link import link_store
@@ -41,9 +40,9 @@ def spec_of(
             hint=error.hint or "name the spec's file, or register it with `beam-datahub apply`",
         ) from error
     document, facts = text_of(
-        version.spec, named, version.path, dict(given), label=f"{named} (version {version.version})", integration=named
+        version.spec, named, version.path, dict(given), label=f"{named}@{version.version}", integration=named
     )
-    return document, facts, store
+    return with_connections(document, location), facts, store
 
 
 def text_of(
@@ -54,7 +53,8 @@ def text_of(
     from beam_datahub.spec import loads
 
     folder = os.path.dirname(path) if path else None
-    document = loads(text, name=label, folder=folder, parameters=parameters)
+    suffix = ".json" if path is not None and path.endswith(".json") else ""
+    document = loads(text, name=label + suffix, folder=folder, parameters=parameters)
     return document, {**spec_facts(document, text, integration=integration), "path": path}
 
 
