@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from beam_datahub.cli.options import set_option, spec_argument
+from beam_datahub.cli.options import set_option, spec_argument, store_option
 from beam_datahub.errors import DataHubError, InvalidValue
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _format_option(*forms: str) -> Callable[[_Function], _Function]:
 
 
 def _what(function: _Function) -> _Function:
-    function = set_option(function)
+    function = store_option(set_option(function))
     function = click.argument("specs", nargs=-1, metavar="[SPEC | FOLDER]...", type=click.Path())(function)
     return click.argument("what", metavar="DATASET[#COLUMN]")(function)
 
@@ -67,23 +67,23 @@ def show(spec: str, parameters: tuple[tuple[str, str], ...], form: str) -> None:
 @command.command(short_help="What data comes from.")
 @_what
 @_format_option("tree", "mermaid", "json")
-def upstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str) -> None:
-    """Show what a dataset or column comes from, through all integrations of the given specs."""
-    _walk(what, specs, parameters, form, "upstream")
+def upstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], store: str | None, form: str) -> None:
+    """Show what a dataset or column comes from, through all integrations of the given specs, or of the store."""
+    _walk(what, _known(specs, parameters, store), form, "upstream")
 
 
 @command.command(short_help="Where data goes.")
 @_what
 @_format_option("tree", "mermaid", "json")
-def downstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str) -> None:
-    """Show where a dataset or column goes, through all integrations of the given specs."""
-    _walk(what, specs, parameters, form, "downstream")
+def downstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], store: str | None, form: str) -> None:
+    """Show where a dataset or column goes, through all integrations of the given specs, or of the store."""
+    _walk(what, _known(specs, parameters, store), form, "downstream")
 
 
 @command.command(short_help="What breaks without a column or dataset.")
 @_what
 @_format_option("tree", "json")
-def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str) -> None:
+def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], store: str | None, form: str) -> None:
     """Show what breaks when a column, or a whole dataset, goes.
 
     Every integration that reads it is compiled without it: the steps that fail are named with their lines, the columns of
@@ -95,7 +95,7 @@ def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str],
     from beam_datahub.lineage.render import impact_json
     from beam_datahub.lineage.selection import selected
 
-    gathered = _gathered(specs, parameters)
+    gathered = _known(specs, parameters, store, compiled=True)
     graph = gathered.graph
     dataset, column = selected(what, graph)
     found: tuple[Impact, ...] = find(dataset, column, gathered)
@@ -109,18 +109,46 @@ def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str],
         click.get_current_context().exit(1)
 
 
-def _walk(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], form: str, direction: str) -> None:
+def _walk(what: str, gathered: Gathered, form: str, direction: str) -> None:
     from beam_datahub.cli.lineage_view import walk_tree
     from beam_datahub.lineage.render import walk_json, walk_mermaid
     from beam_datahub.lineage.selection import selected
 
-    graph = _gathered(specs, parameters).graph
+    graph = gathered.graph
     dataset, column = selected(what, graph)
     walk = graph.upstream(dataset, column) if direction == "upstream" else graph.downstream(dataset, column)
     if form == "tree":
         _print(walk_tree(walk))
     else:
         _say(json.dumps(walk_json(walk), indent=2, ensure_ascii=False) if form == "json" else walk_mermaid(walk))
+
+
+def _known(specs: Sequence[str], parameters: Iterable[tuple[str, str]], store: str | None, *, compiled: bool = False) -> Gathered:
+    """The lineage of the given specs, or without any of all integrations that the store knows; `compiled` with their plans."""
+    if specs:
+        return _gathered(specs, parameters)
+    from beam_datahub.cli.registered import text_of
+    from beam_datahub.lineage.gathering import Gathered, gather
+    from beam_datahub.runtime.lineage_records import stored_lineage
+    from beam_datahub.store.location import locate
+
+    location = locate(store)
+    if not location.exists():
+        raise InvalidValue("there is no store here, and no spec is named", hint="name specs or folders, or run one first")
+    stored = stored_lineage(location)
+    recorded = {each.integration: each for each in stored.lineages}
+    documents = []
+    for spec in stored.specs:
+        if compiled or spec.integration not in recorded:
+            try:
+                given = {**spec.parameters, **dict(parameters)}
+                documents.append(text_of(spec.text, spec.integration, spec.path, given, label=spec.label)[0])
+            except DataHubError:
+                # Its lineage of the last run is known all the same, where it ever ran.
+                continue
+    found = gather(documents)
+    fresh = {each.integration: each for each in found.lineages}
+    return Gathered([*{**recorded, **fresh}.values()], found.plans, found.problems)
 
 
 def _gathered(specs: Sequence[str], parameters: Iterable[tuple[str, str]]) -> Gathered:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_datahub.compiler.plan import Node
+from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.lineage.model import IDENTITY, Flow
@@ -49,7 +50,8 @@ def uses_of(node: Node, inputs: Sequence[pa.Schema]) -> Uses:
         return _join(node, operator)
     if isinstance(operator, Apply):
         return _apply(node, operator)
-    return Uses({name: [(origin, IDENTITY) for origin in origins] for name, origins in node.lineage.items()})
+    same = {name: [(origin, IDENTITY) for origin in origins] for name, origins in node.lineage.items()}
+    return Uses(same, _refused(operator) if isinstance(operator, Inspect) else ())
 
 
 def branch_conditions(route: Route, branch: str) -> list[tuple[Input, Flow, str]]:
@@ -79,6 +81,18 @@ def _rows(node: Node, rows: Rows) -> Uses:
     for check in rows.checks:
         conditions += _condition(check.condition)
     return Uses(columns, conditions)
+
+
+def _refused(inspect: Inspect) -> list[tuple[Input, Flow, str]]:
+    """The columns of rules that reject rows."""
+    if not inspect.can_reject:
+        return []
+    return [
+        ((0, name), FILTER, f"rule {rule.name}")
+        for rule in inspect.rules
+        if rule.action == "reject"
+        for name in rule.test.columns
+    ]
 
 
 def _condition(condition: Expression) -> list[tuple[Input, Flow, str]]:

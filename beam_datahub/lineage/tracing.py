@@ -38,6 +38,8 @@ def lineage_of(plan: Plan, *, file: str | None = None, run_id: str | None = None
     feeds: dict[str, tuple[str, ...]] = {}
     for node in plan.writes():
         assert isinstance(node.operator, Write)
+        if node.operator.violations:
+            continue
         destinations[node.id] = _destination_port(plan.name, node, node.operator)
         if node.operator.dead_letter:
             feeds[node.id] = tuple(sources)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from beam_datahub.compiler.plan import Plan, Write
+from beam_datahub.compiler.plan import Plan, Read, Write
 from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.errors import Interrupted, MissingDependency
 from beam_datahub.lineage.tracing import lineage_of
@@ -107,7 +107,69 @@ def run_facts(plan: Plan, result: RunResult, error: str | None) -> RunFacts:
         for node in plan.writes()
         if isinstance(node.operator, Write) and node.operator.request.mode is WriteMode.OVERWRITE and node.id in written
     ]
-    return RunFacts(read, written, frozenset(replaced), error=error)
+    return RunFacts(read, written, frozenset(replaced), _assertions(plan, result), _metrics(result), error)
+
+
+def _assertions(plan: Plan, result: RunResult) -> dict[str, list[dict[str, Any]]]:
+    """The verdicts of quality rules, by the source or destination that they are about."""
+    sources = {node.id for node in plan.reads()}
+    fields = {rule.name: getattr(rule.test, "column", None) for rule in plan.rules}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in result.quality:
+        facts = {
+            "assertion": each["type"],
+            "success": each["passed"],
+            "column": fields.get(each["name"]),
+            "severity": each["severity"],
+            "name": each["name"],
+            "description": each["description"],
+            "expected": each["threshold"],
+            "actual": each["outcome"],
+        }
+        # OpenLineage has assertions on inputs only: a rule of a step speaks of the sources that the step comes from.
+        ends = [each["step"]] if each["step"] in sources else upstream_sources(plan, each["step"])
+        for end in ends:
+            found.setdefault(end, []).append({name: value for name, value in facts.items() if value is not None})
+    return found
+
+
+def upstream_sources(plan: Plan, reference: str) -> list[str]:
+    """The sources that a step, a branch or a destination comes from."""
+    found: dict[str, None] = {}
+    waiting = [reference]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop(0)
+        try:
+            node = plan.node(name)
+        except KeyError:
+            continue
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        if isinstance(node.operator, Read):
+            found[node.id] = None
+        waiting += node.inputs
+    return list(found)
+
+
+def _metrics(result: RunResult) -> dict[str, dict[str, Any]]:
+    """Column profiles as OpenLineage's metrics: counts always, extremes and quantiles of numbers."""
+    return {step: {"rows": each.get("rows"), "columns": dict(_columns(each))} for step, each in result.profiles.items()}
+
+
+def _columns(profile: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, each in profile.get("columns", {}).items():
+        metrics = {"nullCount": each.get("nulls"), "distinctCount": each.get("distinct"), "count": each.get("rows")}
+        metrics |= {key: each.get(key) for key in ("min", "max", "sum")}
+        numbers: dict[str, Any] = {
+            key: value for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        quantiles = each.get("quantiles")
+        if isinstance(quantiles, Mapping):
+            shares = {str(share): float(v) for share, v in quantiles.items() if isinstance(v, int | float)}
+            numbers |= {"quantiles": shares} if shares else {}
+        yield name, numbers
 
 
 def _written(done: Mapping[str, Any]) -> dict[str, int]:

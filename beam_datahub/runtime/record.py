@@ -20,12 +20,12 @@ from beam_datahub.runtime.store_link import Call, StoreLink, later, link_store
 from beam_datahub.security import Secret, redact
 from beam_datahub.store.fingerprint import fingerprint_of
 from beam_datahub.store.location import Location, locate
-from beam_datahub.store.records import Metric, NewRun, RunCause, RunEnd, RunKind, RunStatus, RunStep
+from beam_datahub.store.records import Metric, NewRun, RunCause, RunEnd, RunKind, RunStatus, RunStep, Step
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.launch import RunResult
-    from beam_datahub.spec import SpecDocument
+    from beam_datahub.spec import Integration, SpecDocument
 
 LOGGER = logging.getLogger("beam_datahub.run")
 
@@ -99,8 +99,14 @@ def _metrics(record: RunRecord) -> None:
     record.calls.append(later("journal.measure", record.facts.run_id, found))
 
 
+def _lineage(record: RunRecord) -> None:
+    from beam_datahub.runtime.lineage_records import record_lineage
+
+    record_lineage(record)
+
+
 # Each adds what it knows of the run; one that fails is logged, and the others still have their say.
-PARTS: list[Callable[[RunRecord], None]] = [_wiring, _report, _metrics]
+PARTS: list[Callable[[RunRecord], None]] = [_wiring, _report, _metrics, _lineage]
 
 
 class Recorder:
@@ -351,3 +357,26 @@ def given_values(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 def _file_name(run_id: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in run_id)
+
+
+def registered_steps(integration: Integration) -> Iterator[Step]:
+    """The steps of an integration as the store lists them."""
+    for source in integration.sources.values():
+        yield Step(source.name, "source", source.connector, (), _stored(source.connection), _plain(source.options))
+    for step in integration.transformations:
+        yield Step(step.id, "transformation", step.type, step.input, None, _plain(step.config))
+    for sink in integration.destinations:
+        yield Step(sink.id, "destination", sink.connector, sink.input, _stored(sink.connection), _plain(sink.options))
+    letter = integration.dead_letter
+    if letter is not None:
+        yield Step("dead_letter", "dead_letter", letter.connector, (), _stored(letter.connection), _plain(letter.options))
+
+
+def _stored(connection: Mapping[str, Any] | str) -> str | None:
+    return connection if isinstance(connection, str) else None
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A step's config without secrets; `str` of a secret shows none."""
+    found: dict[str, Any] = json.loads(redact(json.dumps(dict(config), default=str)))
+    return found
