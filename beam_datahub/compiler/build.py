@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from beam_datahub.compiler.checks import check_unused
 from beam_datahub.compiler.clearance import cleared
-from beam_datahub.compiler.plan import RULES, Node, Plan, PlanRule, Read, Write
+from beam_datahub.compiler.plan import RULES, Node, Plan, PlanProfile, PlanRule, Read, Write
 from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
@@ -88,6 +88,7 @@ class _Builder:
         self._spec = document.integration
         self._nodes: dict[str, Node] = {}
         self._errors: list[DataHubError] = []
+        self._profiles: tuple[PlanProfile, ...] = ()
         # What a step's outputs are called: itself, or itself with a branch.
         self._broken: set[str] = set()
 
@@ -110,6 +111,9 @@ class _Builder:
             self._guarded(RULES, ("quality_rules",), partial(self._attach, rules))
         meta = {"description": self._spec.description}
         plan = Plan(self._spec.name, self._nodes, self._spec.max_rejected, meta, tuple(rules))
+        if self._spec.profile is not None and not self._errors and self._options.outputs:
+            self._guarded("profile", ("profile",), partial(self._profile, plan))
+            plan = replace(plan, profiles=self._profiles)
         if not self._broken and self._options.outputs:
             self._errors.extend(check_unused(plan, self._document))
         self._raise()
@@ -408,6 +412,38 @@ class _Builder:
             sink.plan_write(request)
             write = Write("jsonl", sink, request, violations=True)
             self._nodes[VIOLATIONS_STEP] = Node(VIOLATIONS_STEP, VIOLATIONS_STEP, write, (), VIOLATION, type="jsonl")
+
+    # profiles
+
+    def _profile(self, plan: Plan) -> None:
+        spec = self._spec.profile
+        assert spec is not None
+        usual = [*self._spec.sources, *(each.id for each in self._spec.destinations)]
+        found = []
+        for step in spec.steps or usual:
+            reference = self._profiled(step, plan)
+            schema = plan.node(reference).schema
+            columns = tuple(schema.names) if spec.columns == "all" else spec.columns
+            if columns is not None and spec.columns != "all":
+                columns = tuple(name for name in columns if name in schema.names)
+            if columns or spec.columns is None:
+                found.append(PlanProfile(step, reference, columns, spec.values, spec.drift))
+        known = {name for each in usual for name in plan.node(self._profiled(each, plan)).schema.names}
+        known |= {name for each in found for name in plan.node(each.reference).schema.names}
+        for name in spec.columns if spec.columns is not None and spec.columns != "all" else ():
+            if name not in known:
+                raise UnknownColumn(name, sorted(known)).at(self._document.place("profile", "columns"))
+        self._profiles = tuple(found)
+
+    def _profiled(self, step: str, plan: Plan) -> str:
+        """The reference to the rows of a step: raw for a source, past its rules for a step."""
+        node = plan.nodes.get(step)
+        if node is not None and isinstance(node.operator, Write):
+            return node.inputs[0]
+        if step in self._spec.sources:
+            return step
+        reference = self._resolve(step, ("profile",))
+        return plan.judged(reference or step)
 
     # shared
 

@@ -16,7 +16,8 @@ import apache_beam as beam
 
 from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.findings import merged_tallies
-from beam_datahub.compiler.plan import PlanRule, Write, is_aside
+from beam_datahub.compiler.plan import PlanProfile, PlanRule, Write, is_aside
+from beam_datahub.compiler.profiling import MergedProfiles
 from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.sink import Receipt
@@ -69,10 +70,12 @@ class Commit(beam.DoFn):
         journal: str | None = None,
         *,
         rules: tuple[PlanRule, ...] = (),
+        profiles: tuple[PlanProfile, ...] = (),
         started_at: datetime | None = None,
     ) -> None:
         self._ledger, self._targets, self._budget, self._report_path = ledger, targets, budget, report_path
         self._journal, self._rules, self._started_at = journal, rules, started_at or datetime.now(UTC)
+        self._profiles = profiles
 
     @carried
     def process(self, reports: tuple[Any, Iterable[tuple[str, str]]]) -> Iterator[str]:
@@ -80,6 +83,7 @@ class Commit(beam.DoFn):
         receipts: dict[str, list[Receipt]] = {target.request.step: [] for target in self._targets}
         drifted: set[tuple[str, str]] = set()
         tallied: list[str] = []
+        profiles = MergedProfiles(self._profiles)
         for kind, body in reports[1]:
             if kind == "books":
                 for part, terms in json.loads(body).items():
@@ -92,6 +96,8 @@ class Commit(beam.DoFn):
                 drifted.add((facts["source"], facts["column"]))
             elif kind == "quality":
                 tallied.append(body)
+            elif kind == "profile":
+                profiles.add(body)
         written = {t.request.step: sum(r.rows for r in receipts[t.request.step]) for t in self._targets}
         letter = next((t.request.step for t in self._targets if t.dead_letter), None)
         broken = next((t.request.step for t in self._targets if t.violations), None)
@@ -106,6 +112,7 @@ class Commit(beam.DoFn):
             "rejected": books.rejected,
             "reasons": books.reasons(),
             "quality": quality,
+            "profiles": profiles.to_json(),
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
         }
         chosen = []

@@ -19,7 +19,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, violations, with_positions
 from beam_datahub.compiler.findings import RuleTally, tallies_to_json
-from beam_datahub.compiler.plan import Read, Stage, Write
+from beam_datahub.compiler.plan import PlanProfile, Read, Stage, Write
+from beam_datahub.compiler.profiling import BundleProfile
 from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
 from beam_datahub.compiler.stage import StageRunner
 from beam_datahub.component.failure import carried, placed
@@ -120,13 +121,23 @@ class RunStage(KernelDoFn):
     """Runs the row-wise steps of a stage over batches, or over what it reads from splits.
 
     `carry`: rows keep their positions, because a later stage may reject one. `records`: rows that fail quality rules leave
-    as violations.
+    as violations. `profile`: what it reads is profiled.
     """
 
-    def __init__(self, stage: Stage, identity: Identity, kernel: KernelOptions, *, carry: bool, records: bool = False) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        identity: Identity,
+        kernel: KernelOptions,
+        *,
+        carry: bool,
+        records: bool = False,
+        profile: PlanProfile | None = None,
+    ) -> None:
         super().__init__(kernel)
         self._stage, self._identity, self._carry, self._records = stage, identity, carry, records
         self._tallies: dict[str, RuleTally] = {}
+        self._profile = BundleProfile(profile, kernel.threads) if profile is not None else None
         self._runner: StageRunner | None = None
         self._loaded = False
         self._drifted: set[str] = set()
@@ -161,6 +172,8 @@ class RunStage(KernelDoFn):
                 yield self.refuse(source_id, found)
             rows = block.batch.num_rows
             self.enter(source_id, read=rows + refused, rejected=refused, out=rows)
+            if self._profile is not None:
+                self._profile.add(block.batch)
             for column in block.drifted:
                 if column not in self._drifted:
                     self._drifted.add(column)
@@ -215,6 +228,8 @@ class RunStage(KernelDoFn):
         """Start afresh, also after a bundle that broke."""
         super().start_bundle()
         self._tallies = {}
+        if self._profile is not None:
+            self._profile.discard()
 
     @carried
     def finish_bundle(self) -> Iterator[Any]:
@@ -222,7 +237,16 @@ class RunStage(KernelDoFn):
         if self._tallies:
             yield beam.pvalue.TaggedOutput(REPORT, _global(("quality", tallies_to_json(self._tallies))))
             self._tallies = {}
+        if self._profile is not None:
+            for report in self._profile.report():
+                yield beam.pvalue.TaggedOutput(REPORT, _global(report))
         yield from self.report()
+
+    def teardown(self) -> None:
+        """End what an unfinished bundle began."""
+        if self._profile is not None:
+            self._profile.discard()
+        super().teardown()
 
 
 def _blocks(read: Read, split: Split) -> Iterator[Block]:

@@ -38,7 +38,9 @@ class InspectRun:
                 select.append(f"coalesce({_tried(applies)}, false) AS a{index}")
             if isinstance(rule.test, RowTest):
                 fails = f"NOT coalesce({_tried(rule.test.passes)}, false)"
-                fails = f"coalesce({_tried(applies)}, false) AND {fails}" if applies is not None else fails
+                if applies is not None:
+                    about = applies.sql if _filled(applies) is not None else f"coalesce({_tried(applies)}, false)"
+                    fails = f"{about} AND {fails}"
                 select.append(f"({fails}) AS f{index}")
         return f"SELECT {', '.join(select)} FROM input" if select else None
 

@@ -15,7 +15,19 @@ from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
-from beam_datahub.compiler.plan import BESIDE, Node, Plan, Shuffle, Stage, Write, can_record, is_aside, needs_positions
+from beam_datahub.compiler.plan import (
+    BESIDE,
+    Node,
+    Plan,
+    PlanProfile,
+    Shuffle,
+    Stage,
+    Write,
+    can_record,
+    is_aside,
+    needs_positions,
+)
+from beam_datahub.compiler.profile_rows import ProfileRows
 from beam_datahub.compiler.rows import without_mixed
 from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
 from beam_datahub.component import coder as _coder  # noqa: F401 - registers the coder of record batches
@@ -91,6 +103,13 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
                 _link(built, node.inputs[0], node.id)
         else:
             raise TypeError(f"{type(operator).__name__} is not a physical operator")
+    for profile in plan.profiles:
+        # A source profiles what it reads itself: between it and the steps behind it rows do not show.
+        if profile.reference in built.batches and not _is_read(plan, profile):
+            dofn = ProfileRows(profile, lowering.kernel.threads)
+            label = built.label(f"{profile.step}/profile")
+            found = built.batches[profile.reference] | label >> beam.ParDo(dofn).with_output_types(_Reports)
+            built.reports.append(found)
     for node in aside:
         assert isinstance(node.operator, Write)
         found = built.rejected if node.operator.dead_letter else built.violating
@@ -113,11 +132,16 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
                 lowering.report_path,
                 lowering.journal,
                 rules=plan.rules,
+                profiles=plan.profiles,
                 started_at=lowering.started_at,
             )
         )
     )
     return ledger
+
+
+def _is_read(plan: Plan, profile: PlanProfile) -> bool:
+    return any(isinstance(n.operator, Stage) and n.operator.read_id == profile.reference for n in plan)
 
 
 def _tagged(dofn: beam.DoFn, main: Any, tags: Mapping[str, Any], *sides: Any) -> Any:
@@ -170,7 +194,8 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
         source = built.batches[node.inputs[0]]
         previous = built.entries[node.inputs[0]]
     records = built.records and can_record(stage)
-    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers, records=records)
+    profile = next((each for each in plan.profiles if each.reference == stage.read_id), None)
+    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers, records=records, profile=profile)
     tags = {REJECTED: _Batches, REPORT: _Reports, **({VIOLATING: _Batches} if records else {})}
     outputs = source | label >> _tagged(dofn, _Batches, tags, *sides)
     if records:

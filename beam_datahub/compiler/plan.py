@@ -131,6 +131,22 @@ class PlanRule:
 
 
 @dataclass(frozen=True)
+class PlanProfile:
+    """A step whose rows are profiled, and the reference to them: what a source or step gives, what a destination is given.
+
+    `columns` None are all that are in use; `values`: whether the profile shows values of the data. `drift` are the limits of
+    `kernels.profiling.drift`, None compares nothing. `schema` is that of the rows, once columns are pruned.
+    """
+
+    step: str
+    reference: str
+    columns: tuple[str, ...] | None = None
+    values: bool = True
+    drift: Mapping[str, Any] | None = None
+    schema: pa.Schema | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """All nodes in topological order."""
 
@@ -139,6 +155,7 @@ class Plan:
     max_rejected: Any = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[PlanRule, ...] = ()
+    profiles: tuple[PlanProfile, ...] = ()
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -154,6 +171,10 @@ class Plan:
     def judged(self, reference: str) -> str:
         """The reference to what a step or branch gives once its quality rules have rejected what they reject."""
         return f"{reference}{RULES}" if f"{reference}{RULES}" in self.nodes else reference
+
+    def is_profiled(self, reference: str) -> bool:
+        """Whether a step's or branch's rows are profiled where they leave it."""
+        return any(each.reference == reference for each in self.profiles)
 
     def reads(self) -> list[Node]:
         """The source nodes."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from beam_datahub.compiler.plan import BESIDE, Node, Plan, Read, Write, is_aside
+from beam_datahub.compiler.plan import BESIDE, Node, Plan, PlanProfile, Read, Write, is_aside
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Aggregate, Join, Operator, PerKey, Route, Rows, Union
@@ -21,7 +21,13 @@ def prune_columns(plan: Plan) -> Plan:
     nodes: dict[str, Node] = {}
     for node in plan:
         nodes[node.id] = _pruned(node, wanted[node.id], [_schema(nodes, reference) for reference in node.inputs])
-    return plan.replaced(nodes)
+    profiles = tuple(replace(each, schema=_schema(nodes, each.reference)) for each in _there(plan))
+    return replace(plan, nodes=nodes, profiles=profiles)
+
+
+def _there(plan: Plan) -> list[PlanProfile]:
+    """The profiles of nodes that are in the plan: a part of one may be run."""
+    return [each for each in plan.profiles if {each.reference, each.reference.rpartition(".")[0]} & set(plan.nodes)]
 
 
 def _wanted(plan: Plan) -> dict[str, set[str]]:
@@ -34,6 +40,8 @@ def _wanted(plan: Plan) -> dict[str, set[str]]:
 
 def _wanted_of(nodes: list[Node], plan: Plan, ends: dict[str, set[str]]) -> dict[str, set[str]]:
     wanted = {node.id: set(ends.get(node.id, ())) for node in plan}
+    for each in _there(plan):
+        wanted[plan.node(each.reference).id].update(each.columns or ())
     for node in reversed(nodes):
         if not wanted[node.id]:
             # A table without columns has no rows, and the rows count.

@@ -18,7 +18,9 @@ def fuse_stages(plan: Plan) -> Plan:
 
 
 def _goes_on(node: Node, plan: Plan) -> bool:
-    """Whether the one consumer of a node is row-wise and takes it as its main input."""
+    """Whether the one consumer of a node is row-wise and takes it as its main input, and nobody else looks at its rows."""
+    if plan.is_profiled(node.id) and not isinstance(node.operator, Read):
+        return False
     consumers = plan.consumers(node.id)
     return len(consumers) == 1 and is_row_wise(consumers[0].operator) and consumers[0].inputs[0] == node.id
 

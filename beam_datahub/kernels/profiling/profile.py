@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,6 +14,7 @@ from beam_datahub.errors import UnreadableData
 from beam_datahub.kernels.profiling.column import ColumnProfile
 from beam_datahub.kernels.profiling.leaves import leaf_types, leaves
 from beam_datahub.kernels.profiling.measure import measure
+from beam_datahub.kernels.profiling.sketches import Frequent, Ranks
 
 # What a serialised profile begins with, and the number of its form. Hashes of another form do not compare.
 _MAGIC, _FORM = b"BDHP", 1
@@ -50,6 +53,11 @@ class Profile:
                 self.columns[path].merge(column)
             else:
                 self.columns[path] = column
+
+    def without_values(self) -> Profile:
+        """This profile without what shows values of the data: extremes, ranks and frequent values."""
+        hidden: dict[str, Any] = {"least": None, "most": None, "ranks": Ranks(), "frequent": Frequent()}
+        return Profile({path: replace(each, **hidden) for path, each in self.columns.items()}, self.rows)
 
     def to_bytes(self) -> bytes:
         """The profile as bytes, from which `from_bytes` makes it again."""
