@@ -58,6 +58,11 @@ class Writing:
         entry = {"at": now(connection), "who": self.who, "action": action, "kind": kind, "name": name, "details": details}
         connection.execute(audit.insert().values(entry))
 
+    def audit_alone(self, action: str, kind: str, name: str, **details: Any) -> None:
+        """Keep who did what, in a transaction of its own."""
+        with self.transaction() as connection:
+            self.audit(connection, action, kind, name, **details)
+
 
 def now(connection: Connection) -> datetime:
     """The time on the store's own clock: hosts that share a store may disagree about it."""

@@ -79,10 +79,11 @@ def check(store: Store) -> list[str]:
     return problems
 
 
-def backup(store: Store, target: Path, *, replace: bool = False) -> int:
+def backup(store: Store, target: Path, *, replace: bool = False, any_version: bool = False) -> int:
     """Copy a store into a SQLite file of its own, as it is at one moment, while others go on writing; its bytes.
 
-    A store in PostgreSQL becomes a file, too, which is a store like any other. Raises TargetUnusable.
+    A store in PostgreSQL becomes a file, too, which is a store like any other. With `any_version` a file is copied whatever
+    its version. Raises TargetUnusable, StoreVersion.
     """
     target = target.absolute()
     if target.is_dir():
@@ -91,7 +92,8 @@ def backup(store: Store, target: Path, *, replace: bool = False) -> int:
         raise TargetUnusable(f"{target} is there already", hint="name another file, or give --replace")
     if store.location.path is not None and target.exists() and target.samefile(store.location.path):
         raise TargetUnusable(f"{target} is the store itself", hint="name another file")
-    _ = store.reader
+    if not (any_version and store.location.path is not None):
+        _ = store.reader
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
