@@ -65,7 +65,7 @@ def command(
     session().as_json = as_json
     from beam_datahub.cli.registered import spec_of
     from beam_datahub.runtime.engines import EngineOptions
-    from beam_datahub.store.location import locate
+    from beam_datahub.runtime.store_link import locate
 
     location = locate(store)
     document, facts, link = spec_of(spec, parameters, location)

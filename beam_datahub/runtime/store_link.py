@@ -7,19 +7,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from beam_datahub.errors import StoreUnusable
+from beam_datahub.store.location import Location, locate
 
 if TYPE_CHECKING:
-    from beam_datahub.store.location import Location
     from beam_datahub.store.store import Store, StoreReader, StoreWriter
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 _END_SECONDS = 5.0
+
+__all__ = ["Call", "Location", "StoreBeside", "StoreHere", "StoreLink", "later", "link_store", "locate", "opened_store"]
 
 
 class StoreLink(Protocol):
@@ -52,6 +54,16 @@ def link_store(location: Location, *, who: str | None = None) -> StoreLink:
     return StoreBeside(location, who)
 
 
+@contextmanager
+def opened_store(named: str | None = None) -> Iterator[StoreHere]:
+    """The store that the user named, or the project's, for a command that looks at it or changes it."""
+    store = StoreHere(locate(named))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 class StoreHere:
     """The store in this process."""
 
@@ -59,6 +71,11 @@ class StoreHere:
         self._location, self._who = location, who
         self._lock = threading.Lock()
         self._opened: Store | None = None
+
+    @property
+    def location(self) -> Location:
+        """Where it is."""
+        return self._location
 
     @property
     def _store(self) -> Store:
