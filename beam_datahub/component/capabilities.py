@@ -37,10 +37,13 @@ class SourceCapabilities:
 
 @dataclass(frozen=True)
 class SinkCapabilities:
-    """What a sink can do. `nested`: keeps structs and lists; `types`: SQL types that it returns as they were written."""
+    """What a sink can do. `nested`: keeps structs and lists; `types`: SQL types that it returns as they were written; `erase`:
+    finds and removes the records of one person.
+    """
 
     write_modes: tuple[WriteMode, ...] = (WriteMode.APPEND, WriteMode.OVERWRITE)
     delivery: Delivery = Delivery.EXACTLY_ONCE
     nested: bool = True
     types: tuple[str, ...] = ()
     partitions: bool = False
+    erase: bool = False

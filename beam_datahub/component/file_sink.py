@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from beam_datahub.component.file_store import local_path, reading, store_of, wri
 from beam_datahub.component.files import COMPRESSION_EXTENSIONS, DataFile, FileConnection, single_path
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Report
+from beam_datahub.component.subject import Held, Subject
 from beam_datahub.errors import DataHubError, InvalidValue, LossyWrite, TargetUnusable, UnknownColumn
 
 _COPY_BYTES = 8 * 1024 * 1024
@@ -61,6 +62,8 @@ class FileSink(Sink):
     """The extensions that make a path a single file; part files get the first."""
     compressible: ClassVar[bool] = True
     """Whether a file as a whole may be compressed; formats that compress inside say no."""
+    json_lines: ClassVar[bool] = False
+    """Whether each record is a JSON object on a line of its own."""
 
     connection: FileConnection
     options: FileWriteOptions
@@ -212,6 +215,16 @@ class FileSink(Sink):
         publication = Publication(self.target, request)
         with publication.alone():
             publication.remove()
+
+    def find(self, request: WriteRequest, subject: Subject, take: Callable[[bytes], None] | None = None) -> Held:
+        from beam_datahub.component import file_erasure
+
+        return file_erasure.find(self, request, subject, take) if self.capabilities.erase else super().find(request, subject)
+
+    def erase(self, request: WriteRequest, subject: Subject) -> Held:
+        from beam_datahub.component import file_erasure
+
+        return file_erasure.erase(self, request, subject) if self.capabilities.erase else super().erase(request, subject)
 
 
 def _absent_folders(path: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,8 @@ from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.source import Report
+from beam_datahub.component.subject import Held, Subject
+from beam_datahub.errors import InvalidValue
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,14 @@ class Sink(ABC):
     @abstractmethod
     def abort(self, request: WriteRequest) -> None:
         """Remove all that the run staged; what was published before stays."""
+
+    def find(self, request: WriteRequest, subject: Subject, take: Callable[[bytes], None] | None = None) -> Held:
+        """The records of one person that are there; `take` gets them as the text of JSON lines.
+
+        A sink that can says so in its capabilities (`erase`) and implements `erase` as well. Raises InvalidValue, ConnectorError.
+        """
+        raise InvalidValue(f"'{self.name}' cannot find single records", hint="look there with the system's own means")
+
+    def erase(self, request: WriteRequest, subject: Subject) -> Held:
+        """Remove the records of one person, all or none. Raises InvalidValue, ConnectorError."""
+        raise InvalidValue(f"'{self.name}' cannot remove single records", hint="remove them with the system's own means")

@@ -211,6 +211,7 @@ class AvroSink(FileSink):
     Options = AvroWriteOptions
     capabilities = SinkCapabilities(
         partitions=True,
+        erase=True,
         types=(
             *(
                 "BOOLEAN",

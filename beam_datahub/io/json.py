@@ -90,11 +90,12 @@ class JsonSink(TextSink):
     """Writes an array of JSON objects, one a line; dates and times in ISO 8601, BLOB in base64."""
 
     Options = JsonWriteOptions
-    capabilities = SinkCapabilities(partitions=True, types=JSON_TYPES)
+    capabilities = SinkCapabilities(partitions=True, erase=True, types=JSON_TYPES)
     examples = (Example("One document", {"connection": {"path": "out/orders.json"}, "write_mode": "overwrite"}),)
     extensions: ClassVar[tuple[str, ...]] = (".json",)
     separator = b",\n"
     closing = b"\n]\n"
+    json_lines = True
 
     options: JsonWriteOptions
 

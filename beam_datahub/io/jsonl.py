@@ -81,10 +81,12 @@ class JsonlSink(TextSink):
     Options = JsonWriteOptions
     capabilities = SinkCapabilities(
         partitions=True,
+        erase=True,
         types=(*JSON_TYPES, "DECIMAL(38,10)"),
     )
     examples = (Example("One file", {"connection": {"path": "out/rejected.jsonl"}}),)
     extensions: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".jsonlines")
+    json_lines = True
 
     options: JsonWriteOptions
 

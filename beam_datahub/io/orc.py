@@ -182,6 +182,7 @@ class OrcSink(FileSink):
     Options = OrcWriteOptions
     capabilities = SinkCapabilities(
         partitions=True,
+        erase=True,
         types=(
             *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
             *("FLOAT", "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB", "DATE", "TIMESTAMP", "TIMESTAMPTZ"),

@@ -81,7 +81,7 @@ class ParquetSource(FileSource):
                 start, held = i + 1, 0
 
     def read_file(self, file: DataFile, split: Split, request: ReadRequest) -> Iterator[Block]:
-        with _opened(file) as found:
+        with _opened(file, dictionaries=request.columns if request.dictionaries else ()) as found:
             names, given = request.schema.names, found.schema_arrow.names
             drifted = tuple(name for name in given if name not in names)
             fitting = Fitting(request, file.path, drifted)
@@ -99,20 +99,22 @@ class ParquetSource(FileSource):
 
 
 @contextmanager
-def _opened(file: DataFile) -> Iterator[pq.ParquetFile]:
+def _opened(file: DataFile, *, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """The file; text columns among `dictionaries` that are stored so come dictionary-encoded."""
     if not file.size:
         raise UnreadableData(f"'{file.path}' is empty; a Parquet file has at least a footer")
     remote = local_path(file.path) is None
-    with (
-        file.open() as stream,
-        pq.ParquetFile(
+    with file.open() as stream:
+        metadata = pq.read_metadata(stream) if dictionaries else None
+        found = pq.ParquetFile(
             stream,
+            metadata=metadata,
+            read_dictionary=_encoded(metadata, dictionaries) if metadata is not None else None,
             pre_buffer=remote,
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,
             arrow_extensions_enabled=True,
-        ) as found,
-    ):
+        )
         names = found.schema_arrow.names
         same = next((group for name in names if len(group := [n for n in names if n.casefold() == name.casefold()]) > 1), None)
         if same is not None:
@@ -121,6 +123,17 @@ def _opened(file: DataFile) -> Iterator[pq.ParquetFile]:
                 hint="write the file anew, with a name for each column that differs by more than case",
             )
         yield found
+
+
+def _encoded(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[str]:
+    """Those of `columns` that are text and stored with dictionaries, by the first row group."""
+    if not metadata.num_row_groups:
+        return []
+    group = metadata.row_group(0)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    text = {column.path for column in map(metadata.schema.column, range(len(chunks))) if column.logical_type.type == "STRING"}
+    wanted = text.intersection(columns)
+    return [c.path_in_schema for c in chunks if c.path_in_schema in wanted and c.has_dictionary_page]
 
 
 def _canonical(field: pa.Field, file: DataFile) -> pa.DataType:
@@ -168,6 +181,7 @@ class ParquetSink(FileSink):
     Options = ParquetWriteOptions
     capabilities = SinkCapabilities(
         partitions=True,
+        erase=True,
         types=(
             "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",
             "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "JSON",

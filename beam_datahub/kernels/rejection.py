@@ -76,6 +76,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("expression_failed", "an expression raised an error on the record"),
     Reason("validation_failed", "the record breaks a field rule or a JSON Schema"),
     Reason("not_normalised", "a value has no such normal form (phone number, e-mail, country, currency or unit)"),
+    Reason("not_masked", "a value cannot be encrypted in its own format, or cannot be decrypted"),
     Reason("missing_reference", "enrichment found no match and `missing` is reject"),
     Reason("ambiguous_reference", "enrichment found several matches for one record"),
     Reason("no_route", "no branch of a route takes the record and there is no default"),

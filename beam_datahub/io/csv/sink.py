@@ -60,6 +60,7 @@ class CsvSink(TextSink):
     capabilities = SinkCapabilities(
         nested=False,
         partitions=True,
+        erase=True,
         types=(
             "BOOLEAN",
             "TINYINT",
