@@ -29,6 +29,7 @@ DEPENDENCIES = [
     "antlr4-python3-runtime>=4.13,<5",  # what proto-schema-parser reports errors of syntax through
     "protobuf>=5.29,<8",  # checks Protobuf schemas and looks up their names
     "cryptography>=44",  # AES-GCM: sealed secrets and encrypted fields
+    "jinja2>=3.1.6,<4",  # the HTML report of a run, with everything in it escaped
     "click>=8.1.8,<9",  # the command line
     "rich>=14,<16",  # tables, trees and live progress on the terminal
     "sqlalchemy>=2.0.40,<3",  # reflection, DDL and dialects of SQL databases; the store of runs and versions
@@ -42,6 +43,8 @@ EXTRAS = {
     "normalise": ["phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "pint>=0.25,<0.27"],
     # the `mask` transformation's format-preserving encryption (FF1), and the check digits that personal data is found by
     "protection": ["libffx>=2,<3", "python-stdnum>=2,<3", "phonenumbers>=9,<10"],
+    # the forms that the `validity` rule knows: numbers with check digits, phone numbers, countries, currencies, e-mails, URLs
+    "quality": ["python-stdnum>=2,<3", "phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "rfc3986-validator"],
     # Avro blocks compressed with snappy, zstandard and LZ4
     "codecs": ["cramjam>=2.9,<3", "backports.zstd>=1,<2; python_version < '3.14'", "lz4>=4.4,<5"],
     # OpenLineage events of runs, to a file or a server

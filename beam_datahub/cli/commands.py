@@ -26,6 +26,7 @@ COMMANDS = {
     "runs": "runs",
     "rejects": "rejects",
     "violations": "violations",
+    "report": "report",
     "test": "test",
     "lineage": "lineage",
     "connections": "connections",

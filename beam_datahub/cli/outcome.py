@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from beam_datahub.cli.tables import duration, percentage, simple, size
+from beam_datahub.cli.tables import duration, simple, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.launch import RunResult
 
-_TERMS = ("read", "in", "out", "filtered", "rejected", "merged", "added")
+TERMS = ("read", "in", "out", "filtered", "rejected", "merged", "added")
 # How many records of the dead letter are looked at for example messages.
 _EXAMPLES = 2000
 _STATES = {
@@ -42,7 +42,7 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
         console.print(_rejected(plan, result))
     if result.quality:
         console.print()
-        console.print(_quality(result))
+        console.print(quality_table(result.quality))
     console.print()
     console.print(_written(plan, result))
     for drift in result.drifted:
@@ -52,7 +52,7 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
 
 
 def _books(plan: Plan, result: RunResult) -> Any:
-    terms = [term for term in _TERMS if any(line.get(term) for line in result.books.values())]
+    terms = [term for term in TERMS if any(line.get(term) for line in result.books.values())]
     written = {node.id: result.written.get(node.id, {}).get("rows") for node in plan.writes()}
     rows = []
     for step, line in result.books.items():
@@ -80,17 +80,18 @@ def _rejected(plan: Plan, result: RunResult) -> Any:
     return simple("Rejected", columns if examples else columns[:3], rows if examples else [row[:3] for row in rows])
 
 
-def _quality(result: RunResult) -> Any:
+def quality_table(rules: Sequence[Mapping[str, Any]]) -> Any:
     """One line for each quality rule; the broken ones first, the worst on top."""
     from rich.text import Text
 
     from beam_datahub.component.inspection import SEVERITIES
+    from beam_datahub.runtime.report import share_text
 
     columns = [("rule", "left"), ("step", "left"), ("severity", "left"), ("passed", "right"), ("outcome", "left"), ("", "left")]
     table = simple("Quality", columns, [])
-    for rule in sorted(result.quality, key=lambda each: (each["passed"], -SEVERITIES.index(each["severity"]))):
+    for rule in sorted(rules, key=lambda each: (each["passed"], -SEVERITIES.index(each["severity"]))):
         style = "" if rule["passed"] else "bold red" if rule["action"] == "fail" else "yellow"
-        share = percentage(rule["ratio"]) if rule["checked"] > 1 or rule["failed"] != rule["checked"] else "·"
+        share = share_text(rule["ratio"]) if rule["checked"] > 1 or rule["failed"] != rule["checked"] else "·"
         outcome = rule["outcome"] + (", rejected" if rule["action"] == "reject" and rule["failed"] else "")
         cells = [rule["name"], rule["step"], rule["severity"], share, outcome, "✓" if rule["passed"] else "✗"]
         table.add_row(*(Text(cell, style=style) for cell in cells))

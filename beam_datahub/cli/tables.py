@@ -103,16 +103,6 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def percentage(share: float) -> str:
-    """A share as a person reads it: one that is not whole is never rounded to 100 % or to nothing."""
-    text = f"{share:.1%}"
-    if text == "100.0%" and share < 1:
-        return ">99.9%"
-    if text == "0.0%" and share > 0:
-        return "<0.1%"
-    return text.replace(".0%", "%") if text in ("100.0%", "0.0%") else text
-
-
 def duration(seconds: float) -> str:
     """A time as a person reads it."""
     if seconds < 60:
