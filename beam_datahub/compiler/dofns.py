@@ -163,7 +163,9 @@ class RunStage(KernelDoFn):
         source_id = self._stage.read_id
         assert read is not None
         assert source_id is not None
-        for block in _blocks(read, split):
+        assert self._runner is not None
+        dictionaries = self._runner.takes_dictionaries and self._profile is None
+        for block in _blocks(read, split, dictionaries=dictionaries):
             provenance = Provenance(source_id, block.origin)
             refused = 0
             if block.rejected is not None and block.rejected.num_rows:
@@ -249,9 +251,9 @@ class RunStage(KernelDoFn):
         super().teardown()
 
 
-def _blocks(read: Read, split: Split) -> Iterator[Block]:
+def _blocks(read: Read, split: Split, *, dictionaries: bool) -> Iterator[Block]:
     with placed(read.place):
-        yield from read.source.read(split, read.request)
+        yield from read.source.read(split, replace(read.request, dictionaries=dictionaries))
 
 
 class RouteRows(KernelDoFn):

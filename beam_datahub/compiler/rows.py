@@ -15,7 +15,7 @@ from beam_datahub.compiler.findings import Findings
 from beam_datahub.component.operators import Rows
 from beam_datahub.kernels.expressions import Expression, error_mask_sql
 from beam_datahub.kernels.rejection import REJECTION
-from beam_datahub.kernels.session import KernelSession, conform
+from beam_datahub.kernels.session import KernelSession, conform, decoded
 from beam_datahub.kernels.types import HIDDEN, literal, quoted
 
 ROW = f"{HIDDEN}row"
@@ -156,6 +156,7 @@ class RowsRun:
         except duckdb.Error as error:
             if is_fatal(error):
                 raise
+            flow.table = decoded(flow.table)
             for index, (step, rows) in enumerate(self.steps):
                 _StepByStep(step, rows, self.schemas[index]).apply(flow, session)
             return

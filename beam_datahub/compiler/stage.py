@@ -105,6 +105,11 @@ class StageRunner:
         """The broadcast joins, which want their tables before the first batch."""
         return [run for run in self.runs if isinstance(run, LookupRun)]
 
+    @property
+    def takes_dictionaries(self) -> bool:
+        """Whether the input may have dictionary-encoded columns: a query decodes what it hands on."""
+        return bool(self.runs) and isinstance(self.runs[0], RowsRun)
+
     def open(self, session: KernelSession) -> None:
         """Prepare the kernels, in the process that runs them."""
         for run in self.runs:

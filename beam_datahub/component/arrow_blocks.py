@@ -58,6 +58,7 @@ class Fitting:
     def __init__(self, request: ReadRequest, place: str, drifted: Sequence[str] = (), convert: Convert | None = None) -> None:
         self._convert = convert or (lambda array, field: fit_array(array, field.type))
         self._schema, self._contract, self._place = request.projected, request.contract, place
+        self._dictionaries = request.dictionaries
         self._drifted = tuple(drifted)
         if drifted and request.contract.columns == Drift.FREEZE:
             raise SchemaDrift(
@@ -78,7 +79,9 @@ class Fitting:
             if field.name not in batch.schema.names:
                 arrays.append(pa.nulls(rows, field.type))
                 continue
-            array, bad = self._convert(batch.column(field.name), field)
+            array, bad = batch.column(field.name), None
+            if not (self._dictionaries and _is_encoded_text(array.type, field.type)):
+                array, bad = self._convert(array, field)
             arrays.append(array)
             if bad is not None:
                 misfits += self._misfits(field, batch.column(field.name), bad)
@@ -103,6 +106,10 @@ class Fitting:
             )
         reason = "contract" if self._contract.types == Drift.DISCARD_ROW else "type_mismatch"
         return [rejections(rows, reason, messages, field.name)]
+
+
+def _is_encoded_text(given: pa.DataType, wanted: pa.DataType) -> bool:
+    return wanted == pa.string() and bool(pa.types.is_dictionary(given)) and given.value_type == wanted
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

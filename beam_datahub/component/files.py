@@ -285,9 +285,13 @@ def _with(batch: pa.RecordBatch, constants: dict[str, pa.Scalar], schema: pa.Sch
 
 
 def record_batch(arrays: Sequence[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:
-    """A batch that keeps its number of rows even without a column."""
+    """A batch that keeps its number of rows even without a column, and the dictionaries of columns that have one."""
     if arrays:
-        return pa.RecordBatch.from_arrays(list(arrays), schema=schema)
+        fields = [
+            field.with_type(array.type) if pa.types.is_dictionary(array.type) else field
+            for field, array in zip(schema, arrays, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(list(arrays), schema=pa.schema(fields, schema.metadata))
     empty = pa.StructArray.from_buffers(pa.struct([]), rows, [None], children=[])
     return pa.RecordBatch.from_struct_array(empty).replace_schema_metadata(schema.metadata)
 

@@ -61,7 +61,7 @@ class ReadRequest:
     `schema` is the whole schema of the source (declared or discovered) in canonical types; `columns` those to read, in
     the schema's order. `declared` says that the user wrote the schema. `limit` ends each split early. `threads` is how
     many cores one read may use. `split_bytes` asks for splits of about that size where the engine has several workers;
-    None asks for one split a file (or so).
+    None asks for one split a file (or so). With `dictionaries`, text may come dictionary-encoded where it is stored so.
     """
 
     schema: pa.Schema
@@ -72,6 +72,7 @@ class ReadRequest:
     batch_bytes: int = BATCH_BYTES
     threads: int = 1
     split_bytes: int | None = None
+    dictionaries: bool = False
 
     @property
     def projected(self) -> pa.Schema:
@@ -104,8 +105,8 @@ class Block:
     """A batch as it was read, and what of the block did not make it into the batch.
 
     A *position* counts the records of the block from 0, in their order, rejected ones included. `batch` has exactly
-    `ReadRequest.projected`; `positions` gives the position of each of its rows (None: row i is record i). `rejected` is
-    a kernels.rejection.REJECTION table whose `row` is a position. `originals(positions)` gives the original records with
+    `ReadRequest.projected`, but for dictionaries where those were asked for; `positions` gives the position of each of its
+    rows (None: row i is record i). `rejected` is a kernels.rejection.REJECTION table whose `row` is a position. `originals(positions)` gives the original records with
     all their columns as JSON objects, or the raw text where a record could not be parsed; `lines(positions)` their
     1-based line numbers in the file. Both are asked only for rejected records, before the next block is taken.
     `drifted` names columns of the data that the schema lacks.

@@ -13,6 +13,7 @@ from beam_datahub.spec import SpecDocument
 
 # What `import apache_beam` tries to import and does without; pandas is only Beam's to describe its own row types.
 _OPTIONAL = (
+    "apache_beam.io.gcp.bigquery",
     "google.cloud",
     "google.api_core",
     "google.auth",
