@@ -19,12 +19,12 @@ from beam_datahub.spec.model import (
     Integration,
     QualityRuleSpec,
     SourceSpec,
-    TestSpec,
     TransformationSpec,
 )
 from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
 from beam_datahub.spec.profiling import check_profile, profile_spec
 from beam_datahub.spec.references import References
+from beam_datahub.spec.tested import check_tests, test_spec
 from beam_datahub.spec.tree import Keys, Tree, read_text, read_tree
 from beam_datahub.spec.words import option_names, shown, spec_errors
 from beam_datahub.spec.written import (
@@ -203,7 +203,7 @@ def document(
     graph = read_graph(raw, found.report, lambda keys: tree.place(*keys).line)
     written = found.validate(WrittenIntegration, whole, ())
     _check_rules(raw, graph, found.report)
-    _check_tests(raw, graph, found.report)
+    check_tests(raw, graph, specs, found.report)
     check_profile(raw, [node.id for node in (*graph.sources, *graph.transformations, *graph.destinations)], found.report)
     found.raise_all(secrets)
     assert written is not None
@@ -295,30 +295,6 @@ def _check_rules(raw: Mapping[str, Any], graph: Graph, report: Any) -> None:
             report(UnknownName("source, step or destination", step, steps), ("quality_rules", position, "step"))
 
 
-def _check_tests(raw: Mapping[str, Any], graph: Graph, report: Any) -> None:
-    tests = raw.get("tests")
-    sources = [node.id for node in graph.sources]
-    steps = [*sources, *(node.id for node in graph.transformations)]
-    outputs = [*steps, *(node.id for node in graph.destinations)]
-    for position, test in enumerate(tests if isinstance(tests, list) else []):
-        if not isinstance(test, dict):
-            continue
-        given, expect, rejected = test.get("given"), test.get("expect"), test.get("rejected")
-        if "given" in test and "expect" not in test and "rejected" not in test:
-            hint = "say which rows come out, or what is rejected"
-            report(MissingValue("`expect` or `rejected` is missing", hint=hint), ("tests", position))
-        for name in given if isinstance(given, dict) else ():
-            if name not in sources:
-                report(UnknownName("source", name, sources), ("tests", position, "given", name))
-        for name in expect if isinstance(expect, dict) else ():
-            if name not in outputs and name.partition(".")[0] not in steps:
-                report(UnknownName("step or destination", name, outputs), ("tests", position, "expect", name))
-        for number, each in enumerate(rejected if isinstance(rejected, list) else []):
-            step = each.get("step") if isinstance(each, dict) else None
-            if isinstance(step, str) and step not in outputs:
-                report(UnknownName("step", step, outputs), ("tests", position, "rejected", number, "step"))
-
-
 def _integration(written: WrittenIntegration, graph: Graph) -> Integration:
     sources = [written.source] if written.source else list((written.sources or {}).values())
     sinks = [written.destination] if written.destination else list(written.destinations or ())
@@ -336,10 +312,7 @@ def _integration(written: WrittenIntegration, graph: Graph) -> Integration:
         max_rejected=written.max_rejected,
         quality_rules=tuple(_rule(("quality_rules", position), rule) for position, rule in enumerate(written.quality_rules)),
         profile=profile_spec(written.profile),
-        tests=tuple(
-            TestSpec(name=test.name, at=("tests", position), given=test.given, expect=test.expect, rejected=test.rejected)
-            for position, test in enumerate(written.tests)
-        ),
+        tests=tuple(test_spec(position, test) for position, test in enumerate(written.tests)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 import beam_datahub
 
@@ -151,6 +151,15 @@ class RejectedSpec(SpecModel):
     """A part of the message."""
 
 
+class FileRows(SpecModel):
+    """Rows that stand in a file of their own."""
+
+    file: str = Field(min_length=1)
+    """The file, relative to the spec."""
+    connector: str | None = None
+    """The connector that reads it; that of the source, or the one for the file's extension, when left out."""
+
+
 class TestSpec(SpecModel):
     """Rows that the sources give, and what must come out. `at` is the path of keys to it in the file."""
 
@@ -158,10 +167,16 @@ class TestSpec(SpecModel):
 
     name: str
     at: tuple[str | int, ...]
-    given: Mapping[str, tuple[Mapping[str, Any], ...]]
-    expect: Mapping[str, tuple[Mapping[str, Any], ...]]
+    given: Mapping[str, tuple[Mapping[str, Any], ...] | FileRows]
+    expect: Mapping[str, tuple[Mapping[str, Any], ...] | FileRows]
     rejected: int | tuple[RejectedSpec, ...] | None
     """The rejected records, or how many there are; None is not checked."""
+    violations: int | Mapping[str, int | tuple[Mapping[str, Any], ...]] | None = None
+    """The failures of quality rules: how many in all, or for each rule how many or which rows; None is not checked."""
+    lineage: Mapping[str, tuple[str, ...]] = {}
+    """`step.column` → the `source.column`s whose values go into it."""
+    parameters: Mapping[str, Any] = {}
+    """Values of the spec's parameters in this test."""
 
 
 class Integration(SpecModel):

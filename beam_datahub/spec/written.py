@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, StringC
 
 from beam_datahub.errors import nearest
 from beam_datahub.security.sensitive_names import KINDS
-from beam_datahub.spec.model import ContractSpec, RejectedBudget, RejectedSpec, SpecModel, ThresholdSpec, WriteMode
+from beam_datahub.spec.model import ContractSpec, FileRows, RejectedBudget, RejectedSpec, SpecModel, ThresholdSpec, WriteMode
 from beam_datahub.spec.parameters import ParameterSpec
 from beam_datahub.spec.profiling import Profiled
 
@@ -268,12 +268,20 @@ class WrittenTest(SpecModel):
 
     name: Text
     """What the test shows."""
-    given: dict[str, Rows]
-    """The rows of each source; a source that is left out is empty."""
-    expect: dict[str, Rows] = {}
-    """The rows of destinations or steps, in any order."""
+    given: dict[str, Rows | FileRows]
+    """The rows of each source, or `{file: …}`, which is read as the source's connector does; a source that is left out is
+    empty."""
+    expect: dict[str, Rows | FileRows] = {}
+    """The rows of destinations or steps, in any order, or `{file: …}`."""
     rejected: Annotated[int, Field(ge=0)] | tuple[RejectedSpec, ...] | None = None
     """The rejected records, or how many there are; not checked when left out."""
+    violations: Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)] | Rows] | None = None
+    """The failures of quality rules: how many in all, or rule → how many or which rows (the columns that are named are
+    compared); a rule that is left out must not fail. Not checked when left out."""
+    lineage: dict[str, Names] = {}
+    """`step.column` → the columns `source.column` whose values go into it."""
+    parameters: dict[str, Any] = {}
+    """Values of parameters in this test."""
 
 
 class WrittenIntegration(SpecModel):
