@@ -25,6 +25,7 @@ COMMANDS = {
     "integrations": "integrations",
     "runs": "runs",
     "rejects": "rejects",
+    "replay": "replay",
     "violations": "violations",
     "report": "report",
     "test": "test",

@@ -61,7 +61,7 @@ def table_of(runs: Sequence[Run], title: str | None, *, with_integration: bool =
     from beam_datahub.cli.session import out
     from beam_datahub.cli.tables import duration, simple
 
-    heads = [("run", "left"), ("integration", "left"), ("status", "left"), ("started", "left"), ("took", "right")]
+    heads = [("run", "left"), ("of", "left"), ("status", "left"), ("started", "left"), ("took", "right")]
     heads += [("read", "right"), ("rejected", "right")]
     rows = [
         [

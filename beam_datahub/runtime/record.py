@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from beam_datahub.component.file_owner import owner
-from beam_datahub.errors import DataHubError, Interrupted
+from beam_datahub.errors import DataHubError, Interrupted, ReplayUnfinished
 from beam_datahub.kernels.scratch import sweep_scratch
 from beam_datahub.runtime.quality_record import record_violations, write_page
 from beam_datahub.runtime.run_log import RunLog, logged
+from beam_datahub.runtime.settling import journal_of
 from beam_datahub.runtime.store_link import Call, StoreLink, later, link_store
 from beam_datahub.security import Secret, redact
 from beam_datahub.store.fingerprint import fingerprint_of
@@ -127,7 +128,13 @@ class Recorder:
     ) -> None:
         """`begun` are calls in the transaction that records the beginning; a `store` that is given is closed as well."""
         self.facts = facts
-        self._begun = begun
+        self._begin_with = begun
+        self.begun: list[Any] = []
+        """What the calls of the beginning gave."""
+        self.undo: list[Call] = []
+        """Calls in the transaction that records that nothing was published."""
+        self.recorded = False
+        """Whether the end is recorded."""
         self.location = location or locate()
         self.folder = self.location.runs / _file_name(facts.run_id)
         self.cancelled = False
@@ -165,8 +172,11 @@ class Recorder:
     def _begin(self) -> None:
         facts = self.facts
         self.folder.mkdir(parents=True, exist_ok=True)
-        for lost in self.store.writer.runs.recover():
-            LOGGER.warning("run %s of %s had died and is marked as %s", lost.run_id, lost.integration, lost.status)
+        lost = self.store.writer.runs.recover()
+        for each in lost:
+            LOGGER.warning("run %s of %s had died and is marked as %s", each.run_id, each.integration, each.status)
+        if any(each.cause == "replay" for each in lost):
+            self._settle()
         fingerprint, version = self._version()
         run = NewRun(
             facts.run_id,
@@ -182,8 +192,17 @@ class Recorder:
             owner=owner(),
             plan={"spec": dict(facts.spec)},
         )
-        self.store.together([later("runs.begin", run), *self._begun])
+        self.begun = self.store.together([later("runs.begin", run), *self._begin_with])
         sweep_scratch()
+
+    def _settle(self) -> None:
+        """Bring replays that died to an end, before this run sweeps what they had staged."""
+        from beam_datahub.runtime.settling import settle
+
+        try:
+            settle(self.store)
+        except DataHubError as error:
+            self._warn(error.reason)
 
     def _version(self) -> tuple[str | None, int | None]:
         """The fingerprint of the spec, and which version of the registered integration has it."""
@@ -257,7 +276,7 @@ class Recorder:
             steps=tuple(_steps(plan, result)),
             documents=record.documents,
         )
-        self._end(end, [*record.calls, *calls])
+        self._end(end, [*record.calls, *calls, *(self.undo if result.error is not None else [])])
 
     def failed(self, failure: BaseException, seconds: float | None = None) -> None:
         """Record that the run was stopped or broke, with nothing published. Raises nothing."""
@@ -269,9 +288,14 @@ class Recorder:
         else:
             error = {"code": "DH900", "reason": f"{type(failure).__name__}: {failure}"}
         status: RunStatus = "cancelled" if stopped else "failed"
+        undo = self.undo
+        if os.path.exists(journal_of(self.folder)):
+            # What it published stays, and the rest follows: that is not undone.
+            undo = []
+            error = ReplayUnfinished(f"not all of it was published: {error['reason']}").facts()
         LOGGER.log(logging.WARNING if stopped else logging.ERROR, "the run %s: %s", status, error["reason"])
         reports = {"log": str(self.folder / "run.log")} if self._log is not None else {}
-        self._end(RunEnd(status, seconds=seconds, error=_redacted(error), reports=reports), [])
+        self._end(RunEnd(status, seconds=seconds, error=_redacted(error), reports=reports), undo)
 
     def _end(self, end: RunEnd, calls: Sequence[Call]) -> None:
         run_id = self.facts.run_id
@@ -279,6 +303,7 @@ class Recorder:
         lines = self._log.taken() if self._log is not None else []
         try:
             self.store.together([later("runs.end", run_id, end), *calls, later("journal.log", run_id, lines)])
+            self.recorded = True
         except Exception as failure:
             self._tell(failure)
 

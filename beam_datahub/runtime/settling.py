@@ -1,0 +1,77 @@
+"""Replays that died: what they had begun to publish is published to the end, of the others the marks are taken back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_datahub.errors import DataHubError, ReplayUnfinished
+from beam_datahub.runtime.store_link import StoreLink, later
+from beam_datahub.store.records import RunEnd, RunStep
+
+if TYPE_CHECKING:
+    from beam_datahub.store.records import Run
+
+LOGGER = logging.getLogger("beam_datahub.run")
+_JOURNAL = "commit.journal"
+
+
+def journal_of(folder: str | os.PathLike[str]) -> str:
+    """The file in a replay's folder that says what it is about to publish."""
+    return str(Path(folder) / _JOURNAL)
+
+
+def settle(store: StoreLink) -> list[str]:
+    """Bring the replays to an end that died or could not publish all; gives the ids of those that are complete now.
+
+    A replay that had written its journal has decided what to publish: it is published to the end, and its records stay
+    marked. Of one that had not, nothing was published. Raises ReplayUnfinished where something cannot be published yet.
+    """
+    done = []
+    for run in store.reader.runs.unsettled_replays():
+        journal = journal_of(run.folder or ".")
+        if not os.path.exists(journal):
+            store.writer.runs.unmark_replayed(run.run_id)
+            LOGGER.warning("the replay %s had published nothing: its records can be replayed again", run.run_id)
+            continue
+        if _finish(store, run, journal):
+            done.append(run.run_id)
+        os.unlink(journal)
+    return done
+
+
+def _finish(store: StoreLink, run: Run, journal: str) -> bool:
+    from beam_datahub.compiler.commit import finish_commit
+
+    try:
+        report = finish_commit(journal)
+    except DataHubError as error:
+        raise ReplayUnfinished(f"the replay {run.run_id} of run {run.parent} is not complete: {error.reason}") from error
+    end = _end(report)
+    calls = [later("runs.end", run.run_id, end)]
+    if end.status == "failed":
+        calls.append(later("runs.unmark_replayed", run.run_id))
+    store.together(calls)
+    LOGGER.warning("the replay %s had died while it published; it is complete now", run.run_id)
+    return end.status != "failed"
+
+
+def _end(report: dict[str, Any]) -> RunEnd:
+    fine = report["status"] == "completed"
+    written = report["written"]
+    steps = tuple(
+        RunStep(
+            step, taken=line["in"], **{term: line[term] for term in ("read", "out", "filtered", "rejected", "merged", "added")}
+        )
+        for step, line in report["books"].items()
+    )
+    return RunEnd(
+        ("completed_with_errors" if report["rejected"] else "completed") if fine else "failed",
+        read=report["read"],
+        written=sum(done["rows"] for step, done in written.items() if step not in ("dead_letter", "violations")),
+        rejected=report["rejected"],
+        steps=steps,
+        documents={"report": report},
+    )
