@@ -16,6 +16,7 @@ from beam_datahub.store.location import locate
 Record = Mapping[str, Any]
 
 _TERMS = ("out", "filtered", "merged", "rejected")
+_ASIDE = ("dead_letter", "violations")
 _STATES = {"completed": "good", "completed_with_errors": "fair", "failed": "bad"}
 
 
@@ -87,6 +88,8 @@ def _books(books: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Mapping[st
     """For each step its line, and what became of its records as parts of one bar."""
     lines = []
     for step, line in books.items():
+        if step in _ASIDE:
+            continue
         taken = max(line["read"] + line["in"] + line["added"], sum(line[term] for term in _TERMS))
         if not taken:
             continue
