@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from beam_datahub.cli.options import set_option
-from beam_datahub.errors import DataHubError, ExpectationFailed, InvalidValue, UnknownName, UnreadableSpec
+from beam_datahub.errors import DataHubError, ExpectationFailed, InvalidValue, MissingValue, UnknownName, UnreadableSpec
 
 if TYPE_CHECKING:
     from beam_datahub.testing.expectations import TestOutcome
@@ -30,7 +33,12 @@ class _Tally:
 @click.command(short_help="Run the tests that specs carry.")
 @click.argument("what", nargs=-1, required=True, metavar="(SPEC | FOLDER | NAME)...")
 @set_option
-def command(what: tuple[str, ...], parameters: tuple[tuple[str, str], ...]) -> None:
+@click.option("--filter", "only", metavar="TEXT", help="Only tests whose names contain TEXT; `*` and `?` stand for anything.")
+@click.option("--update", is_flag=True, help="Let failed tests expect what came, in their files, and show what changed.")
+@click.option("--junit", metavar="PATH", help="Write the outcome as JUnit XML as well.")
+def command(
+    what: tuple[str, ...], parameters: tuple[tuple[str, str], ...], only: str | None, update: bool, junit: str | None
+) -> None:
     """Run the tests of specs and the test cases of reusable transformations.
 
     Each argument is a file, a folder (all specs in it), or the NAME of a reusable transformation or packaged template. The
@@ -39,19 +47,49 @@ def command(what: tuple[str, ...], parameters: tuple[tuple[str, str], ...]) -> N
     from beam_datahub.cli.failures import say
 
     tally = _Tally()
+    suites: list[tuple[str, list[TestOutcome], str | None]] = []
     for file in dict.fromkeys(file for each in what for file in _files(each)):
         try:
-            outcomes = _outcomes(file, dict(parameters))
+            outcomes = _outcomes(file, dict(parameters), only)
         except DataHubError as error:
             click.echo(str(file))
             say(error)
             tally.error = tally.error or error
+            suites.append((str(file), [], str(error)))
             continue
         if outcomes:
             _show(file, outcomes)
+            suites.append((str(file), outcomes, None))
+        if update and any(not outcome.holds for outcome in outcomes):
+            outcomes = _updated(file, outcomes)
         tally.held += sum(outcome.holds for outcome in outcomes)
         tally.failed += sum(not outcome.holds for outcome in outcomes)
+    if junit is not None:
+        from beam_datahub.cli.junit import write_junit
+
+        write_junit(junit, suites)
     _conclude(tally)
+
+
+def _updated(file: Path, outcomes: list[TestOutcome]) -> list[TestOutcome]:
+    """Write what came into a file, show the difference, and give the outcomes with those tests held."""
+    from dataclasses import replace
+
+    from beam_datahub.spec.tree import read_text
+    from beam_datahub.testing.rewriting import rewritten, write_back
+
+    if any(outcome.test is not None and outcome.place.path[:1] == ("test_cases",) for outcome in outcomes):
+        click.echo("      test cases of reusable transformations are changed by hand")
+        return outcomes
+    before = read_text(file)
+    after = rewritten(before, outcomes, is_json=file.suffix == ".json")
+    if after == before:
+        return outcomes
+    write_back(file, after)
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="", n=2)
+    for line in lines:
+        click.secho(f"    {line}", fg={"-": "red", "+": "green", "@": "cyan"}.get(line[0]))
+    return [each if each.found is None else replace(each, problems=()) for each in outcomes]
 
 
 def _files(named: str) -> Iterator[Path]:
@@ -81,16 +119,39 @@ def _files(named: str) -> Iterator[Path]:
         raise UnknownName("file, reusable transformation or template", named, [*reusables, *packaged])
 
 
-def _outcomes(file: Path, parameters: dict[str, str]) -> list[TestOutcome]:
+def _outcomes(file: Path, parameters: dict[str, str], only: str | None) -> list[TestOutcome]:
+    from beam_datahub.cli.specs import with_connections
     from beam_datahub.spec import load
     from beam_datahub.spec.reusable import case_documents, load_reusable
     from beam_datahub.spec.tree import read_text, read_tree
     from beam_datahub.testing.expectations import run_tests
 
     value = read_tree(read_text(file), str(file)).value
+    chosen = partial(_is_chosen, only)
     if isinstance(value, dict) and "test_cases" in value:
-        return [outcome for document in case_documents(load_reusable(file)) for outcome in run_tests(document)]
-    return run_tests(load(str(file), parameters=parameters))
+        documents = case_documents(load_reusable(file))
+        return [outcome for document in documents for outcome in run_tests(document, chosen=chosen)]
+    try:
+        document = load(str(file), parameters=parameters)
+    except MissingValue:
+        # A parameter without a default may get its values from the tests.
+        given = {key: each for test in _tests(value) for key, each in (test.get("parameters") or {}).items()}
+        if not given.keys() - parameters.keys():
+            raise
+        document = load(str(file), parameters={**given, **parameters})
+    return run_tests(with_connections(document), chosen=chosen)
+
+
+def _tests(value: Any) -> list[dict[str, Any]]:
+    tests = value.get("tests") if isinstance(value, dict) else None
+    return [test for test in tests if isinstance(test, dict)] if isinstance(tests, list) else []
+
+
+def _is_chosen(only: str | None, name: str) -> bool:
+    if only is None:
+        return True
+    pattern = only if any(sign in only for sign in "*?") else f"*{only}*"
+    return fnmatchcase(name.casefold(), pattern.casefold())
 
 
 def _show(file: Path, outcomes: list[TestOutcome]) -> None:
