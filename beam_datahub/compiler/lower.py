@@ -17,6 +17,7 @@ from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
 from beam_datahub.compiler.plan import (
     BESIDE,
+    RULES,
     Node,
     Plan,
     PlanProfile,
@@ -180,7 +181,11 @@ def carriers(plan: Plan) -> frozenset[str]:
 
 
 def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
-    names = dict.fromkeys([*([stage.read_id] if stage.read_id else []), *(s.split("#")[0] for s, _ in stage.steps)])
+    # Rules of a step that a stage does not run carry its name with a mark: the step's own label is taken.
+    steps = [s for s, _ in stage.steps]
+    own = [*([stage.read_id] if stage.read_id else []), *(s.split("#")[0] for s in steps if RULES not in s)]
+    apart = [s.split(RULES)[0] + RULES for s in steps if RULES in s and s.split(RULES)[0] not in own]
+    names = dict.fromkeys([*own, *apart])
     label = built.label("+".join(names))
     sides = [beam.pvalue.AsList(built.batches[reference]) for reference, _ in stage.sides.values()]
     built.broadcast.update({step: built.entries[reference] for step, (reference, _) in stage.sides.items()})

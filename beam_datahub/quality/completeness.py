@@ -11,6 +11,7 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.inspection import RowTest
 from beam_datahub.component.registry import register
 from beam_datahub.component.rule import Rule, RuleExample, RuleScope
+from beam_datahub.errors import MissingValue
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.types import quoted
 
@@ -58,6 +59,8 @@ class Completeness(Rule):
     ) -> RowTest | None:
         """Each of the columns has a value."""
         names = find_columns(self.config.field, schema, scope, "field")
+        if not self.config.field:
+            scope.error(MissingValue("there is no column"), "field")
         if not names:
             return None
         conditions = [self._filled(name, schema.field(name).type) for name in names]

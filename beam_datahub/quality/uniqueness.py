@@ -12,6 +12,7 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.inspection import RowTest, SameKey
 from beam_datahub.component.registry import register
 from beam_datahub.component.rule import Rule, RuleExample, RuleScope
+from beam_datahub.errors import MissingValue
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.types import quoted
 
@@ -68,6 +69,8 @@ class Uniqueness(Rule):
     ) -> RowTest | None:
         """The key stands in one record only, of those for which `where` holds."""
         names = find_columns(self.config.field, schema, scope, "field")
+        if not self.config.field:
+            scope.error(MissingValue("there is no column"), "field")
         if not names:
             return None
         copies = scope.hidden("copies")
