@@ -81,7 +81,15 @@ setup(
     packages=[*find_packages(include=["beam_datahub", "beam_datahub.*"]), *(f"beam_datahub_content.{name}" for name in CONTENT)],
     package_dir={f"beam_datahub_content.{name}": name for name in CONTENT},
     package_data={
-        "beam_datahub": ["py.typed", "**/*.html", "**/*.json", "**/*.yaml", "**/*.sql", "store/migrations/**/*.py", "store/migrations/*.mako"],
+        "beam_datahub": [
+            "py.typed",
+            "**/*.html",
+            "**/*.json",
+            "**/*.yaml",
+            "**/*.sql",
+            "store/migrations/**/*.py",
+            "store/migrations/*.mako",
+        ],
         **{f"beam_datahub_content.{name}": ["**/*"] for name in CONTENT},
     },
     install_requires=DEPENDENCIES,

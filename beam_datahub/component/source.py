@@ -106,10 +106,10 @@ class Block:
 
     A *position* counts the records of the block from 0, in their order, rejected ones included. `batch` has exactly
     `ReadRequest.projected`, but for dictionaries where those were asked for; `positions` gives the position of each of its
-    rows (None: row i is record i). `rejected` is a kernels.rejection.REJECTION table whose `row` is a position. `originals(positions)` gives the original records with
-    all their columns as JSON objects, or the raw text where a record could not be parsed; `lines(positions)` their
-    1-based line numbers in the file. Both are asked only for rejected records, before the next block is taken.
-    `drifted` names columns of the data that the schema lacks.
+    rows (None: row i is record i). `rejected` is a kernels.rejection.REJECTION table whose `row` is a position.
+    `originals(positions)` gives the original records with all their columns as JSON objects, or the raw text where a record
+    could not be parsed; `lines(positions)` their 1-based line numbers in the file. Both are asked only for rejected records,
+    before the next block is taken. `drifted` names columns of the data that the schema lacks.
     """
 
     batch: pa.RecordBatch

@@ -89,8 +89,7 @@ def _profile(value: Any) -> Any:
 
 Profiled = Annotated[
     WrittenProfile | Literal[False],
-    BeforeValidator(_profile),
-    WithJsonSchema({"anyOf": [{"type": "boolean"}, _NAMES, {"$ref": "#/$defs/WrittenProfile"}]}),
+    BeforeValidator(_profile, json_schema_input_type=bool | str | list[str] | WrittenProfile),
 ]
 
 

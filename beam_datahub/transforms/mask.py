@@ -27,11 +27,11 @@ from beam_datahub.kernels.pseudonyms import (
     has_text_form,
 )
 from beam_datahub.kernels.rejection import rejections
-from beam_datahub.security.sensitive_names import sensitive_kind
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import JSON, literal, quoted, sql_type, visible
 from beam_datahub.security import Secret
 from beam_datahub.security.field_cipher import LEAST_KEY_LENGTH
+from beam_datahub.security.sensitive_names import sensitive_kind
 
 Method = Literal[
     "redact", "null", "partial", "email", "ssn", "card", "phone", "ip", "iban", "name", "generalise",
