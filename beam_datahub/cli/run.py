@@ -127,7 +127,7 @@ def execute(document: SpecDocument, how: Way, run_id: str, recorder: Recorder | 
         run_id=run_id,
         limit=how.limit,
         dead_letter_folder=dead_letter_folder(document),
-        violations_folder=os.path.join(run_folder(run_id), "violations"),
+        violations_folder=os.path.join(recorder.folder if recorder is not None else run_folder(run_id), "violations"),
     )
     if dry_run:
         _show_plan(plan, as_json=how.as_json, quiet=how.quiet)
