@@ -31,6 +31,7 @@ COMMANDS = {
     "test": "test",
     "lineage": "lineage",
     "connections": "connections",
+    "schemas": "schemas",
     "store": "store",
     "connectors": "connectors",
     "transforms": "transforms",

@@ -186,7 +186,8 @@ def types(draw: st.DrawFn, depth: int = 2) -> Any:
 
 @st.composite
 def records(draw: st.DrawFn) -> Any:
-    fields, used = [], set()
+    fields: list[Any] = []
+    used: set[str] = set()
     for name in draw(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True)):
         kind = draw(types())
         named = {part for part in ("E", "F", "Inner") if f'"name": "{part}"' in json.dumps(kind)}
