@@ -27,7 +27,10 @@ def version_of(connection: Connection, location: Location) -> str | None:
     """The revision of a store, None for an empty database. Raises StoreDamaged for a database of something else."""
     names = set(inspect(connection).get_table_names())
     if {"alembic_version", "run_steps"} <= names:
-        return str(connection.execute(text("select version_num from alembic_version")).scalar_one())
+        version = connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
+        if version is None:
+            raise StoreDamaged(f"the store {location} has lost its version")
+        return str(version)
     if names - {"alembic_version"} and location.path is not None:
         raise foreign(location)
     return None
@@ -89,7 +92,9 @@ def _glance(engine: Engine, location: Location) -> str | None:
         if not {"alembic_version", "run_steps"} <= names:
             raise foreign(location)
         row = cursor.execute("select version_num from alembic_version").fetchone()
-        return str(row[0]) if row else None
+        if row is None:
+            raise StoreDamaged(f"the store {location} has lost its version")
+        return str(row[0])
     finally:
         raw.close()
 
