@@ -156,7 +156,7 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("references", sa.JSON(), nullable=False),
         sa.Column("fingerprint", sa.String(), nullable=False),
-        sa.CheckConstraint("type in ('json', 'avro', 'protobuf')", name="ck_schema_texts_type"),
+        sa.CheckConstraint("type in ('json', 'avro', 'protobuf')", name=op.f("ck_schema_texts_type")),
         sa.PrimaryKeyConstraint("id", name="pk_schema_texts"),
         sa.UniqueConstraint("fingerprint", name="uq_schema_texts_fingerprint"),
     )
@@ -201,7 +201,7 @@ def upgrade() -> None:
         sa.Column("step", sa.String(), nullable=False),
         sa.Column("columns", sa.JSON(), nullable=False),
         sa.Column("facets", sa.JSON(), nullable=False),
-        sa.CheckConstraint("role in ('input', 'output', 'step')", name="ck_lineage_datasets_role"),
+        sa.CheckConstraint("role in ('input', 'output', 'step')", name=op.f("ck_lineage_datasets_role")),
         sa.ForeignKeyConstraint(["graph_id"], ["lineage_graphs.id"], name="fk_lineage_datasets_graph_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_lineage_datasets"),
         sa.UniqueConstraint("graph_id", "namespace", "name", "step", name="uq_lineage_datasets_graph_id_namespace_name_step"),
@@ -238,10 +238,10 @@ def upgrade() -> None:
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cancel_requested_by", sa.Text(), nullable=True),
         sa.Column("lineage_id", NUMBER, nullable=True),
-        sa.CheckConstraint("cause in ('manual', 'schedule', 'resume', 'replay', 'test')", name="ck_runs_cause"),
-        sa.CheckConstraint("kind in ('full', 'incremental', 'partial')", name="ck_runs_kind"),
+        sa.CheckConstraint("cause in ('manual', 'schedule', 'resume', 'replay', 'test')", name=op.f("ck_runs_cause")),
+        sa.CheckConstraint("kind in ('full', 'incremental', 'partial')", name=op.f("ck_runs_kind")),
         sa.CheckConstraint(
-            "status in ('running', 'completed', 'completed_with_errors', 'failed', 'cancelled')", name="ck_runs_status"
+            "status in ('running', 'completed', 'completed_with_errors', 'failed', 'cancelled')", name=op.f("ck_runs_status")
         ),
         sa.ForeignKeyConstraint(["lineage_id"], ["lineage_graphs.id"], name="fk_runs_lineage_id", ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["parent"], ["runs.run_id"], name="fk_runs_parent", ondelete="SET NULL"),
@@ -274,7 +274,7 @@ def upgrade() -> None:
         sa.Column("to_column", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("expression", sa.Text(), nullable=True),
-        sa.CheckConstraint("kind in ('direct', 'indirect')", name="ck_lineage_columns_kind"),
+        sa.CheckConstraint("kind in ('direct', 'indirect')", name=op.f("ck_lineage_columns_kind")),
         sa.ForeignKeyConstraint(
             ["from_dataset_id"], ["lineage_datasets.id"], name="fk_lineage_columns_from_dataset_id", ondelete="CASCADE"
         ),
@@ -378,7 +378,9 @@ def upgrade() -> None:
         sa.Column("connection", sa.String(), nullable=True),
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("columns", sa.JSON(), nullable=False),
-        sa.CheckConstraint("role in ('source', 'transformation', 'destination', 'dead_letter')", name="ck_transformations_role"),
+        sa.CheckConstraint(
+            "role in ('source', 'transformation', 'destination', 'dead_letter')", name=op.f("ck_transformations_role")
+        ),
         sa.ForeignKeyConstraint(
             ["version_id"], ["integration_versions.id"], name="fk_transformations_version_id", ondelete="CASCADE"
         ),
@@ -406,8 +408,8 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("changed_by", sa.Text(), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
-        sa.CheckConstraint("severity in ('low', 'medium', 'high', 'critical')", name="ck_violations_severity"),
-        sa.CheckConstraint("status in ('open', 'acknowledged', 'resolved', 'false_positive')", name="ck_violations_status"),
+        sa.CheckConstraint("severity in ('low', 'medium', 'high', 'critical')", name=op.f("ck_violations_severity")),
+        sa.CheckConstraint("status in ('open', 'acknowledged', 'resolved', 'false_positive')", name=op.f("ck_violations_status")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_violations_run_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_violations"),
     )
