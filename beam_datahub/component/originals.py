@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ class Part:
 class Wanted:
     """Records of one block of a file: where the block lies, and the records' places in it (`rows`) and lines.
 
-    `part` gives just these records; one with `picks` gives all records of the block or file, among which are these.
+    The split gives just these records, or with `picks` all records of the block or file: among those they are found by their
+    `rows`, or by their `lines` where a block does not begin where it began the first time.
     """
 
     source: Source
@@ -43,7 +45,7 @@ class Wanted:
     byte_end: int | None
     rows: tuple[int, ...]
     lines: tuple[int | None, ...]
-    picks: bool = False
+    picks: Literal["rows", "lines"] | None = None
 
 
 class Replayed(Source):
@@ -71,12 +73,18 @@ class Replayed(Source):
         part = self._parts[split.detail]
         rows, given, count = np.array(part.rows, np.int64), 0, 0
         lines = dict(zip(part.rows, part.lines, strict=True))
+        by_line = {line: row for row, line in lines.items()}
         for block in part.source.read(part.split, request):
             size = block.batch.num_rows + (block.rejected.num_rows if block.rejected is not None else 0)
-            if part.picks:
+            if part.picks == "rows":
                 first = block.origin.first_row if block.origin.byte_start is None else count
                 taken = rows[(rows >= first) & (rows < first + size)]
                 found = _renumbered(block, taken - first, taken)
+            elif part.picks == "lines":
+                there = block.lines(range(size)) if block.lines is not None else []
+                pairs = [(i, by_line[line]) for i, line in enumerate(there) if line in by_line]
+                taken = np.array([row for _, row in pairs], np.int64)
+                found = _renumbered(block, np.array([i for i, _ in pairs], np.int64), taken)
             else:
                 taken = rows[count : count + size]
                 found = _renumbered(block, np.arange(len(taken), dtype=np.int64), taken)

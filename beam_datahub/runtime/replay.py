@@ -7,6 +7,7 @@ step that had rejected it: on its other ways through the integration it has arri
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -286,7 +287,7 @@ def _sources(
         by_block[record.source, record.file, record.byte_start, record.byte_end].append(record)
     parts: dict[str, list[Wanted]] = defaultdict(list)
     taken: list[Rejected] = []
-    for (source_id, file, byte_start, byte_end), block in by_block.items():
+    for (source_id, file, _, _), block in by_block.items():
         read = plan.nodes[source_id].operator
         assert isinstance(read, Read)
         lost = set(columns[source_id]) - set(finished.wiring["reads"].get(source_id, columns[source_id]))
@@ -301,24 +302,29 @@ def _sources(
         rest = [record for record in block if record.id not in ids]
         if not rest:
             continue
-        split = _block_again(read.source, file, byte_start, byte_end, finished.started_at)
-        if split is None:
+        again = _block_again(read.source, rest, finished.started_at)
+        if again is None:
             for record in rest:
                 refused[FILE_CHANGED if not record.is_whole else UNREADABLE] += record.letters
             continue
-        parts[source_id].append(_wanted(read.source, split, rest, picks=True))
+        parts[source_id].append(_wanted(read.source, again[0], rest, picks=again[1]))
         taken += rest
     return {name: Replayed(some) for name, some in parts.items()}, taken
 
 
-def _wanted(source: Source, split: Split, records: Sequence[Rejected], *, picks: bool = False) -> Wanted:
+def _wanted(
+    source: Source, split: Split, records: Sequence[Rejected], *, picks: Literal["rows", "lines"] | None = None
+) -> Wanted:
     first = records[0]
     rows, lines = tuple(record.row for record in records), tuple(record.line for record in records)
     return Wanted(source, split, first.file, first.byte_start, first.byte_end, rows, lines, picks)
 
 
-def _block_again(source: Source, file: str | None, byte_start: int | None, byte_end: int | None, since: datetime) -> Split | None:
-    """The split that reads a block of a file again; None where the file is gone, or may have changed since."""
+def _block_again(source: Source, records: Sequence[Rejected], since: datetime) -> tuple[Split, Literal["rows", "lines"]] | None:
+    """The split that reads the block of these records again, and what they are found by there; None where their file is gone,
+    or may have changed since.
+    """
+    file = records[0].file
     if file is None or not isinstance(source, FileSource) or local_path(file) is None:
         return None
     try:
@@ -327,4 +333,9 @@ def _block_again(source: Source, file: str | None, byte_start: int | None, byte_
         there: DataFile | None = next((each for each in source.files() if each.path == file), None)
     except (OSError, DataHubError):
         return None
-    return None if there is None else Split(file, byte_start, byte_end, (there, None))
+    if there is None:
+        return None
+    if records[0].byte_start is None or codecs.lookup(getattr(source.options, "encoding", "utf-8")).name in ("utf-8", "ascii"):
+        return Split(file, records[0].byte_start, records[0].byte_end, (there, None)), "rows"
+    # Text in another encoding is read from the start of its file, in blocks that lie elsewhere.
+    return (Split(file, detail=(there, None)), "lines") if all(record.line is not None for record in records) else None
