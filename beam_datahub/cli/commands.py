@@ -29,6 +29,7 @@ COMMANDS = {
     "violations": "violations",
     "report": "report",
     "test": "test",
+    "diff": "diff",
     "lineage": "lineage",
     "connections": "connections",
     "schemas": "schemas",
@@ -37,6 +38,8 @@ COMMANDS = {
     "transforms": "transforms",
     "templates": "templates",
     "engines": "engines",
+    "doctor": "doctor",
+    "completion": "completion",
     "errors": "errors",
     "schema": "schema",
     "docs": "docs",
@@ -44,7 +47,7 @@ COMMANDS = {
 
 EXIT_CODES = {
     0: "done; a run with rejected records within its budget is done, too",
-    1: "a test of a spec does not hold, or generated pages are stale",
+    1: "a test of a spec does not hold, two versions differ, something would break, or generated pages are stale",
     2: "the command line is wrong",
     3: "the spec is wrong; nothing ran",
     4: "an outside system failed: data missing, damaged or out of contract, access denied, target unusable",
