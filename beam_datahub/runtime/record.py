@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from beam_datahub.component.file_owner import owner
 from beam_datahub.errors import DataHubError, Interrupted, ReplayUnfinished
 from beam_datahub.kernels.scratch import sweep_scratch
+from beam_datahub.runtime.profile_record import record_profiles
 from beam_datahub.runtime.quality_record import record_violations, write_page
 from beam_datahub.runtime.run_log import RunLog, logged
 from beam_datahub.runtime.settling import journal_of
@@ -108,7 +109,7 @@ def _lineage(record: RunRecord) -> None:
 
 
 # Each adds what it knows of the run; one that fails is logged, and the others still have their say.
-PARTS: list[Callable[[RunRecord], None]] = [_wiring, _report, _metrics, record_violations, write_page, _lineage]
+PARTS: list[Callable[[RunRecord], None]] = [_wiring, _report, _metrics, record_profiles, record_violations, write_page, _lineage]
 
 
 class Recorder:
