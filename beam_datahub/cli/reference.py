@@ -25,6 +25,10 @@ _REUSABLES = (
     "Written in YAML, in the folder `transforms` beside a spec or packaged; used by name as a `type`. Each carries test "
     "cases that `beam-datahub test NAME` runs.\n"
 )
+_RULES = (
+    "A quality rule stands under `quality_rules:` with its `name`, the `step` whose records it judges and its `type`. A record "
+    "that fails rules is told with the names of all of them; all failing records are kept, not a sample.\n"
+)
 _ALLOWED = (
     "\nOnly scalar expressions are taken: no subquery, no table function, no statement, and no function outside the lists "
     "below, which leave out clocks, chance, files, the network and settings. So the same records give the same result.\n"
@@ -55,6 +59,7 @@ def pages() -> dict[str, str]:
     written = {
         "connectors.md": _connectors(),
         "transforms.md": _transforms(),
+        "rules.md": _rules(),
         "expressions.md": _expressions(),
         "spec.md": _spec(),
         "errors.md": _errors(),
@@ -168,6 +173,49 @@ def _transforms() -> str:
     return "\n".join(parts)
 
 
+def _rules() -> str:
+    from beam_datahub.component.registry import component, names, registration
+    from beam_datahub.kernels.rejection import VIOLATION
+    from beam_datahub.kernels.types import sql_type
+    from beam_datahub.spec.written import WrittenQualityRule
+
+    known = names("rule")
+    parts = [
+        "# Quality rules\n",
+        _RULES,
+        _options("Of every rule:", WrittenQualityRule),
+        "",
+        _table(
+            ("type", "what it checks", "about"),
+            [
+                (f"[{n}](#{n})", components.summary(found), "the whole table" if found.about == "table" else "each record")
+                for n in known
+                for found in [_rule_class(n)]
+            ],
+        ),
+        "",
+    ]
+    for name in known:
+        found: Any = component("rule", name)
+        parts += [f"## {name}\n", f"{components.summary(found)} Since {registration('rule', name).since}.\n"]
+        parts.append(_options("Beside `type`:", found.Config))
+        for example in found.examples:
+            where = {"where": example.where} if example.where else {}
+            parts.append(f"*{example.title}:*\n\n```yaml\n{components.dump({'type': name, **example.options, **where})}\n```\n")
+            outcome = {"holds": example.holds} if example.holds is not None else {"fails": list(example.fails)}
+            shown = {"given": example.given, **({"others": example.others} if example.others else {}), **outcome}
+            parts.append(f"```yaml\n{components.dump(shown)}\n```\n")
+    parts.append("## Columns of the violations\n")
+    parts.append(_table(("column", "type"), [(f"`{field.name}`", sql_type(field.type)) for field in VIOLATION]))
+    return "\n".join(parts)
+
+
+def _rule_class(name: str) -> Any:
+    from beam_datahub.component.registry import component
+
+    return component("rule", name)
+
+
 def _expressions() -> str:
     from beam_datahub.kernels.expressions import AGGREGATES, FUNCTIONS
 
@@ -203,6 +251,11 @@ def _spec() -> str:
         ("transformations", "Each step.", written.WrittenTransformation),
         ("destinations", "Each destination; `destination` stands for the only one.", written.WrittenDestination),
         ("dead_letter", "Where rejected records go.", written.WrittenDeadLetter),
+        (
+            "quality_rules",
+            "Each rule; the options of its type stand beside these keys: see [quality rules](rules.md).",
+            written.WrittenQualityRule,
+        ),
         ("tests", "Each test.", written.WrittenTest),
     )
     parts = [

@@ -46,6 +46,7 @@ def component_schemas() -> ComponentSchemas:
         sources={name: connector("source", name) for name in names("source")},
         destinations={name: connector("sink", name) for name in names("sink")},
         transformations=transformations,
+        rules={name: getattr(component("rule", name), "Config") for name in names("rule")},  # noqa: B009
         reusables={
             name: load_reusable(path).spec for name, path in reusable_files(Path.cwd()).items() if name not in transformations
         },

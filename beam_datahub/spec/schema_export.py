@@ -15,6 +15,7 @@ from beam_datahub.spec.written import (
     WrittenDeadLetter,
     WrittenDestination,
     WrittenIntegration,
+    WrittenQualityRule,
     WrittenSingleSource,
     WrittenSource,
     WrittenTransformation,
@@ -40,20 +41,23 @@ class ComponentSchemas:
     """The options of the components that a spec can name.
 
     `sources` and `destinations`: connector → (its connection, its options); `transformations`: type → its config;
-    `reusables`: name → the reusable transformation.
+    `reusables`: name → the reusable transformation; `rules`: type of quality rule → its options.
     """
 
     sources: Mapping[str, tuple[type[BaseModel], type[BaseModel]]] = field(default_factory=dict)
     destinations: Mapping[str, tuple[type[BaseModel], type[BaseModel]]] = field(default_factory=dict)
     transformations: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     reusables: Mapping[str, ReusableSpec] = field(default_factory=dict)
+    rules: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
 
 def json_schema(components: ComponentSchemas | None = None) -> Schema:
     """The JSON Schema (draft 2020-12) of a spec; with `components` it checks their options, too."""
     parts = components or ComponentSchemas()
     connectors = [model for pair in (*parts.sources.values(), *parts.destinations.values()) for model in pair]
-    models: list[type[BaseModel]] = list(dict.fromkeys([WrittenIntegration, *connectors, *parts.transformations.values()]))
+    models: list[type[BaseModel]] = list(
+        dict.fromkeys([WrittenIntegration, *connectors, *parts.transformations.values(), *parts.rules.values()])
+    )
     references, generated = models_json_schema([(model, "validation") for model in models], ref_template="#/$defs/{model}")
     definitions: dict[str, Schema] = {name: _tidied(schema) for name, schema in generated["$defs"].items()}
 
@@ -68,6 +72,7 @@ def json_schema(components: ComponentSchemas | None = None) -> Schema:
     for sink in (WrittenDestination, WrittenDeadLetter):
         _add_connectors(written(sink), {name: (of(c), of(o)) for name, (c, o) in parts.destinations.items()})
     _add_transformations(written(WrittenTransformation), parts, {name: of(m) for name, m in parts.transformations.items()})
+    _add_rules(written(WrittenQualityRule), {name: of(model) for name, model in parts.rules.items()})
     root = definitions.pop(WrittenIntegration.__name__)
     _require_one(root, "source", "sources")
     _require_one(root, "destination", "destinations")
@@ -142,6 +147,23 @@ def _add_transformations(schema: Schema, parts: ComponentSchemas, configs: Mappi
         then: Schema = {"properties": {"config": config}}
         rules.append(_when("type", name, {**then, "required": ["config"]} if config.get("required") else then))
     schema["allOf"] = [*schema.get("allOf", ()), *rules]
+
+
+def _add_rules(schema: Schema, rules: Mapping[str, Schema]) -> None:
+    """Check the options of each type of quality rule beside the keys that all have."""
+    if not rules:
+        return
+    schema.pop("additionalProperties", None)
+    schema["unevaluatedProperties"] = False
+    described = schema["properties"]["type"].get("description", "")
+    schema["properties"]["type"] = {"description": described, "anyOf": [{"enum": sorted(rules)}, _REFERENCE]}
+    chosen: Schema = {"properties": {"type": _REFERENCE}, "required": ["type"]}
+    checks: list[Schema] = [{"if": chosen, "then": {"additionalProperties": True}}]
+    for name, options in sorted(rules.items()):
+        then: Schema = {"properties": options.get("properties", {})}
+        needed = options.get("required", ())
+        checks.append(_when("type", name, {**then, "required": list(needed)} if needed else then))
+    schema["allOf"] = [*schema.get("allOf", ()), *checks]
 
 
 def _parameters(reusable: ReusableSpec) -> Schema:
