@@ -7,32 +7,38 @@ from pathlib import Path
 
 import click
 
+from beam_datahub.cli.options import set_option
 from beam_datahub.errors import InvalidValue, UnknownName
 
 
-@click.command(short_help="List the packaged integrations, show or copy one.")
-@click.argument("words", nargs=-1, metavar="[NAME | copy NAME FOLDER]")
-def command(words: tuple[str, ...]) -> None:
-    """List the packaged integrations, show the one called NAME, or copy it, data included, to a new FOLDER."""
+@click.command(short_help="List the packaged integrations, show, copy or run one.")
+@click.argument("words", nargs=-1, metavar="[NAME | copy NAME FOLDER | run NAME]")
+@set_option
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...], parameters: tuple[tuple[str, str], ...]) -> None:
+    """List the packaged integrations, show the one called NAME, copy it, data included, to a new FOLDER, or run it.
+
+    `run` copies it to a new folder of its name first, where it can be changed and run again.
+    """
     found = templates()
+    if parameters and words[:1] != ("run",):
+        raise click.UsageError("--set goes with `templates run NAME`")
     if not words:
         _list(found)
         return
-    copies = words[0] == "copy"
-    if len(words) != (3 if copies else 1):
-        raise click.UsageError("write `templates`, `templates NAME` or `templates copy NAME FOLDER`")
-    name = words[1] if copies else words[0]
+    verb = words[0] if words[0] in ("copy", "run") else None
+    if len(words) != {"copy": 3, "run": 2, None: 1}[verb]:
+        raise click.UsageError("write `templates`, `templates NAME`, `templates copy NAME FOLDER` or `templates run NAME`")
+    name = words[1] if verb else words[0]
     if name not in found:
         raise UnknownName("template", name, found)
-    if not copies:
+    if verb is None:
         _show(found[name])
-        return
-    folder = words[2]
-    target = Path(folder)
-    if target.exists():
-        raise InvalidValue(f"'{folder}' exists already", hint="name a new folder")
-    shutil.copytree(found[name], target)
-    click.echo(f"{target}: copied; next: beam-datahub run {target / 'integration.yaml'}")
+    elif verb == "copy":
+        spec = _copy(found[name], words[2])
+        click.echo(f"{words[2]}: copied; next: beam-datahub run {spec}")
+    else:
+        _run(context, found[name], parameters)
 
 
 def templates() -> dict[str, Path]:
@@ -42,6 +48,30 @@ def templates() -> dict[str, Path]:
     return {each.parent.name: each.parent for each in sorted(content_folder("templates").glob("*/integration.yaml"))}
 
 
+def _copy(folder: Path, to: str) -> Path:
+    """The spec in a new folder that is a copy of the template's."""
+    target = Path(to)
+    if target.exists():
+        raise InvalidValue(f"'{to}' exists already", hint="name a new folder")
+    shutil.copytree(folder, target)
+    return target / "integration.yaml"
+
+
+def _run(context: click.Context, folder: Path, parameters: tuple[tuple[str, str], ...]) -> None:
+    """Copy a template to a folder of its name here, and run the copy as `run` does."""
+    from beam_datahub.cli.run import command as run
+    from beam_datahub.spec import load
+
+    if Path(folder.name).exists():
+        spec = Path(folder.name) / "integration.yaml"
+        raise InvalidValue(f"'{folder.name}' exists already", hint=f"beam-datahub run {spec} runs what is there")
+    # A parameter that is wrong must not leave a folder behind that stands in the way of the next try.
+    load(folder / "integration.yaml", parameters=dict(parameters))
+    spec = _copy(folder, folder.name)
+    click.echo(f"{spec.parent}: copied", err=True)
+    context.invoke(run, spec=str(spec), parameters=parameters)
+
+
 def _list(found: dict[str, Path]) -> None:
     from beam_datahub.cli.session import out
     from beam_datahub.cli.tables import simple
@@ -49,7 +79,7 @@ def _list(found: dict[str, Path]) -> None:
 
     rows = [(name, load(folder / "integration.yaml").integration.description or "") for name, folder in found.items()]
     out().print(simple(None, [("template", "left"), ("what it does", "left")], rows))
-    out().print("\n`beam-datahub templates copy NAME FOLDER` copies one", style="dim")
+    out().print("\n`beam-datahub templates copy NAME FOLDER` copies one, `templates run NAME` copies and runs it", style="dim")
 
 
 def _show(folder: Path) -> None:
