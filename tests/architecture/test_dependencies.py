@@ -18,8 +18,6 @@ SETUP = (ROOT / "setup.py").read_text("utf-8")
 # Asked for ahead of the code that imports them; an entry goes as soon as the package imports it.
 PROMISED = {
     "boto3": "Beam's S3 filesystem works through it",
-    "google-cloud-pubsub": "Beam's Pub/Sub connector works through it",
-    "sqlalchemy": "the SQL connectors and the store are written on it",
 }
 
 

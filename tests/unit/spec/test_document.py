@@ -182,7 +182,7 @@ def test_types_of_integration_that_cannot_run_yet_say_which_can(kind: str) -> No
     assert "batch" in found.reason
 
 
-@pytest.mark.parametrize("key", ["schedule", "quality_rules", "windows", "metadata"])
+@pytest.mark.parametrize("key", ["schedule", "windows", "metadata"])
 def test_keys_without_an_effect_are_refused(key: str) -> None:
     assert isinstance(error(f"{SMALL}{key}: {{}}"), UnknownName)
 
@@ -196,7 +196,6 @@ def test_keys_without_an_effect_are_refused(key: str) -> None:
         (SMALL + "destinations: [{connector: csv}]", "both given"),
         ("name: x\nsource: {connector: csv}\ndestinations: []", "must not be empty"),
         ("name: x\nsources: {}\ndestination: {connector: csv, input: a}", "must not be empty"),
-        (SMALL.replace("connection: {path: in.csv}", "connection: crm"), "must be a mapping (key: value), not 'crm'"),
         (SMALL.replace("small", "2025-01-01"), "must be text, not the date 2025-01-01"),
         (SMALL + "transformations: {a: b}", "must be a list, not a mapping"),
         (SMALL + "transformations: [foo]", "must be a mapping (key: value), not 'foo'"),

@@ -146,7 +146,7 @@ def test_what_loads_meets_the_schema(text: str, components: ComponentSchemas | N
         spec(steps="{type: x, config: 5}"),
         spec().replace("destination:", "dead_letter:"),
         spec().replace("name: x", "title: x"),
-        spec().replace("connection: {path: b}", "connection: b"),
+        spec().replace("connection: {path: b}", "connection: [b]"),
         spec().replace("destination: {", "destination: {write_mode: replace, "),
         spec().replace("type: integer", "type: int"),
     ],
@@ -200,7 +200,7 @@ def test_editors_find_a_description_for_every_key() -> None:
     rules = schema["$defs"]["WrittenSingleSource"]["allOf"]
     csv = next(rule["then"] for rule in rules if rule["if"]["properties"]["connector"].get("const") == "csv")
     assert csv["properties"]["delimiter"]["description"] == "What stands between two values."
-    assert csv["properties"]["connection"]["properties"]["path"]["description"] == "Where the files are."
+    assert csv["properties"]["connection"]["anyOf"][0]["properties"]["path"]["description"] == "Where the files are."
 
 
 @pytest.mark.parametrize(
