@@ -121,6 +121,13 @@ class Workplace:
         """Run a command line to its end."""
         return self.start(*arguments, preexec=preexec, **environment).end()
 
+    def start_python(self, script: str, *arguments: object, **environment: str) -> Running:
+        """Begin a Python script that stands in the folder."""
+        command = [sys.executable, script, *map(str, arguments)]
+        running = Running(command, self.folder, {**self.environment, **environment}, None)
+        self.running.append(running)
+        return running
+
     def python(self, script: str, *arguments: object, **environment: str) -> Done:
         """Run a Python script to its end in a process of its own."""
         command = [sys.executable, "-c", script, *map(str, arguments)]
