@@ -219,6 +219,56 @@ def diff(old: str, new: str, kind: str | None, store: str | None, as_json: bool)
         click.get_current_context().exit(1)
 
 
+@command.command(short_help="Write a schema in another format.")
+@click.argument("schema")
+@click.option(
+    "--to", "target", required=True, type=click.Choice([*_FORMATS, "arrow", "sql"]), help="What to make; arrow shows columns."
+)
+@_format_option
+@click.option("--dialect", default="postgresql", show_default=True, help="The SQL dialect.")
+@click.option("--name", help="The name of the record, message or table; that of the file or subject unless given.")
+@click.option("--strict", is_flag=True, help="Refuse what loses anything.")
+@store_option
+@json_option
+def convert(
+    schema: str, target: str, kind: str | None, dialect: str, name: str | None, strict: bool, store: str | None, as_json: bool
+) -> None:
+    """Write the schema in a file, or the one of a subject's version (SUBJECT:VERSION or SUBJECT), in another format.
+
+    What the other format cannot keep is told on standard error; --strict refuses it (exit code 3).
+    """
+    from beam_datahub.schemas import conversion
+    from beam_datahub.schemas.document import Format
+
+    columns = conversion.to_columns(_either(schema, kind, store))
+    lossy = list(columns.lossy)
+    called = name or Path(schema.partition(":")[0]).stem.replace("-", "_").strip("_") or "row"
+    if target in ("arrow", "sql"):
+        text, more = _columns(columns.schema, called, dialect if target == "sql" else None)
+    else:
+        made = conversion.from_columns(columns.schema, Format(target), called)
+        text, more = made.text, list(made.lossy)
+    lossy += more
+    if strict:
+        conversion.strict(tuple(lossy), f"the conversion to {target}")
+    if as_json:
+        click.echo(json.dumps({"schema": text, "lossy": lossy}))
+        return
+    click.echo(text.rstrip("\n"))
+    for each in lossy:
+        click.secho(f"not kept: {each}", fg="yellow", err=True)
+
+
+def _columns(schema: Any, name: str, dialect: str | None) -> tuple[str, list[str]]:
+    from beam_datahub.kernels.types import sql_type
+    from beam_datahub.schemas.sql_columns import create_table
+
+    if dialect is None:
+        return "\n".join(f"{field.name}: {sql_type(field.type)}" for field in schema), []
+    lossy: list[str] = []
+    return create_table(schema, name, dialect, lambda path, what: lossy.append(f"{path}: {what}")), lossy
+
+
 @command.command(short_help="Show or set what versions keep to.")
 @click.argument("subject", required=False)
 @click.argument("level", type=click.Choice([*_LEVELS, "default"]), required=False)

@@ -64,6 +64,8 @@ class Node:
     connect_type: Any = None
     source: str = field(default="", repr=False)
     """What it was made of; two branches of a union that were made of the same count once."""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The text of the schema that it stands in."""
     target: Node | None = field(default=None, repr=False)
 
     @property
@@ -201,6 +203,7 @@ class _Loader:
         if "default" in raw and not (self.modern and raw["default"] is None):
             node.default = raw["default"]
         node.source = json.dumps(raw, sort_keys=True)
+        node.raw = raw
         if shared:
             self.known[id(raw)] = node
             self.kept.append(raw)

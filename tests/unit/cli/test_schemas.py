@@ -123,3 +123,14 @@ def test_a_subject_that_is_not_there_is_guessed(work: Path, cli: Run) -> None:
     cli("schemas", "register", write(work, "a.avsc", record(("id", "int"))), "-s", "orders-value")
     missing = cli("schemas", "show", "order-value")
     assert (missing.exit_code, "did you mean 'orders-value'?" in missing.stderr) == (3, True)
+
+
+def test_a_schema_is_converted_and_what_is_not_kept_is_told_beside_it(work: Path, cli: Run) -> None:
+    schema = {"type": "object", "properties": {"id": {"type": "integer"}, "s": {"type": "string", "maxLength": 9}}}
+    file = write(work, "order.json", json.dumps(schema))
+    made = cli("schemas", "convert", file, "--to", "sql", "--dialect", "postgresql")
+    assert made.stdout == 'CREATE TABLE "order" (\n  "id" BIGINT,\n  "s" TEXT\n);\n'
+    assert made.stderr.strip() == "not kept: s: maxLength"
+    assert cli("schemas", "convert", file, "--to", "avro", "--strict").exit_code == 3
+    assert "optional int64 id = 1;" in cli("schemas", "convert", file, "--to", "protobuf").stdout
+    assert cli("schemas", "convert", file, "--to", "arrow").stdout == "id: BIGINT\ns: VARCHAR\n"
