@@ -25,6 +25,7 @@ _SPEC_BYTES = 1 << 20
 @click.option("--connector", help="Of a file: the connector, where its name does not tell.")
 @click.option("--limit", type=click.IntRange(min=1), help="Read no more than this many records of each file.")
 @click.option("--details", is_flag=True, help="Show quantiles, frequent values and patterns of each column.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write a page with histograms to this file as well.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON record to standard output, and nothing else.")
 def command(
     data: str,
@@ -34,6 +35,7 @@ def command(
     connector: str | None,
     limit: int | None,
     details: bool,
+    html: str | None,
     as_json: bool,
 ) -> None:
     """Show what the columns of DATA hold: nulls, distinct values, ranges, distributions, frequent values, patterns.
@@ -47,6 +49,8 @@ def command(
     chosen = tuple(name.strip() for name in columns.split(",") if name.strip()) if columns is not None else None
     found = _of_spec(data, parameters, steps, chosen, limit) if is_spec(data) else [_of_data(data, connector, chosen, limit)]
     summaries = [_summary(each) for each in found]
+    if html is not None:
+        _write_page(html, data, summaries)
     if as_json:
         click.echo(json.dumps({"of": data, "profiles": summaries}, ensure_ascii=False, allow_nan=False))
         return
@@ -130,3 +134,14 @@ def _of_spec(
     plan = planned(document, limit=limit, dead_letter_folder=dead_letter_folder(document))
     found = profile_plan(replace(plan, rules=()))
     return found
+
+
+def _write_page(path: str, title: str, summaries: list[dict[str, Any]]) -> None:
+    from beam_datahub.errors import TargetUnusable
+    from beam_datahub.runtime.profile_page import profile_page
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(profile_page(title, {each["name"]: each for each in summaries}))
+    except OSError as error:
+        raise TargetUnusable(f"'{path}' cannot be written: {error.strerror}") from error

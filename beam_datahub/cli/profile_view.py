@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from beam_datahub.kernels.profiling.words import distinct_words, facts, number, percent, plain, values_words
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -14,7 +16,6 @@ _BARS = "▁▂▃▄▅▆▇█"
 # From this width on there is room for the mean and the median.
 _WIDE = 110
 _NAME, _TYPE = 20, 11
-_DETAIL_QUANTILES = ("0.05", "0.25", "0.5", "0.75", "0.95")
 
 
 def print_profile(console: Console, title: str, summary: Mapping[str, Any], *, details: bool = False) -> None:
@@ -52,7 +53,7 @@ def _table(console: Console, columns: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(Text(heading), justify="right" if right else "left", no_wrap=True, width=width)
     table.add_column(Text("values"), no_wrap=True, overflow="ellipsis", width=room)
     for row, each in zip(cells, columns.values(), strict=True):
-        table.add_row(*row, Text(_values(each, room)))
+        table.add_row(*row, Text(values_words(each, room)))
     return table
 
 
@@ -63,7 +64,7 @@ def _cells(name: str, column: Mapping[str, Any], wide: bool) -> list[Text]:
         Text(_short(name, 2 * _NAME if wide else _NAME)),
         Text(_short(column["type"], _TYPE), style="dim"),
         _nulls(column["null_ratio"]),
-        Text(_distinct(column)),
+        Text(distinct_words(column)),
     ]
     if wide:
         median = (column.get("quantiles") or {}).get("0.5")
@@ -82,31 +83,6 @@ def _nulls(ratio: float | None) -> Text:
     if ratio is None:
         return Text("·", style="dim")
     return Text(percent(ratio), style="dim" if not ratio else "yellow" if ratio < 1 else "red")
-
-
-def percent(ratio: float) -> str:
-    """A share as a person reads it: never 0 % or 100 % where it is not that."""
-    if 0 < ratio < 0.001:
-        return "<0.1%"
-    if 0.999 < ratio < 1:
-        return ">99.9%"
-    shown = f"{ratio * 100:.1f}" if ratio < 0.1 or ratio > 0.9 else f"{ratio * 100:.0f}"
-    return f"{shown.removesuffix('.0')}%"
-
-
-def _distinct(column: Mapping[str, Any]) -> str:
-    if "distinct" not in column:
-        return "·"
-    count = column["distinct"]
-    return f"{count:,}" if column["distinct_exact"] else f"~{about(count)}"
-
-
-def about(count: float) -> str:
-    """A large count with three digits: 4.32M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return f"{count:,.0f}"
 
 
 def spark(shares: Sequence[float]) -> str:
@@ -136,89 +112,19 @@ def _fewer(shares: Sequence[float], most: int) -> Sequence[float]:
     return _fewer([sum(shares[start : start + 2]) for start in range(0, len(shares), 2)], most)
 
 
-def _values(column: Mapping[str, Any], room: int) -> str:
-    present = column["rows"] - column["nulls"]
-    if not present:
-        return ""
-    if column.get("true_ratio") is not None:
-        return f"true {percent(column['true_ratio'])}"
-    if column["kind"] in ("text", "json", "other") and column.get("top"):
-        shown = [f"{_plain(each['value'])} {percent(each['count'] / present)}" for each in column["top"][:4]]
-        if column["distinct"] == present and column["top"][0]["count"] == 1:
-            shown = [_plain(each["value"]) for each in column["top"][:4]]
-        return ", ".join(shown)
-    patterns = column.get("patterns", {}).get("top")
-    if patterns and patterns[0]["pattern"] != "…":
-        return f"such as {_plain(patterns[0]['pattern'])}"
-    if column.get("min") is not None:
-        low, high = number(_plain(column["min"])), number(_plain(column["max"]))
-        if column["kind"].startswith("timestamp") and len(low) + len(high) + 3 > room:
-            low, high = low[:10], high[:10]
-        return str(low) if low == high else f"{low} … {high}"
-    lengths = column.get("lengths")
-    if lengths:
-        unit = {"list": "elements", "binary": "bytes"}.get(column["kind"], "characters")
-        few = f"{lengths['min']:,} … " if lengths["min"] != lengths["max"] else ""
-        return f"{few}{lengths['max']:,} {unit}"
-    return "all are no number" if column.get("nans") else ""
-
-
-def number(value: Any) -> str:
-    """A number as a person reads it; a text as it is."""
-    if value is None:
-        return "·"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:,.6g}"
-    return str(value)
-
-
 def _details(console: Console, name: str, column: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     console.print(Text(name, style="bold").append(f"  {column['type']}", style="dim"), no_wrap=True, overflow="ellipsis")
-    for label, words in _facts(column):
+    for label, words in facts(column):
         console.print(Text(f"  {label:<10}", style="dim").append(words, style="not dim"), no_wrap=True, overflow="ellipsis")
     present = column["rows"] - column["nulls"]
     top = (column.get("top") or []) if column["kind"] in ("text", "json", "other") or column.get("top_error") == 0 else []
     for each in top[:8] if column["distinct"] < present else []:
         share = each["count"] / present
         bar = "█" * round(share * 20)
-        line = Text(f"  {bar:<20} {percent(share):>6}  ", style="cyan").append(_plain(each["value"]), style="default")
+        line = Text(f"  {bar:<20} {percent(share):>6}  ", style="cyan").append(plain(each["value"]), style="default")
         console.print(line, no_wrap=True, overflow="ellipsis")
-
-
-def _facts(column: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = [("values", f"{column['rows'] - column['nulls']:,} of {column['rows']:,}; {column['nulls']:,} null")]
-    if "distinct" in column:
-        low, high = column["distinct_bounds"]
-        sure = "exact" if column["distinct_exact"] else f"approximate: {low:,} to {high:,}"
-        found.append(("distinct", f"{column['distinct']:,} ({sure})"))
-    if column.get("min") is not None:
-        found.append(("range", f"{number(_plain(column['min']))} … {number(_plain(column['max']))}"))
-    if column.get("mean") is not None:
-        unit = {"date": " days", "time": " s", "timestamp": " s", "timestamptz": " s"}.get(column["kind"], "")
-        deviation = f", deviation {number(column['deviation'])}{unit}" if column.get("deviation") is not None else ""
-        found.append(("mean", number(column["mean"]) + deviation))
-    if column.get("quantiles"):
-        shown = [f"{float(share):.0%} {number(column['quantiles'][share])}" for share in _DETAIL_QUANTILES]
-        found.append(("quantiles", ", ".join(shown)))
-    counted = [(word, column.get(key)) for key, word in _ODD]
-    if any(count for _, count in counted):
-        found.append(("of these", ", ".join(f"{count:,} {word}" for word, count in counted if count)))
-    lengths = column.get("lengths")
-    if lengths:
-        empty = f", {lengths['empty']:,} empty" if lengths["empty"] else ""
-        found.append(("lengths", f"{lengths['min']:,} to {lengths['max']:,}, mean {number(lengths['mean'])}{empty}"))
-    patterns = column.get("patterns", {}).get("top")
-    if patterns:
-        present = column["rows"] - column["nulls"]
-        found.append(("patterns", ", ".join(f"{_plain(e['pattern'])} {percent(e['count'] / present)}" for e in patterns)))
-    return found
-
-
-_ODD = (("zeros", "zero"), ("negative", "negative"), ("nans", "no number"), ("infinite", "infinite"))
 
 
 def _short(text: str, most: int) -> str:
@@ -227,11 +133,3 @@ def _short(text: str, most: int) -> str:
         return text
     head = (most - 1) // 2
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
-
-
-def _plain(value: Any) -> Any:
-    """A text on one line."""
-    if not isinstance(value, str):
-        return value
-    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in value)
-    return shown if shown.strip() else f"'{shown}'"

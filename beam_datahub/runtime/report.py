@@ -11,6 +11,7 @@ from typing import Any
 
 from beam_datahub.component.inspection import SEVERITIES
 from beam_datahub.errors import UnknownRun
+from beam_datahub.runtime.profile_page import profiles_html
 from beam_datahub.store.location import locate
 
 Record = Mapping[str, Any]
@@ -29,7 +30,7 @@ class Section:
 
 
 # Each may add a section to the page, from the run's record.
-SECTIONS: list[Callable[[Record], Section | None]] = []
+SECTIONS: list[Callable[[Record], Section | None]] = [lambda record: _profiles(record)]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ def html_report(record: Record) -> str:
         error=record.get("error"),
         sections=sections,
     )
+
+
+def _profiles(record: Record) -> Section | None:
+    profiles = record.get("profiles")
+    return Section("Profiles", profiles_html(profiles)) if profiles else None
 
 
 def _rule_bar(rule: Record) -> Bar:

@@ -70,3 +70,12 @@ def test_the_table_fits_eighty_columns(folder: Path, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "paid" in result.stdout
+
+
+def test_pages_show_histograms_and_escape_what_comes_from_data(folder: Path) -> None:
+    (folder / "orders.csv").write_text(ORDERS + "4,<script>alert(1)</script>,\n")
+    profiles("orders.csv", "--html", "page.html")
+    page = (folder / "page.html").read_text()
+    assert "<svg" in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
