@@ -113,6 +113,8 @@ def _examples(plan: Plan, result: RunResult) -> dict[tuple[str, str], str]:
                 for line, _ in zip(file, range(_EXAMPLES), strict=False):
                     letter = _parsed(line)
                     if letter.get("run_id") == result.run_id:
+                        if str(letter.get("message")).startswith("dhs1:"):
+                            continue
                         where = f" ({letter['column']})" if letter.get("column") else ""
                         text = redact(f"{letter.get('message')}{where}")
                         found.setdefault((str(letter.get("step")), str(letter.get("reason"))), text[:160])

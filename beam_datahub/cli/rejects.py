@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", type=click.IntRange(min=0), default=None, help="How many records to show: 5, with --json all, if not given."
 )
+@click.option("--unseal", is_flag=True, help="Open sealed originals and messages with the store's key.")
 @store_option
 @json_option
 def command(
-    run: str, reasons: tuple[str, ...], steps: tuple[str, ...], limit: int | None, store: str | None, as_json: bool
+    run: str, reasons: tuple[str, ...], steps: tuple[str, ...], limit: int | None, unseal: bool, store: str | None, as_json: bool
 ) -> None:
     """Show which records RUN rejected and why, by step, reason and column, and the first of them.
 
@@ -34,7 +35,7 @@ def command(
     """
     from beam_datahub.cli.session import out, session
     from beam_datahub.cli.tables import simple
-    from beam_datahub.runtime.rejects import as_records, check_names, chosen, groups
+    from beam_datahub.runtime.rejects import as_records, check_names, chosen, groups, unsealed
     from beam_datahub.runtime.store_link import opened_store
 
     session().as_json = as_json
@@ -42,6 +43,8 @@ def command(
         found = link.reader.runs.get(run)
         letters = letters_of(link, found)
         replayed = len(link.reader.runs.replayed(found.run_id))
+        if unseal:
+            letters = unsealed(letters, link.location)
     check_names(letters, reasons, steps)
     letters = chosen(letters, reasons, steps)
     if as_json:
@@ -93,9 +96,10 @@ def _show(letter: dict[str, Any]) -> None:
 
 
 def _shown(text: str | None) -> str:
+    from beam_datahub.runtime.rejects import is_sealed
     from beam_datahub.security import redact
 
-    return redact(text or "")
+    return "(sealed; --unseal opens it)" if is_sealed(text) else redact(text or "")
 
 
 def _cut(text: str, most: int) -> str:

@@ -118,7 +118,7 @@ def _wanted(
     from beam_datahub.cli.rejects import letters_of
     from beam_datahub.cli.specs import with_connections
     from beam_datahub.errors import NotReplayable, UnknownRun
-    from beam_datahub.runtime.rejects import check_names, chosen
+    from beam_datahub.runtime.rejects import check_names, chosen, unsealed
     from beam_datahub.runtime.settling import settle
 
     link.writer.runs.recover()
@@ -131,7 +131,7 @@ def _wanted(
         )
     letters = letters_of(link, run)
     check_names(letters, reasons, steps)
-    letters = chosen(letters, reasons, steps)
+    letters = unsealed(chosen(letters, reasons, steps), location)
     kept = link.reader.runs.document(run.run_id, "plan") or {}
     known = kept.get("spec") or {}
     given = {**{name: str(value) for name, value in run.parameters.items()}, **dict(parameters)}

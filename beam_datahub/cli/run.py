@@ -152,6 +152,11 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.launch import RunRequest, run
 
+    if plan.metadata.get("sealed"):
+        from beam_datahub.runtime.rejects import keep_sealed
+        from beam_datahub.runtime.store_link import locate
+
+        keep_sealed(recorder.location if recorder is not None else locate())
     options = how.options or EngineOptions()
     if how.memory is not None:
         options = replace(options, memory_bytes=how.memory)

@@ -109,7 +109,9 @@ class _Builder:
         rules = [rule for number, spec in enumerate(self._spec.quality_rules) if (rule := self._rule(number, spec)) is not None]
         if not self._errors:
             self._guarded(RULES, ("quality_rules",), partial(self._attach, rules))
-        meta = {"description": self._spec.description}
+        meta: dict[str, Any] = {"description": self._spec.description}
+        if self._spec.dead_letter is not None and self._spec.dead_letter.sealed:
+            meta["sealed"] = True
         plan = Plan(self._spec.name, self._nodes, self._spec.max_rejected, meta, tuple(rules))
         if self._spec.profile is not None and not self._errors and self._options.outputs:
             self._guarded("profile", ("profile",), partial(self._profile, plan))

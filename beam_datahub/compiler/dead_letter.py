@@ -17,17 +17,21 @@ from beam_datahub.component.source import Block, Origin
 from beam_datahub.kernels.rejection import DEAD_LETTER, RECORD, ROW, VIOLATION
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
+from beam_datahub.security.sealing import sealer_in_use
 
 POSITION = f"{HIDDEN}position"
+# What of a rejected record may show its values.
+SEALED_COLUMNS = ("original", "message")
 _ORIGIN = b"beam_datahub.origin"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose dead letter it is."""
+    """Whose dead letter it is; `sealed`: originals and messages can be read only with the store's key."""
 
     run_id: str
     integration: str
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,23 @@ def letters(
         datetime.now(UTC),
     ]
     arrays = [_letter_column(value, field.type, len(rows)) for value, field in zip(values, DEAD_LETTER, strict=True)]
+    if identity.sealed:
+        for name in SEALED_COLUMNS:
+            index = DEAD_LETTER.get_field_index(name)
+            arrays[index] = _sealed(arrays[index], seal_context(identity.integration, name))
     return pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER)
+
+
+def seal_context(integration: str, column: str) -> str:
+    """What a sealed text of the dead letter belongs to: it opens nowhere else."""
+    return f"dead-letter/{integration}/{column}"
+
+
+def _sealed(texts: pa.Array, context: str) -> pa.Array:
+    """Texts that show nothing without the key of this process. Raises WrongKey where it has none."""
+    sealer = sealer_in_use()
+    found = [None if text is None else sealer.seal(text.encode("utf-8", "surrogatepass"), context) for text in texts.to_pylist()]
+    return pa.array(found, pa.string())
 
 
 def violations(

@@ -110,7 +110,7 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
         PROGRESS.reset()
         report_path = os.path.join(folder, "report.json")
         lowering = Lowering(
-            identity=Identity(request.run_id, plan.name),
+            identity=Identity(request.run_id, plan.name, sealed=bool(plan.metadata.get("sealed"))),
             report_path=report_path,
             kernel=_kernel(request.options, in_process=chosen.in_process),
             shards=request.options.shards or chosen.shards,

@@ -11,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.compiler.dead_letter import SEALED_COLUMNS, seal_context
 from beam_datahub.component.registry import component
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import NotReplayable, SourceMissing, UnknownName
 from beam_datahub.kernels.rejection import DEAD_LETTER
 from beam_datahub.kernels.types import empty_table
+from beam_datahub.security.sealing import key_of, load_sealer, use_sealer
+from beam_datahub.store.location import Location
 
 
 @dataclass(frozen=True)
@@ -121,3 +124,31 @@ def pretty(original: str | None) -> str:
     return "  ".join(
         f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}" for key, value in found.items()
     )
+
+
+def is_sealed(text: str | None) -> bool:
+    """Whether a text of the dead letter is sealed."""
+    return text is not None and key_of(text) is not None
+
+
+def keep_sealed(location: Location) -> None:
+    """Let the runs of this process seal by the store's key, which is made where there is none. Raises WrongKey."""
+    location.folder.mkdir(parents=True, exist_ok=True)
+    use_sealer(load_sealer(location.key_file, create=True))
+
+
+def unsealed(letters: pa.Table, location: Location) -> pa.Table:
+    """The records with their originals and messages opened by the keys at hand. Raises WrongKey."""
+    for name in SEALED_COLUMNS:
+        texts = letters[name].to_pylist()
+        if not any(is_sealed(text) for text in texts):
+            continue
+        sealer = load_sealer(location.key_file)
+        owners = letters["integration"].to_pylist()
+        opened = [
+            sealer.unseal(text, seal_context(owner, name)).decode("utf-8", "surrogatepass") if is_sealed(text) else text
+            for text, owner in zip(texts, owners, strict=True)
+        ]
+        index = letters.schema.get_field_index(name)
+        letters = letters.set_column(index, letters.schema.field(index), pa.array(opened, pa.string()))
+    return letters

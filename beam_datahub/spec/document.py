@@ -377,6 +377,7 @@ def _dead_letter(written: WrittenDeadLetter) -> DeadLetterSpec:
         connection=written.connection,
         options=written.model_extra or {},
         clearance=written.clearance,
+        sealed=written.sealed,
     )
 
 

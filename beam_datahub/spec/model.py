@@ -84,6 +84,8 @@ class DeadLetterSpec(SpecModel):
     """The settings, or the name of a stored connection."""
     options: Mapping[str, Any]
     clearance: tuple[str, ...] = ()
+    sealed: bool = False
+    """Whether originals and messages can be read only with the store's key."""
 
 
 class RejectedBudget(SpecModel):

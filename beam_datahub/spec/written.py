@@ -235,6 +235,8 @@ class WrittenDeadLetter(SpecModel):
     """The settings and secrets that reach the system, or the name of a stored connection."""
     clearance: Clearance = ()
     """The kinds of personal data that rejected records may show here, or `all`."""
+    sealed: bool = False
+    """Keep the originals and messages of rejected records sealed under the store's key; `rejects --unseal` opens them."""
 
 
 class WrittenQualityRule(SpecModel):

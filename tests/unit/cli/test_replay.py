@@ -199,3 +199,20 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(shop: Path, cli: R
     assert "would replay 2 records to out" in done.output
     assert ids() == [1, 3]
     assert replay(cli, first, mended=spec(MENDED))["replayed"] == 2
+
+
+def test_sealed_records_are_shown_with_the_key_only_and_can_be_replayed(
+    shop: Path, cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = "dead_letter: {connector: jsonl, connection: {path: dead/}, sealed: true}\n"
+    first = run(cli, spec() + letter)
+    written = "".join(file.read_text() for file in (shop / "dead").glob("*.jsonl"))
+    assert "x20" not in written
+    assert "x20" not in cli("run", "shop.yaml").output + cli("rejects", first).output + cli("rejects", first, "--json").output
+    assert "amount: x20" in cli("rejects", first, "--unseal").output
+    key = (shop / ".beam-datahub/store.key").rename(shop / "key")
+    refused(cli("replay", first), "DH214")
+    key.rename(shop / ".beam-datahub/store.key")
+    (shop / "out.jsonl").unlink()
+    assert replay(cli, first, mended=spec(MENDED) + letter)["replayed"] == 2
+    assert ids() == [2, 4]
