@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from beam_datahub.schemas.difference import Verdict
     from beam_datahub.schemas.document import Document, Format
     from beam_datahub.store.records import SchemaReference, SchemaVersion
-    from beam_datahub.store.store import Store
 
 _LEVELS = (
     "none",
@@ -308,7 +307,7 @@ def _numbers(numbers: Any) -> str:
 
 
 @contextmanager
-def _opened(store: str | None, *, made: bool = False) -> Iterator[tuple[Store, SchemaRegistry]]:
+def _opened(store: str | None, *, made: bool = False) -> Iterator[tuple[Any, SchemaRegistry]]:
     """The store and its registry; with `made` a store is made where there is none."""
     from beam_datahub.runtime.schemas import SchemaRegistry
     from beam_datahub.runtime.upkeep import make, opened
