@@ -39,10 +39,12 @@ def opened(named: str, parameters: Iterable[tuple[str, str]] = ()) -> SpecDocume
 
 
 def with_connections(document: SpecDocument, location: Location | None = None) -> SpecDocument:
-    """`document`, whose names of connections are looked up in the store (the usual one, unless told)."""
+    """`document`, whose connections and subjects are looked up in the store (the usual one, unless told)."""
     from beam_datahub.runtime.connections import ConnectionLookup
+    from beam_datahub.runtime.subjects import SubjectLookup
 
     document.connections = ConnectionLookup(location)
+    document.schemas = SubjectLookup(location)
     return document
 
 

@@ -29,6 +29,7 @@ from beam_datahub.errors import (
     DataHubError,
     ErrorGroup,
     InvalidValue,
+    MissingValue,
     SpecError,
     UnknownColumn,
     UnknownName,
@@ -41,8 +42,10 @@ from beam_datahub.spec import (
     DeadLetterSpec,
     DestinationSpec,
     QualityRuleSpec,
+    RegisteredSchemas,
     SourceSpec,
     SpecDocument,
+    SubjectSpec,
     TransformationSpec,
     validate_config,
 )
@@ -142,7 +145,8 @@ class _Builder:
     def _read(self, spec: SourceSpec) -> None:
         given = self._options.sources.get(spec.name)
         source = given if given is not None else self._source(spec)
-        declared = self._declared(spec)
+        # Given rows bring their own columns: no registry is asked.
+        declared = None if given is not None and spec.subject is not None else self._declared(spec)
         if given is not None or declared is None:
             discovery = source.discover()
             schema = discovery.schema
@@ -171,7 +175,7 @@ class _Builder:
             split_bytes=self._options.split_bytes,
         )
         place = self._document.place(*spec.at)
-        read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place)
+        read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place, None if given else spec.subject)
         self._nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
 
     def _source(self, spec: SourceSpec) -> Source:
@@ -180,6 +184,8 @@ class _Builder:
         return kind(connection, options)  # type: ignore[no-any-return]
 
     def _declared(self, spec: SourceSpec) -> pa.Schema | None:
+        if spec.subject is not None:
+            return self._registered(spec, spec.subject)
         if spec.columns is None:
             return None
         fields, errors = [], []
@@ -191,6 +197,20 @@ class _Builder:
         if errors:
             raise ErrorGroup(errors)
         return pa.schema(fields)
+
+    def _registered(self, spec: SourceSpec, subject: SubjectSpec) -> pa.Schema:
+        place = self._document.place(*spec.at, "subject")
+        if spec.columns is not None:
+            raise InvalidValue("a source has a `schema` or a `subject`, not both", hint="leave out one of them", place=place)
+        try:
+            return self._schemas(subject).columns(subject)
+        except DataHubError as error:
+            raise error.at(place) from error
+
+    def _schemas(self, subject: SubjectSpec) -> RegisteredSchemas:
+        if self._document.schemas is None:
+            raise MissingValue(f"the subject '{subject.name}' is in the schema registry, and there is no store here")
+        return self._document.schemas
 
     @staticmethod
     def _estimated(source: Source, declared: pa.Schema) -> Discovery:
@@ -334,7 +354,12 @@ class _Builder:
                 raise UnknownColumn(key, schema.names).at(self._document.place(*spec.at, "key"))
         request = WriteRequest(self._options.run_id, spec.id, schema, mode, spec.key)
         sink.plan_write(request)
-        write = Write(spec.connector, sink, request, place=self._document.place(*spec.at))
+        if spec.subject is not None:
+            try:
+                self._schemas(spec.subject).accept(spec.subject, schema, spec.id)
+            except DataHubError as error:
+                raise error.at(self._document.place(*spec.at, "subject")) from error
+        write = Write(spec.connector, sink, request, place=self._document.place(*spec.at), subject=spec.subject)
         self._nodes[spec.id] = Node(spec.id, spec.id, write, (reference,), schema, type=spec.connector)
 
     def _mode(self, kind: type[Sink], spec: DestinationSpec) -> WriteMode:

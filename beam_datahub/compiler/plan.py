@@ -13,6 +13,7 @@ from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, P
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import Place
+from beam_datahub.spec import SubjectSpec
 
 # How the ids of nodes begin that look at the rows of a step beside their way, and what the ids of a step's rules end in.
 BESIDE = "quality:"
@@ -29,6 +30,8 @@ class Read:
     estimated_rows: int | None = None
     estimated_bytes: int | None = None
     place: Place | None = None
+    subject: SubjectSpec | None = None
+    """The subject of the schema registry that holds the schema."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Write:
     dead_letter: bool = False
     violations: bool = False
     place: Place | None = None
+    subject: SubjectSpec | None = None
+    """The subject of the schema registry that the schema is to be registered under."""
 
 
 @dataclass(frozen=True)

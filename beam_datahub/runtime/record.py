@@ -20,6 +20,7 @@ from beam_datahub.runtime.quality_record import record_violations, write_page
 from beam_datahub.runtime.run_log import RunLog, logged
 from beam_datahub.runtime.settling import journal_of
 from beam_datahub.runtime.store_link import Call, StoreLink, later, link_store
+from beam_datahub.runtime.subjects import record_subjects
 from beam_datahub.security import Secret, redact
 from beam_datahub.store.fingerprint import fingerprint_of
 from beam_datahub.store.location import Location, locate
@@ -109,7 +110,16 @@ def _lineage(record: RunRecord) -> None:
 
 
 # Each adds what it knows of the run; one that fails is logged, and the others still have their say.
-PARTS: list[Callable[[RunRecord], None]] = [_wiring, _report, _metrics, record_profiles, record_violations, write_page, _lineage]
+PARTS: list[Callable[[RunRecord], None]] = [
+    _wiring,
+    _report,
+    _metrics,
+    record_profiles,
+    record_violations,
+    write_page,
+    _lineage,
+    record_subjects,
+]
 
 
 class Recorder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beam_datahub.spec.content import content_folder
-from beam_datahub.spec.document import SpecDocument, StoredConnections, load, loads, validate_config
+from beam_datahub.spec.document import RegisteredSchemas, SpecDocument, StoredConnections, load, loads, validate_config
 from beam_datahub.spec.model import (
     ContractSpec,
     DeadLetterSpec,
@@ -16,6 +16,7 @@ from beam_datahub.spec.model import (
     RejectedSpec,
     SourceSpec,
     SpecModel,
+    SubjectSpec,
     TestSpec,
     ThresholdSpec,
     TransformationSpec,
@@ -33,6 +34,7 @@ __all__ = [
     "Integration",
     "ProfileSpec",
     "QualityRuleSpec",
+    "RegisteredSchemas",
     "RejectedBudget",
     "RejectedSpec",
     "Reusable",
@@ -41,6 +43,7 @@ __all__ = [
     "SpecDocument",
     "SpecModel",
     "StoredConnections",
+    "SubjectSpec",
     "TestSpec",
     "ThresholdSpec",
     "TransformationSpec",

@@ -19,6 +19,7 @@ from beam_datahub.spec.model import (
     Integration,
     QualityRuleSpec,
     SourceSpec,
+    SubjectSpec,
     TransformationSpec,
 )
 from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
@@ -49,12 +50,22 @@ class StoredConnections(Protocol):
         """
 
 
+class RegisteredSchemas(Protocol):
+    """Knows the schema registry."""
+
+    def columns(self, subject: SubjectSpec) -> Any:
+        """The Arrow schema of a subject's version. Raises UnknownName."""
+
+    def accept(self, subject: SubjectSpec, schema: Any, name: str) -> None:
+        """Look whether rows of an Arrow schema may be written under a subject. Raises IncompatibleSchema and LossyWrite."""
+
+
 class SpecDocument:
     """An integration with the places of all that it says.
 
     `path` is the file, None for a text; `folder` is where relative paths start; `secrets` are the secret values that it
     uses, for redaction; `parameters` the typed values of its parameters. `connections` looks up the names of connections,
-    where and when one is wanted; None leaves them unknown.
+    where and when one is wanted; None leaves them unknown. `schemas` does so for the subjects of the schema registry.
     """
 
     def __init__(
@@ -70,6 +81,7 @@ class SpecDocument:
         connections: StoredConnections | None = None,
     ) -> None:
         self.connections = connections
+        self.schemas: RegisteredSchemas | None = None
         self.integration = integration
         self.path = path
         self.folder = folder
@@ -107,7 +119,7 @@ class SpecDocument:
 
     def with_steps(self, steps: tuple[TransformationSpec, ...], grafts: Mapping[Keys, tuple[Tree, Keys]]) -> SpecDocument:
         """This document with other transformations, whose places lie where `grafts` says."""
-        return SpecDocument(
+        found = SpecDocument(
             self.integration.model_copy(update={"transformations": steps}),
             path=self.path,
             folder=self.folder,
@@ -117,6 +129,8 @@ class SpecDocument:
             grafts={**self.grafts, **grafts},
             connections=self.connections,
         )
+        found.schemas = self.schemas
+        return found
 
     def settings(self, connection: Mapping[str, Any] | str, connector: str, *at: str | int) -> Mapping[str, Any]:
         """The settings of the connection at `at`, looked up where it is a name. Raises SpecError, placed there."""
@@ -326,6 +340,7 @@ def _source(node: Node, written: WrittenSource) -> SourceSpec:
         contract=written.contract,
         options=written.model_extra or {},
         pii=written.pii,
+        subject=written.subject,
     )
 
 
@@ -352,6 +367,7 @@ def _destination(node: Node, written: WrittenDestination) -> DestinationSpec:
         key=written.key or (),
         options=written.model_extra or {},
         clearance=written.clearance,
+        subject=written.subject,
     )
 
 

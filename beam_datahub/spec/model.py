@@ -30,6 +30,17 @@ class ContractSpec(SpecModel):
     """A value that does not fit its column's type: widen the type, fail, reject the record, or make the value null."""
 
 
+class SubjectSpec(SpecModel):
+    """A subject of the schema registry that a source or a destination keeps to."""
+
+    name: str
+    """The subject, such as `orders-value`."""
+    version: int | None = None
+    """The version; the newest when left out."""
+    format: Literal["avro", "json", "protobuf"] | None = None
+    """The format of a subject that is not there yet: a destination's first run registers it, as JSON Schema when left out."""
+
+
 class SourceSpec(SpecModel):
     """Where records come from. `at` is the path of keys to it in the file."""
 
@@ -45,6 +56,8 @@ class SourceSpec(SpecModel):
     """The connector's own options, unchecked."""
     pii: Mapping[str, str] | None = None
     """Personal data: column → kind, `none` or `auto`; `*` stands for the columns that are not named."""
+    subject: SubjectSpec | None = None
+    """Where the declared schema is registered."""
 
 
 class TransformationSpec(SpecModel):
@@ -73,6 +86,8 @@ class DestinationSpec(SpecModel):
     """The connector's own options, unchecked."""
     clearance: tuple[str, ...] = ()
     """The kinds of personal data that it may get unmasked; `all` stands for every kind."""
+    subject: SubjectSpec | None = None
+    """Where the schema of what is written is registered."""
 
 
 class DeadLetterSpec(SpecModel):

@@ -10,7 +10,16 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, StringC
 
 from beam_datahub.errors import nearest
 from beam_datahub.security.sensitive_names import KINDS
-from beam_datahub.spec.model import ContractSpec, FileRows, RejectedBudget, RejectedSpec, SpecModel, ThresholdSpec, WriteMode
+from beam_datahub.spec.model import (
+    ContractSpec,
+    FileRows,
+    RejectedBudget,
+    RejectedSpec,
+    SpecModel,
+    SubjectSpec,
+    ThresholdSpec,
+    WriteMode,
+)
 from beam_datahub.spec.parameters import ParameterSpec
 from beam_datahub.spec.profiling import Profiled
 
@@ -158,6 +167,19 @@ Clearance = Annotated[
 ]
 
 
+def _subject(value: Any) -> Any:
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict | SubjectSpec):
+        raise ValueError("must be the name of a subject, or a mapping with its `name` and `version`")
+    return value
+
+
+Subject = Annotated[
+    SubjectSpec, BeforeValidator(_subject, json_schema_input_type=Annotated[str, Field(min_length=1)] | SubjectSpec)
+]
+
+
 class WrittenSource(SpecModel):
     """Where records come from; the connector's own options stand beside these keys."""
 
@@ -169,6 +191,9 @@ class WrittenSource(SpecModel):
     """The settings and secrets that reach the system, or the name of a stored connection."""
     columns: dict[str, Text] | None = Field(default=None, alias="schema")
     """The columns and their SQL types, such as `{id: bigint, amount: "decimal(12,2)"}`; discovered when left out."""
+    subject: Subject | None = None
+    """The subject of the schema registry that holds the schema, in the place of `schema`: its newest version, or the one of
+    `{name: orders-value, version: 3}`. Under a contract that lets columns evolve, new ones become its next version."""
     contract: ContractSpec = ContractSpec()
     """What becomes of records that leave the schema."""
     pii: Personal | None = None
@@ -222,6 +247,9 @@ class WrittenDestination(SpecModel):
     """The columns that tell records apart, for `merge`."""
     clearance: Clearance = ()
     """The kinds of personal data that may be written here unmasked, such as `[email, name]`, or `all`."""
+    subject: Subject | None = None
+    """The subject of the schema registry that what is written must be compatible with; a run that writes other columns
+    registers them as its next version. `{name: orders-value, version: 3}` holds to one version."""
 
 
 class WrittenDeadLetter(SpecModel):
