@@ -116,17 +116,18 @@ def _error(destination: str, name: str, tag: Tag) -> ExposedPersonalData:
 
 
 def _exposed_rejects(document: SpecDocument, declared: Declared) -> Iterator[DataHubError]:
-    """Rejected records are kept as they came: the dead letter gets what the sources hold."""
+    """Rejected records are kept as they came: the dead letter gets what the sources hold, unless they are kept sealed."""
     spec = document.integration.dead_letter
     clearance = set(spec.clearance) if spec is not None else set()
-    if "all" in clearance:
+    if "all" in clearance or (spec is not None and spec.sealed):
         return
     kinds = {kind for columns in declared.values() for each in columns.values() for kind in each} - clearance
     if not kinds:
         return
     sources = ", ".join(f"'{name}'" for name, columns in declared.items() if any(set(each) & kinds for each in columns.values()))
     listed = ", ".join(sorted(kinds, key=list(KINDS).index))
-    hint = "where it may hold them, write `dead_letter: {…, clearance: " + (f"[{listed}]" if len(kinds) < 6 else "all") + "}`"
+    allowed = f"[{listed}]" if len(kinds) < 6 else "all"
+    hint = f"keep them sealed with `dead_letter: {{…, sealed: true}}`; or, where they may be read, `clearance: {allowed}`"
     reason = f"the dead letter would get rejected records of {sources} as they came, with personal data ({listed})"
     at = spec.at if spec is not None else next(source.at for source in document.integration.sources.values() if source.pii)
     yield ExposedPersonalData(reason, hint=hint).at(document.place(*at))

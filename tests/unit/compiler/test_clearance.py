@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ def spec(
     pii: Any = PII,
     clearance: Any = None,
     dead: Any = "all",
-    folder: Path | None = None,
+    sealed: bool = False,
     **more: Any,
 ) -> SpecDocument:
     people = {"connector": "inline", "connection": {}, "rows": ROWS, **({"pii": pii} if pii is not None else {})}
@@ -42,7 +41,7 @@ def spec(
         "sources": {"people": people, **more},
         "transformations": steps,
         "destinations": [{"id": "out", "connector": "console", **({"clearance": clearance} if clearance is not None else {})}],
-        "dead_letter": {"connector": "console", "clearance": dead},
+        "dead_letter": {"connector": "console", "clearance": dead, "sealed": sealed},
     }
     return loads(json.dumps(written), name="people.json")
 
@@ -210,7 +209,12 @@ def test_rejected_records_are_personal_data_as_well() -> None:
     with pytest.raises(ExposedPersonalData, match="the dead letter would get rejected records of 'people'") as raised:
         build(spec([mapped(id="id")], dead=["email"]))
     assert "date_of_birth, credit_card" in str(raised.value)
-    assert "dead_letter: {…, clearance: [" in str(raised.value.hint)
+    assert "dead_letter: {…, sealed: true}" in str(raised.value.hint)
+    assert "clearance: [" in str(raised.value.hint)
+
+
+def test_a_sealed_dead_letter_needs_no_clearance() -> None:
+    assert build(spec([mapped(id="id")], dead=[], sealed=True)).metadata[PERSONAL]
 
 
 def test_a_declared_column_must_be_there() -> None:
