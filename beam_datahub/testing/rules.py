@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,30 +41,34 @@ def run_rule(
     schema: Mapping[str, str] | None = None,
     action: str = "report",
     threshold: Any = None,
+    steps: Sequence[Mapping[str, Any]] = (),
     slice_rows: int | None = None,
     request: RunRequest | None = None,
 ) -> RuleRun:
-    """Apply a rule of this type to `given`, the rows of a source; `others` are the inputs that its options name.
+    """Apply a rule of this type to `given`, the rows of a source; `others` are the inputs that its options name. With `steps`,
+    transformations that come after each other, the rule judges what the last of them gives.
 
     Raises what `validate` would. `slice_rows` cuts all inputs into batches of so many rows.
     """
     tables = {"rows": as_table(given, schema), **{name: as_table(rows) for name, rows in (others or {}).items()}}
-    rule = {"name": "rule", "step": "rows", "type": type, "action": action, **options}
+    last = steps[-1]["id"] if steps else "rows"
+    rule = {"name": "rule", "step": last, "type": type, "action": action, **options}
     rule |= {key: value for key, value in (("where", where), ("threshold", threshold)) if value is not None}
     spec = {
         "name": "rule",
         "sources": {name: {"connector": "inline", "connection": {}, "rows": []} for name in tables},
+        "transformations": [dict(step) if number else {"input": "rows", **step} for number, step in enumerate(steps)],
         "quality_rules": [rule],
-        "destinations": [{"id": "out", "connector": "console", "input": "rows"}],
+        "destinations": [{"id": "out", "connector": "console", "input": last}],
     }
     document = loads(json.dumps(spec, default=str), name="rule.yaml")
     sources = {name: RowsSource(table, slice_rows) for name, table in tables.items()}
     plan = build(document, BuildOptions(sources=sources, outputs=False))
-    found = collect(plan, {"rows": "rows"}, request or RunRequest(new_run_id()), quality=True)
+    found = collect(plan, {last: last}, request or RunRequest(new_run_id()), quality=True)
     rejected = found.rejected.to_pylist()
     failing = [json.loads(row["record"]) for row in found.violations.to_pylist()]
     failing += [json.loads(row["original"]) for row in rejected]
-    return RuleRun(found.result.quality[0], failing, found.tables["rows"].to_pylist(), rejected, found)
+    return RuleRun(found.result.quality[0], failing, found.tables[last].to_pylist(), rejected, found)
 
 
 def check_rule_example(type: str, example: RuleExample, *, slice_rows: int | None = None) -> None:

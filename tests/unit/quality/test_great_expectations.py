@@ -1,0 +1,254 @@
+"""The public cases of Great Expectations, mapped to quality rules: the verdict and the failing values must be theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from beam_datahub.errors import DataHubError
+from beam_datahub.kernels.types import canonical
+from beam_datahub.testing.rules import run_rule
+from tests.conftest import CASES
+
+FOLDER = CASES / "great-expectations" / "test_definitions"
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the cases of Great Expectations are not there")
+
+# Expectations that no rule stands for, and why.
+NO_RULE = {
+    "expect_column_most_common_value_to_be_in_set": "the most common value is a figure of the profile, not of a record",
+    "expect_column_quantile_values_to_be_between": "quantiles are figures of the profile, whose sketches are not exact",
+    "expect_column_value_z_scores_to_be_less_than": "deviation from the mean is drift, which the profile tells",
+    "expect_column_values_to_be_between_tz_informed": "it has no case",
+    "expect_column_values_to_be_dateutil_parseable": "dates that are guessed: ours are of a stated format",
+    "expect_column_values_to_be_decreasing": "records have no order",
+    "expect_column_values_to_be_increasing": "records have no order",
+    "expect_column_values_to_be_in_type_list": "types of other systems: a column has one SQL type here, see the rule `schema`",
+    "expect_column_values_to_match_json_schema": "the transformation `validation` checks JSON Schemas",
+    "expect_table_column_count_to_equal": "the rule `schema` names columns and does not count them",
+    "expect_table_row_count_to_equal_other_table": "no rule compares two counts; the cases name tables of a database",
+    "expect_this_test_to_be_suppressed": "it tests the test runner",
+    "unexpected_rows_expectation": "a query of a database: here a `sql` step and the rule `row_count`",
+}
+# Single cases that do not apply, by a part of their title, and why.
+NOT_SO = {
+    "mixed_types": "a column here has one type",
+    "multi_type": "a column here has one type",
+    "bigquery": "another system's nulls",
+    "snowflake": "another system's patterns",
+    "error_on_string-to-int": "text is compared with numbers as text here, and refused where it is typed",
+    "missing_both_min": "it is about their parser of arguments",
+    "both_max_and_min_are_missing": "it is about their parser of arguments",
+    "evaluation_parameter": "it is about their parser of arguments",
+    "empty_value_set": "an empty list is refused where it is written: no value could meet it",
+    "empty_values_set": "an empty list is refused where it is written: no value could meet it",
+    "negative_test_integers": "a form is of text: numbers are refused where the rule is typed",
+}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    type: str
+    options: dict[str, Any]
+    where: str | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+
+def name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def literal(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def measured(measure: str, that: str) -> Mapped:
+    step = {"id": "figures", "type": "aggregation", "config": {"by": [], "measures": {"figure": measure}}}
+    return Mapped("consistency", {"that": that}, steps=[step])
+
+
+def between(figure: str, given: dict[str, Any]) -> str:
+    low, high = given.get("min_value"), given.get("max_value")
+    parts = [f"{figure} >= {literal(low)}"] if low is not None else []
+    parts += [f"{figure} <= {literal(high)}"] if high is not None else []
+    return " and ".join(parts) or f"{figure} is not null"
+
+
+def in_range(given: dict[str, Any]) -> Mapped:
+    column = given["column"]
+    if given.get("strict_min") or given.get("strict_max"):
+        low, high = (">" if given.get("strict_min") else ">="), ("<" if given.get("strict_max") else "<=")
+        that = f"{name(column)} {low} {literal(given['min_value'])} and {name(column)} {high} {literal(given['max_value'])}"
+        return Mapped("consistency", {"that": that}, f"{name(column)} is not null")
+    options = {key: given[f"{key}_value"] for key in ("min", "max") if given.get(f"{key}_value") is not None}
+    if given.get("min_value") is not None and given.get("max_value") is not None and given["min_value"] > given["max_value"]:
+        raise DataHubError("no value can be in the range")
+    return Mapped("validity", {"field": column, **options})
+
+
+def like(given: dict[str, Any]) -> Mapped:
+    patterns = given.get("like_pattern_list") or [given["like_pattern"]]
+    word = " and " if given.get("match_on") == "all" else " or "
+    that = word.join(f"{name(given['column'])} like {literal(pattern)}" for pattern in patterns)
+    return Mapped("consistency", {"that": that}, f"{name(given['column'])} is not null")
+
+
+def rows_with(given: dict[str, Any]) -> str | None:
+    columns = given["column_list"]
+    word = {"any_value_is_missing": " and ", "all_values_are_missing": " or "}.get(
+        given.get("ignore_row_if", "all_values_are_missing")
+    )
+    return None if word is None else "(" + word.join(f"{name(column)} is not null" for column in columns) + ")"
+
+
+def contains(given: dict[str, Any], *, exactly: bool) -> Mapped:
+    wanted = sorted(set(given["value_set"]), key=str)
+    column, listed = name(given["column"]), ", ".join(map(literal, wanted))
+    measure = f"count(distinct {column}) filter (where {column} in ({listed}))"
+    if exactly:
+        measure = f"case when {measure} = {len(wanted)} then count(distinct {column}) else -1 end"
+    return measured(measure, f"figure = {len(wanted)}")
+
+
+MAPPINGS: dict[str, Callable[[dict[str, Any]], Mapped]] = {
+    "expect_column_distinct_values_to_contain_set": lambda given: contains(given, exactly=False),
+    "expect_column_distinct_values_to_equal_set": lambda given: contains(given, exactly=True),
+    "expect_column_max_to_be_between": lambda given: measured(f"max({name(given['column'])})", between("figure", given)),
+    "expect_column_min_to_be_between": lambda given: measured(f"min({name(given['column'])})", between("figure", given)),
+    "expect_column_median_to_be_between": lambda given: measured(f"median({name(given['column'])})", between("figure", given)),
+    "expect_column_unique_value_count_to_be_between": lambda given: measured(
+        f"count(distinct {name(given['column'])})", between("figure", given)
+    ),
+    "expect_column_value_lengths_to_equal": lambda given: Mapped(
+        "validity", {"field": given["column"], "min_length": given["value"], "max_length": given["value"]}
+    ),
+    "expect_column_values_to_be_between": in_range,
+    "expect_column_values_to_be_in_set": lambda given: Mapped("validity", {"field": given["column"], "in": given["value_set"]}),
+    "expect_column_values_to_be_json_parseable": lambda given: Mapped("validity", {"field": given["column"], "format": "json"}),
+    "expect_column_values_to_be_null": lambda given: Mapped("consistency", {"that": f"{name(given['column'])} is null"}),
+    "expect_column_values_to_be_unique": lambda given: Mapped("uniqueness", {"field": given["column"]}),
+    "expect_column_values_to_match_like_pattern": like,
+    "expect_column_values_to_match_like_pattern_list": like,
+    "expect_column_values_to_match_regex": lambda given: Mapped(
+        "validity", {"field": given["column"], "pattern": given["regex"]}
+    ),
+    "expect_column_values_to_match_strftime_format": lambda given: Mapped(
+        "consistency",
+        {"that": f"try_strptime({name(given['column'])}, {literal(given['strftime_format'])}) is not null"},
+        f"{name(given['column'])} is not null",
+    ),
+    "expect_compound_columns_to_be_unique": lambda given: Mapped(
+        "uniqueness", {"field": given["column_list"], "nulls": "equal"}, rows_with(given)
+    ),
+    "expect_multicolumn_sum_to_equal": lambda given: Mapped(
+        "consistency", {"that": f"{' + '.join(map(name, given['column_list']))} = {given['sum_total']}"}, rows_with(given)
+    ),
+    "expect_column_to_exist": lambda given: Mapped("schema", {"columns": [given["column"]]}),
+    "expect_table_row_count_to_equal": lambda given: Mapped("row_count", {"exact": given["value"]}),
+}
+
+
+def cases() -> Iterator[Any]:
+    for file in sorted(FOLDER.glob("*/*.json")):
+        definition = json.loads(file.read_text("utf-8"))
+        kind = definition.get("expectation_type", file.stem)
+        if file.stem in NO_RULE or kind in NO_RULE:
+            continue
+        for number, dataset in enumerate(definition["datasets"]):
+            for test in dataset["tests"]:
+                title = f"{file.stem.removeprefix('expect_')}-{number}-{test['title']}"
+                yield pytest.param(file.stem, dataset["data"], test, id=title)
+
+
+def why_not(test: dict[str, Any], data: Any) -> str | None:
+    """Why a case does not apply to rules over typed columns; None where it does."""
+    if test.get("only_for") and not any(str(each).startswith("pandas") for each in test["only_for"]):
+        return "it is about another system"
+    if any(str(each) == "pandas" for each in test.get("suppress_test_for") or ()):
+        return "they leave it out themselves"
+    if test["in"].get("column_index") is not None:
+        return "the rule `schema` knows the order of columns, not their numbers"
+    reason = next((reason for part, reason in NOT_SO.items() if part in test["title"]), None)
+    if reason is None and test["in"].get("condition_parser") == "bad_parser":
+        reason = "it is about their parsers of conditions"
+    return reason
+
+
+def as_columns(data: dict[str, list[Any]], expectation: str) -> pa.Table:
+    """The columns that have one type; a column of several stays out, and a case about it cannot apply."""
+    of_nulls = pa.float64() if re.search("_(min|max|median)_", expectation) else pa.string()
+    found = {}
+    for column, values in data.items():
+        try:
+            array = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            continue
+        found[column] = array.cast(of_nulls if pa.types.is_null(array.type) else canonical(array.type))
+    return pa.table(found)
+
+
+def condition(text: str) -> str:
+    """Their conditions in pandas' words as SQL."""
+    return text.replace("==", "=").replace('"', "'").replace("&", " and ").replace("|", " or ")
+
+
+def plain(value: Any) -> Any:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+@pytest.mark.parametrize(("expectation", "data", "test"), list(cases()))
+def test_a_rule_gives_their_verdict_and_their_failing_values(expectation: str, data: Any, test: dict[str, Any]) -> None:
+    reason = why_not(test, data)
+    given, wanted = test["in"], test["out"]
+    table = as_columns(data, expectation)
+    used = [given["column"]] if "column" in given else given.get("column_list", [])
+    mentioned = [*used, *re.findall("[a-z_]+", given.get("row_condition", ""))]
+    if reason is None and any(column in data and column not in table.column_names for column in mentioned):
+        reason = "a column here has one type"
+    if reason is not None:
+        pytest.skip(reason)
+    if "success" not in wanted or "traceback_substring" in wanted:
+        with pytest.raises((DataHubError, KeyError, TypeError)):
+            judged(expectation, table, given)
+        return
+    verdict, failing = judged(expectation, table, given)
+    assert verdict == wanted["success"]
+    if "unexpected_list" in wanted and not any(each in ("None", None) for each in wanted["unexpected_list"]):
+        rows = [tuple(plain(row[column]) for column in used) for row in failing]
+        theirs = [
+            tuple(plain(each[column]) for column in used) if isinstance(each, dict) else (plain(each),)
+            for each in wanted["unexpected_list"]
+        ]
+        assert Counter(map(repr, rows)) == Counter(map(repr, theirs))
+
+
+def judged(expectation: str, table: pa.Table, given: dict[str, Any]) -> tuple[bool, list[dict[str, Any]]]:
+    mapped = MAPPINGS[expectation](given)
+    where = mapped.where
+    if given.get("row_condition"):
+        extra = condition(given["row_condition"])
+        where = f"({extra})" if where is None else f"({extra}) and {where}"
+    ran = run_rule(
+        mapped.type,
+        mapped.options,
+        table,
+        where=where,
+        steps=mapped.steps,
+        threshold=given.get("mostly") if not mapped.steps else None,
+    )
+    return ran.verdict["passed"], ran.failing
+
+
+def test_every_expectation_is_mapped_or_has_a_reason() -> None:
+    known = {file.stem for file in FOLDER.glob("*/*.json")}
+    assert known == set(MAPPINGS) | set(NO_RULE)
+    assert not set(MAPPINGS) & set(NO_RULE)
+    assert Path(FOLDER).is_dir()
