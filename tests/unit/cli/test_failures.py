@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from beam_datahub.cli import commands
+from beam_datahub.cli import commands, main
 from beam_datahub.errors import DataHubError, ErrorGroup
 from tests.unit.cli.conftest import Run
 
@@ -54,8 +56,19 @@ def test_the_help_lists_every_command_and_exit_code(cli: Run) -> None:
         assert f"\n  {code} " in text
 
 
-@pytest.mark.parametrize("name", commands.COMMANDS)
-def test_every_command_has_a_help_with_verbose(cli: Run, name: str) -> None:
-    done = cli(name, "--help")
+def every_command() -> Iterator[tuple[str, ...]]:
+    """The words of each command that does something by itself: groups are entered."""
+    context = click.Context(main)
+    for name in commands.COMMANDS:
+        command = main.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from ((name, below) for below in command.list_commands(context))
+        else:
+            yield (name,)
+
+
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_every_command_has_a_help_with_verbose(cli: Run, words: tuple[str, ...]) -> None:
+    done = cli(*words, "--help")
     assert done.exit_code == 0
     assert "--verbose" in done.stdout
