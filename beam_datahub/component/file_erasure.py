@@ -177,7 +177,7 @@ class _Content(ABC):
             condition, text = self.condition(subject, batch.schema), self.text(subject, batch.schema)
             theirs = session.query(f"SELECT * FROM input WHERE {condition}", batch.schema)
             rows += theirs.num_rows
-            if text is not None:
+            if text is not None and not subject.mentions:
                 mentioned = f"SELECT count(*) AS n FROM input WHERE {subject.mentioned(text)}"
                 uncertain += int(str(session.scalar(mentioned)))
             if take is not None and theirs.num_rows:
@@ -268,7 +268,7 @@ class _Lines(_Content):
 
     def condition(self, subject: Subject, schema: pa.Schema) -> str:
         partitions = dict(self.file.partitions)
-        if subject.inside is None and any(partitions.get(name) == subject.value for name in subject.columns):
+        if subject.inside is None and any(partitions.get(name) == value for name, value in subject.pairs):
             return "true"
         return subject.json_condition("line", subject.inside)
 

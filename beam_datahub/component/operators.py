@@ -94,6 +94,10 @@ class BatchKernel(ABC):
     def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
         """Turn one batch (also an empty one) into another; never keeps state between batches."""
 
+    def depends(self, column: str) -> tuple[str, ...] | None:
+        """The columns of the input that decide over a column that it makes of itself; None where chance does as well."""
+        return (column,)
+
 
 @dataclass(frozen=True)
 class Apply:

@@ -52,6 +52,11 @@ class Pseudonym(ABC):
         """Whether there are values that it refuses."""
         return False
 
+    @property
+    def depends(self) -> tuple[str, ...] | None:
+        """The columns whose values decide over the masked one; None where chance does as well."""
+        return (self.name,)
+
     @abstractmethod
     def masked(self, batch: pa.RecordBatch) -> Mapped:
         """The column of `batch` masked; nulls stay null."""
@@ -82,6 +87,10 @@ class Tokenised(Pseudonym):
     length: int
     alphabet: str
     tenant: str | None = None
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        return (self.name,) if self.tenant is None else (self.name, self.tenant)
 
     def masked(self, batch: pa.RecordBatch) -> Mapped:
         key, alphabet = derived_key(self.key.reveal(), "token"), ALPHABETS[self.alphabet]
@@ -114,6 +123,10 @@ class Shifted(Pseudonym):
     @property
     def type(self) -> pa.DataType:
         return self.kind
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        return (self.name, self.subject)
 
     def masked(self, batch: pa.RecordBatch) -> Mapped:
         key = derived_key(self.key.reveal(), "date shift")
@@ -156,6 +169,10 @@ class FormatPreserved(Pseudonym):
     @property
     def can_reject(self) -> bool:
         return self.rejects
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        return (self.name,) if self.tenant is None else (self.name, self.tenant)
 
     def masked(self, batch: pa.RecordBatch) -> Mapped:
         alphabet = ALPHABETS[self.alphabet]
@@ -203,6 +220,10 @@ class Encrypted(Pseudonym):
     name: str
     key: Secret
     deterministic: bool = False
+
+    @property
+    def depends(self) -> tuple[str, ...] | None:
+        return (self.name,) if self.deterministic else None
 
     def masked(self, batch: pa.RecordBatch) -> Mapped:
         cipher, column = FieldCipher(self.key.reveal(), deterministic=self.deterministic), batch.column(self.name)

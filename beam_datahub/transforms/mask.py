@@ -437,6 +437,9 @@ class Pseudonyms(BatchKernel):
     def __init__(self, masks: tuple[Pseudonym, ...]) -> None:
         self._masks = masks
 
+    def depends(self, column: str) -> tuple[str, ...] | None:
+        return next((mask.depends for mask in self._masks if mask.name == column), (column,))
+
     def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
         made, broken = batch, dict[int, list[tuple[str, str]]]()
         for mask in self._masks:
