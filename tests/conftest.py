@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,9 +51,22 @@ def prism() -> str:
     return service_output("prism")
 
 
-def service_output(name: str) -> str:
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of an empty PostgreSQL server that runs while the tests do; whoever uses it makes a database of its own."""
+    # pytest closes its own folders to other users, and the server is one.
+    folder = tempfile.mkdtemp(prefix="beam-datahub-postgresql-")
+    try:
+        yield service_output("postgresql", "start", folder)
+        service_output("postgresql", "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def service_output(name: str, *arguments: str) -> str:
     """Run tests/services/NAME.sh and return the line that it prints; where it cannot be had, skip, or fail in CI."""
-    done = subprocess.run(["bash", ROOT / "tests" / "services" / f"{name}.sh"], capture_output=True, text=True, check=False)
+    script = ROOT / "tests" / "services" / f"{name}.sh"
+    done = subprocess.run(["bash", script, *arguments], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout.strip()
     reason = f"{name} cannot be had: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"

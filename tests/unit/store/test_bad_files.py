@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,22 +17,11 @@ from beam_datahub.store.store import open_store
 
 
 @pytest.fixture
-def rights_hold(tmp_path: Path) -> None:
-    """Skip where this user may write what is read-only, as root may."""
-    probe = tmp_path / "probe"
-    probe.touch(mode=0o400)
-    may = os.access(probe, os.W_OK)
-    probe.unlink()
-    if may:
-        pytest.skip("this user may write what is read-only")
-
-
-@pytest.fixture
-def made(location: Location) -> Location:
+def made(in_file: Location) -> Location:
     """A store with one run, closed."""
-    with open_store(location) as store:
+    with open_store(in_file) as store:
         store.writer.runs.begin(NewRun("run-1", "daily"))
-    return location
+    return in_file
 
 
 def path_of(location: Location) -> Path:
@@ -107,11 +95,11 @@ def test_a_store_cannot_be_made_below_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_reading_a_store_that_is_not_there_makes_none(location: Location) -> None:
-    error = refused_reading(location)
+def test_reading_a_store_that_is_not_there_makes_none(in_file: Location) -> None:
+    error = refused_reading(in_file)
     assert (type(error), error.code) == (StoreUnusable, "DH210")
     assert "store init" in str(error.hint)
-    assert not path_of(location).exists()
+    assert not path_of(in_file).exists()
 
 
 def test_a_writer_gives_up_when_another_holds_the_store_for_too_long(made: Location) -> None:
@@ -126,22 +114,22 @@ def test_a_writer_gives_up_when_another_holds_the_store_for_too_long(made: Locat
 
 
 @pytest.mark.parametrize("content", [b"id,name\n1,Ada\n" * 100, b"SQLite format 3\0" + b"\xff" * 4096], ids=["text", "damaged"])
-def test_a_file_that_is_no_database_is_left_alone(location: Location, content: bytes) -> None:
-    path_of(location).write_bytes(content)
-    for error in (refused_writing(location), refused_reading(location)):
+def test_a_file_that_is_no_database_is_left_alone(in_file: Location, content: bytes) -> None:
+    path_of(in_file).write_bytes(content)
+    for error in (refused_writing(in_file), refused_reading(in_file)):
         assert (type(error), error.code) == (StoreDamaged, "DH212")
-        assert str(location) in str(error)
-    assert path_of(location).read_bytes() == content
-    assert [path.name for path in location.folder.iterdir()] == ["store.db"]
+        assert str(in_file) in str(error)
+    assert path_of(in_file).read_bytes() == content
+    assert [path.name for path in in_file.folder.iterdir()] == ["store.db"]
 
 
-def test_a_database_of_something_else_is_left_alone(location: Location) -> None:
-    with database(location) as other:
+def test_a_database_of_something_else_is_left_alone(in_file: Location) -> None:
+    with database(in_file) as other:
         other.execute("create table invoices (id integer)")
-    before = digest(path_of(location))
-    for error in (refused_writing(location), refused_reading(location)):
+    before = digest(path_of(in_file))
+    for error in (refused_writing(in_file), refused_reading(in_file)):
         assert (type(error), error.code) == (StoreDamaged, "DH212")
-    assert digest(path_of(location)) == before
+    assert digest(path_of(in_file)) == before
 
 
 def test_a_store_of_a_newer_version_is_left_alone(made: Location) -> None:
@@ -164,8 +152,8 @@ def test_a_store_that_has_lost_its_version_is_reported_as_damaged(made: Location
     assert digest(path_of(made)) == before
 
 
-def test_an_empty_file_becomes_a_store(location: Location) -> None:
-    path_of(location).touch()
-    with open_store(location) as store:
+def test_an_empty_file_becomes_a_store(in_file: Location) -> None:
+    path_of(in_file).touch()
+    with open_store(in_file) as store:
         store.writer.runs.begin(NewRun("run-1", "daily"))
-    assert runs_in(location) == ["run-1"]
+    assert runs_in(in_file) == ["run-1"]

@@ -10,7 +10,7 @@ from beam_datahub.store.location import Location
 from beam_datahub.store.records import NewRun
 from beam_datahub.store.store import Store, open_store
 
-WRITERS = 6
+WRITERS = 4
 EACH = 8
 
 # All begin on a store that is not there yet, when the line on stdin lets them.

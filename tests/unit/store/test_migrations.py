@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -13,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, inspect
 
 from beam_datahub.store import versions
+from beam_datahub.store.database import engine
 from beam_datahub.store.location import Location
 from beam_datahub.store.store import Store, open_store
 from beam_datahub.store.tables import METADATA
@@ -54,15 +52,15 @@ def test_a_migration_that_fails_leaves_nothing(location: Location, monkeypatch: 
     monkeypatch.setattr(versions, "_remember_birth", broken)
     with pytest.raises(RuntimeError, match="cut off"), open_store(location) as store:
         _ = store.writer
-    assert tables(location.folder / "store.db") == []
+    assert tables(location) == []
     monkeypatch.undo()
     with open_store(location) as store:
         assert store.prepared(upgrade=True)[1] is None
 
 
-def tables(path: Path) -> list[str]:
-    connection = sqlite3.connect(path)
+def tables(location: Location) -> list[str]:
+    made = engine(location, writes=False)
     try:
-        return [row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")]
+        return inspect(made).get_table_names()
     finally:
-        connection.close()
+        made.dispose()

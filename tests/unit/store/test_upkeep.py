@@ -81,7 +81,10 @@ def test_a_backup_while_another_process_writes_is_a_whole_store_of_one_moment(
 def test_a_backup_does_not_take_the_place_of_a_file_or_of_the_store(store: Store, location: Location, tmp_path: Path) -> None:
     ended_run(store, "run-1")
     (tmp_path / "mine.txt").write_text("mine")
-    for target, replace in ((tmp_path / "mine.txt", False), (location.folder / "store.db", True), (tmp_path, True)):
+    targets = [(tmp_path / "mine.txt", False), (tmp_path, True)]
+    if location.path is not None:
+        targets.append((location.path, True))
+    for target, replace in targets:
         with pytest.raises(TargetUnusable):
             upkeep.backup(store, target, replace=replace)
     assert (tmp_path / "mine.txt").read_text() == "mine"
