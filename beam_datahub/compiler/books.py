@@ -120,8 +120,10 @@ def audit(
             names = " + ".join(entry.part for entry in link.producers)
             books.faults.append(f"{names} → {link.consumer}: {put} went out, {took} came in")
     for step, rows in written.items():
-        if rows != term(step, "in"):
-            books.faults.append(f"{step}: {term(step, 'in')} came in, {rows} were written")
+        refused = term(step, "rejected")
+        if rows + refused != term(step, "in"):
+            also = f", {refused} were rejected" if refused else ""
+            books.faults.append(f"{step}: {term(step, 'in')} came in, {rows} were written{also}")
     if dead_letter is not None and term(dead_letter, "in") != books.rejected:
         books.faults.append(f"{dead_letter}: {books.rejected} were rejected, {term(dead_letter, 'in')} reached the dead letter")
     violating = sum(terms["violating"] for terms in books.totals.values())

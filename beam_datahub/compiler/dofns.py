@@ -19,7 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, violations, with_positions
 from beam_datahub.compiler.findings import RuleTally, tallies_to_json
-from beam_datahub.compiler.plan import PlanProfile, Read, Stage, Write
+from beam_datahub.compiler.plan import PlanProfile, Read, Stage, Write, is_aside
 from beam_datahub.compiler.profiling import BundleProfile
 from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
 from beam_datahub.compiler.stage import StageRunner
@@ -28,7 +28,7 @@ from beam_datahub.component.operators import Route
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.sink import Writer
 from beam_datahub.component.source import Block, Split
-from beam_datahub.errors import Interrupted
+from beam_datahub.errors import Interrupted, TargetUnusable
 from beam_datahub.kernels.expressions import error_mask_sql
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
@@ -164,7 +164,7 @@ class RunStage(KernelDoFn):
         assert read is not None
         assert source_id is not None
         assert self._runner is not None
-        dictionaries = self._runner.takes_dictionaries and self._profile is None
+        dictionaries = self._runner.takes_dictionaries
         for block in _blocks(read, split, dictionaries=dictionaries):
             provenance = Provenance(source_id, block.origin)
             refused = 0
@@ -331,11 +331,12 @@ class RouteRows(KernelDoFn):
 
 
 class StageRows(KernelDoFn):
-    """Stages what a destination is given; the receipts leave as reports."""
+    """Stages what a destination is given; the receipts leave as reports, rows that the destination refuses as rejects."""
 
-    def __init__(self, write: Write, kernel: KernelOptions) -> None:
+    def __init__(self, write: Write, identity: Identity, kernel: KernelOptions) -> None:
         super().__init__(kernel)
         self._sink, self._request, self._place = write.sink, write.request, write.place
+        self._identity, self._aside = identity, is_aside(write)
         self._writer: Writer | None = None
 
     def start_bundle(self) -> None:
@@ -344,7 +345,8 @@ class StageRows(KernelDoFn):
         self._discard()
 
     @carried
-    def process(self, batch: pa.RecordBatch) -> None:
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        given = batch
         if self._writer is None:
             with placed(self._place):
                 self._writer = self._sink.open(self._request)
@@ -353,11 +355,20 @@ class StageRows(KernelDoFn):
             batch = single_batch(conform(table, self._request.schema))
         try:
             with placed(self._place):
-                self._writer.write(batch)
+                refused = self._writer.write(batch)
+                if refused is not None and self._aside:
+                    # Of rows that say what was refused there is no record but this one.
+                    raise TargetUnusable(f"it refuses a record: {refused['message'][0].as_py()}")
         except BaseException:
             self._discard()
             raise
-        self.enter(self._request.step, in_=batch.num_rows)
+        step, rejected = self._request.step, 0 if refused is None else refused.num_rows
+        self.enter(step, in_=batch.num_rows, rejected=rejected)
+        if refused is not None and rejected:
+            table = pa.Table.from_batches([given])
+            yield self.refuse(
+                step, letters(self._identity, step, refused, Provenance.of(given.schema), table=table, session=self.session())
+            )
 
     @carried
     def finish_bundle(self) -> Iterator[Any]:

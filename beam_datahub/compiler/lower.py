@@ -175,7 +175,7 @@ def carriers(plan: Plan) -> frozenset[str]:
     for node in reversed(list(plan)):
         for consumer in plan.consumers(node.id):
             operator = consumer.operator
-            if isinstance(operator, Stage | Route | Union) and (needs_positions(operator) or consumer.id in found):
+            if isinstance(operator, Stage | Route | Union | Write) and (needs_positions(operator) or consumer.id in found):
                 found.add(node.id)
     return frozenset(found)
 
@@ -288,7 +288,8 @@ def _route(node: Node, route: Route, built: _Built, lowering: Lowering) -> None:
 
 
 def _write(node: Node, write: Write, batches: Any, built: _Built, lowering: Lowering) -> None:
-    outputs = batches | node.id >> _tagged(StageRows(write, lowering.kernel), _Batches, {REPORT: _Reports})
-    built.reports.append(outputs[REPORT])
+    tags = {REPORT: _Reports, **({} if is_aside(write) else {REJECTED: _Batches})}
+    outputs = batches | node.id >> _tagged(StageRows(write, lowering.identity, lowering.kernel), _Batches, tags)
+    _outputs(built, outputs, rejected=not is_aside(write))
     built.targets.append(write)
     _part(built, node.step, node.id)

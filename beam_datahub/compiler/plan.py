@@ -227,6 +227,8 @@ def can_reject(operator: PlanOperator) -> bool:
         return operator.can_reject
     if isinstance(operator, Stage):
         return any(can_reject(step) for _, step in operator.steps)
+    if isinstance(operator, Write):
+        return operator.sink.capabilities.rejects
     return False
 
 

@@ -38,7 +38,7 @@ class SourceCapabilities:
 @dataclass(frozen=True)
 class SinkCapabilities:
     """What a sink can do. `nested`: keeps structs and lists; `types`: SQL types that it returns as they were written; `erase`:
-    finds and removes the records of one person.
+    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter.
     """
 
     write_modes: tuple[WriteMode, ...] = (WriteMode.APPEND, WriteMode.OVERWRITE)
@@ -47,3 +47,4 @@ class SinkCapabilities:
     types: tuple[str, ...] = ()
     partitions: bool = False
     erase: bool = False
+    rejects: bool = False

@@ -51,8 +51,12 @@ class Writer(ABC):
     """Stages the batches of one bundle."""
 
     @abstractmethod
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Stage one batch; it has the schema of the request."""
+    def write(self, batch: pa.RecordBatch) -> pa.Table | None:
+        """Stage one batch; it has the schema of the request.
+
+        A system that looks at single records stages those that it takes and gives the others, a kernels.rejection.REJECTION
+        table whose `row` counts the rows of `batch`; its capabilities say `rejects`. None: all rows are staged.
+        """
 
     @abstractmethod
     def close(self) -> Sequence[Receipt]:

@@ -81,6 +81,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("ambiguous_reference", "enrichment found several matches for one record"),
     Reason("no_route", "no branch of a route takes the record and there is no default"),
     Reason("python_failed", "the user's Python function raised on the record"),
+    Reason("refused", "the destination does not take the record: a constraint, a range, a type or an encoding of its own"),
     Reason("quality_rule", "the record breaks a quality rule whose action is reject"),
 )
 
