@@ -90,9 +90,14 @@ class _Comparison:
         written = {each["name"]: each for each in writer["fields"]}
         for index, each in enumerate(reader["fields"]):
             place = f"/fields/{index}"
-            source = next((written[name] for name in (each["name"], *each.get("aliases", ())) if name in written), None)
-            if source is not None:
-                found += self.compare(each["type"], source["type"], f"{place}/type")
+            sources = [name for name in dict.fromkeys((each["name"], *each.get("aliases", ()))) if name in written]
+            if len(sources) > 1:
+                words = (
+                    f"the field '{each['name']}' of {{reader}} is by name and aliases each of {', '.join(sources)} of {{writer}}"
+                )
+                found.append(Difference("READER_FIELD_AMBIGUOUS", place, words))
+            elif sources:
+                found += self.compare(each["type"], written[sources[0]]["type"], f"{place}/type")
             elif "default" not in each:
                 found.append(
                     Difference(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,25 @@ def parse_avro(document: Document) -> AvroSchema:
             raise problem
     root = _parse(document.text, named)
     return AvroSchema(root, named)
+
+
+def validate_avro(document: Document) -> None:
+    """Hold a document to Avro's rules, also to those for defaults. Raises InvalidSchema and UnresolvedReference."""
+    schema = parse_avro(document)
+    named: set[str] = set()
+    for part in _parts(schema.root):
+        name = part.get("name") if isinstance(part, dict) else None
+        if name in named:
+            # fastavro looks at each type of a union at the top for itself.
+            raise InvalidSchema(f"no Avro schema: '{name}' is defined twice")
+        named |= {name} if name else set()
+        for each in part.get("fields", ()) if isinstance(part, dict) else ():
+            if "default" in each and not _fits(each["default"], each["type"], schema):
+                told = json.dumps(each["default"], ensure_ascii=False)
+                raise InvalidSchema(
+                    f"no Avro schema: the default {told[:80]} of '{each['name']}' in '{name}' is not of its type",
+                    hint="a default is a value of the field's type; that of bytes is a text of letters up to \\u00ff",
+                )
 
 
 def _parse(text: str, named: dict[str, Any]) -> Any:
@@ -119,6 +139,46 @@ def _check(schema: Any) -> None:
             raise InvalidSchema(f"no Avro schema: '{name}' is no name of a field", hint="letters, digits and underscores")
         if names.count(name) > 1:
             raise InvalidSchema(f"no Avro schema: the field '{name}' stands twice in '{schema['name']}'")
+
+
+def _fits(value: Any, schema: Any, where: AvroSchema) -> bool:
+    """Whether a default is a value of a type; one of a union may be of any of its types."""
+    schema = where.resolve(schema)
+    if isinstance(schema, list):
+        return any(_fits(value, branch, where) for branch in schema)
+    kind = schema if isinstance(schema, str) else schema["type"]
+    if kind in _SCALARS:
+        return _SCALARS[kind](value)
+    if kind == "enum":
+        return value in schema["symbols"]
+    if kind == "fixed":
+        return _SCALARS["bytes"](value) and len(value) == schema["size"]
+    if kind == "array":
+        return isinstance(value, list) and all(_fits(each, schema["items"], where) for each in value)
+    if not isinstance(value, dict):
+        return False
+    if kind == "map":
+        return all(_fits(each, schema["values"], where) for each in value.values())
+    return all(
+        _fits(value[each["name"]], each["type"], where) if each["name"] in value else "default" in each
+        for each in schema["fields"]
+    )
+
+
+def _whole(bits: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and -(1 << bits) <= value < 1 << bits
+
+
+_SCALARS: Mapping[str, Callable[[Any], bool]] = {
+    "null": lambda value: value is None,
+    "boolean": lambda value: isinstance(value, bool),
+    "int": _whole(31),
+    "long": _whole(63),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "double": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "string": lambda value: isinstance(value, str),
+    "bytes": lambda value: isinstance(value, str) and all(ord(letter) < 256 for letter in value),
+}
 
 
 def _endless(name: str, definition: Any, named: Mapping[str, Any]) -> bool:

@@ -33,7 +33,9 @@ def validate(document: Document) -> None:
 
         validate_json(document)
     else:
-        parse(document)
+        from beam_datahub.schemas.avro_model import validate_avro
+
+        validate_avro(document)
 
 
 def differences(new: Document, old: Document, direction: Direction = Direction.BACKWARD) -> list[Difference]:

@@ -6,19 +6,28 @@ allows any: that is the content model, open, partly open or closed.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
 
 from beam_datahub.errors import InvalidSchema
 from beam_datahub.schemas.difference import Difference, harmful
 from beam_datahub.schemas.json_codes import difference
 from beam_datahub.schemas.json_model import ABSENT, JsonSchema, Node
+from beam_datahub.schemas.json_values import (
+    bounds,
+    constants,
+    covering,
+    enums,
+    is_open,
+    numbers,
+    required,
+    same,
+    set_change,
+    strings,
+)
 
 _Pair = tuple[int, int]
 _MAX_COMPARISONS = 3_000_000
@@ -109,13 +118,13 @@ class _Comparison:
         ):
             if before != after:
                 yield difference(code)
-        if not _same(old.default, new.default):
+        if not same(old.default, new.default):
             yield difference("DEFAULT_CHANGED")
         compare: Callable[[Node, Node], Iterator[Difference]] | None = {
-            "string": _strings,
-            "number": _numbers,
-            "const": _constants,
-            "enum": _enums,
+            "string": strings,
+            "number": numbers,
+            "const": constants,
+            "enum": enums,
             "combined": self._combined,
             "not": self._negated,
             "object": self._objects,
@@ -180,7 +189,7 @@ class _Comparison:
         before, after = old.facts["properties"], new.facts["properties"]
         for name in before:
             if name in after:
-                yield from _required(old, new, name)
+                yield from required(old, new, name)
         for name in sorted(before.keys() | after.keys()):
             path = f"#/properties/{name}"
             if name not in after:
@@ -192,13 +201,13 @@ class _Comparison:
         yield from self._dependencies(old, new)
         yield from self._rest(old, new, "PROPERTIES", "#/additionalProperties")
         yield from self._unevaluated(old, new, "PROPERTIES", "#/unevaluatedProperties")
-        yield from _bounds(old, new, "maxProperties", "minProperties")
+        yield from bounds(old, new, "maxProperties", "minProperties")
 
     def _removed(self, gone: Node, new: Node, name: str, path: str) -> Iterator[Difference]:
-        if _open(new):
+        if is_open(new):
             yield difference("PROPERTY_REMOVED_FROM_OPEN_CONTENT_MODEL", path)
             return
-        cover = _cover(new, name)
+        cover = covering(new, name)
         if cover is not None:
             yield from self._covered(gone, cover, "PROPERTY_REMOVED", path)
         elif gone.kind == "false":
@@ -207,11 +216,11 @@ class _Comparison:
             yield difference("PROPERTY_REMOVED_FROM_CLOSED_CONTENT_MODEL", path)
 
     def _added(self, old: Node, new: Node, name: str, path: str) -> Iterator[Difference]:
-        added, model = new.facts["properties"][name], "OPEN" if _open(old) else "UNOPEN"
+        added, model = new.facts["properties"][name], "OPEN" if is_open(old) else "UNOPEN"
         if model == "OPEN" and added.anything:
             yield difference("PROPERTY_WITH_EMPTY_SCHEMA_ADDED_TO_OPEN_CONTENT_MODEL", path)
             return
-        cover = None if model == "OPEN" else _cover(old, name)
+        cover = None if model == "OPEN" else covering(old, name)
         if cover is not None:
             yield from self._covered(cover, added, "PROPERTY_ADDED", path)
         need = "OPTIONAL_PROPERTY"
@@ -233,7 +242,7 @@ class _Comparison:
             elif name not in before:
                 yield difference("DEPENDENCY_ARRAY_ADDED", path)
             elif before[name] != after[name]:
-                yield difference(f"DEPENDENCY_ARRAY_{_set_change(before[name], after[name])}", path)
+                yield difference(f"DEPENDENCY_ARRAY_{set_change(before[name], after[name])}", path)
         before, after = old.facts["implies"], new.facts["implies"]
         for name in sorted(before.keys() | after.keys()):
             path = f"#/dependencies/{name}"
@@ -286,16 +295,16 @@ class _Comparison:
                 yield from self.compare(before[index], after[index], path)
         yield from self._rest(old, new, "ITEMS", "#/additionalItems")
         yield from self._unevaluated(old, new, "ITEMS", "#/unevaluatedItems")
-        yield from _bounds(old, new, "maxItems", "minItems")
+        yield from bounds(old, new, "maxItems", "minItems")
         if old.facts["unique"] != new.facts["unique"]:
             yield difference(f"UNIQUE_ITEMS_{'REMOVED' if old.facts['unique'] else 'ADDED'}", "#/uniqueItems")
-        yield from _bounds(old, new, "maxContains", "minContains")
+        yield from bounds(old, new, "maxContains", "minContains")
 
     def _item_removed(self, gone: Node, new: Node, path: str) -> Iterator[Difference]:
-        if _open(new):
+        if is_open(new):
             yield difference("ITEM_REMOVED_FROM_OPEN_CONTENT_MODEL", path)
             return
-        cover = _cover(new)
+        cover = covering(new)
         if cover is not None:
             yield from self._covered(gone, cover, "ITEM_REMOVED", path)
         elif gone.kind == "false":
@@ -304,11 +313,11 @@ class _Comparison:
             yield difference("ITEM_REMOVED_FROM_CLOSED_CONTENT_MODEL", path)
 
     def _item_added(self, old: Node, added: Node, path: str) -> Iterator[Difference]:
-        if _open(old):
+        if is_open(old):
             code = "ITEM_WITH_EMPTY_SCHEMA_ADDED_TO" if added.anything else "ITEM_ADDED_TO"
             yield difference(f"{code}_OPEN_CONTENT_MODEL", path)
             return
-        cover = _cover(old)
+        cover = covering(old)
         if cover is not None:
             yield from self._covered(cover, added, "ITEM_ADDED", path)
         else:
@@ -324,98 +333,6 @@ def _criterion_changed(old: Node, new: Node) -> str:
     before, after = old.facts["criterion"], new.facts["criterion"]
     wider = after == "anyOf" or (one_before and (one_after or after == "oneOf")) or (one_after and before == "allOf")
     return "COMBINED_TYPE_EXTENDED" if wider else "COMBINED_TYPE_CHANGED"
-
-
-def _required(old: Node, new: Node, name: str) -> Iterator[Difference]:
-    before, after = name in old.facts["required"], name in new.facts["required"]
-    path = f"#/required/{name}"
-    if before and not after:
-        yield difference("REQUIRED_ATTRIBUTE_REMOVED", path)
-    elif after and not before:
-        filled = new.facts["properties"][name].default is not ABSENT
-        yield difference("REQUIRED_ATTRIBUTE_WITH_DEFAULT_ADDED" if filled else "REQUIRED_ATTRIBUTE_ADDED", path)
-
-
-def _open(node: Node) -> bool:
-    """Whether properties or items that are not named may have any value."""
-    facts = node.facts
-    if facts["closed"] or facts["rest"] is not None or facts.get("patterns"):
-        return False
-    return facts["unevaluated"] is None or facts["unevaluated"].anything
-
-
-def _cover(node: Node, name: str | None = None) -> Node | None:
-    """The schema that a property or item which is not named must meet, or None."""
-    facts = node.facts
-    if name is not None:
-        for pattern, found in facts["patterns"]:
-            if pattern is not None and pattern.search(name):
-                return found  # type: ignore[no-any-return]
-    if facts["rest"] is not None:
-        return facts["rest"]  # type: ignore[no-any-return]
-    rest = facts["unevaluated"]
-    if not facts["closed"] and rest is not None and rest.kind != "false" and not rest.anything:
-        return rest  # type: ignore[no-any-return]
-    return None
-
-
-def _strings(old: Node, new: Node) -> Iterator[Difference]:
-    yield from _bounds(old, new, "maxLength", "minLength")
-    before, after = old.facts.get("pattern"), new.facts.get("pattern")
-    if before != after:
-        code = "ADDED" if before is None else "REMOVED" if after is None else "CHANGED"
-        yield difference(f"PATTERN_{code}", "#/pattern")
-
-
-def _numbers(old: Node, new: Node) -> Iterator[Difference]:
-    yield from _bounds(old, new, "maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum")
-    before, after = (None if (value := node.facts.get("multipleOf")) is None else Decimal(str(value)) for node in (old, new))
-    if before != after:
-        yield difference(f"MULTIPLE_OF_{_multiple_change(before, after)}", "#/multipleOf")
-    if old.facts["integer"] != new.facts["integer"]:
-        yield difference("TYPE_EXTENDED" if old.facts["integer"] else "TYPE_NARROWED")
-
-
-def _multiple_change(before: Decimal | None, after: Decimal | None) -> str:
-    if before is None:
-        return "ADDED"
-    if after is None:
-        return "REMOVED"
-    if before and not after % before:
-        return "EXPANDED"
-    return "REDUCED" if after and not before % after else "CHANGED"
-
-
-def _bounds(old: Node, new: Node, *keywords: str) -> Iterator[Difference]:
-    for keyword in keywords:
-        before, after = old.facts.get(keyword), new.facts.get(keyword)
-        if before == after:
-            continue
-        name = "".join(f"_{letter}" if letter.isupper() else letter for letter in keyword).upper()
-        change = "ADDED" if before is None else "REMOVED" if after is None else "INCREASED" if before < after else "DECREASED"
-        yield difference(f"{name}_{change}", f"#/{keyword}")
-
-
-def _constants(old: Node, new: Node) -> Iterator[Difference]:
-    if not _same(old.facts["value"], new.facts["value"]):
-        yield difference("ENUM_ARRAY_CHANGED", "#/const")
-
-
-def _enums(old: Node, new: Node) -> Iterator[Difference]:
-    before = {json.dumps(value, sort_keys=True) for value in old.facts["values"]}
-    after = {json.dumps(value, sort_keys=True) for value in new.facts["values"]}
-    if before != after:
-        yield difference(f"ENUM_ARRAY_{_set_change(before, after)}", "#/enum")
-
-
-def _set_change(before: set[str], after: set[str]) -> str:
-    return "EXTENDED" if before <= after else "NARROWED" if after <= before else "CHANGED"
-
-
-def _same(one: Any, other: Any) -> bool:
-    if one is ABSENT or other is ABSENT:
-        return one is other
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _once(nodes: Sequence[Node]) -> list[Node]:

@@ -6,6 +6,7 @@ A schema that says several things at once (a type and an enum, say) is all of th
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -328,6 +329,8 @@ def _limits(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in found.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidSchema(f"no JSON Schema: {key} is {value!r}, not a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidSchema(f"no JSON Schema: {key} is a number too large to be told from others")
     return found
 
 

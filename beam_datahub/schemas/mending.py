@@ -44,6 +44,10 @@ _FIXES: Mapping[str, tuple[str, str]] = {
         "give the new field a default",
         "keep the field: earlier versions have no default for it",
     ),
+    "READER_FIELD_AMBIGUOUS": (
+        "take the alias out, or drop the field of that name in a version before",
+        "keep just one of the two fields",
+    ),
     "TYPE_MISMATCH": (
         "keep the type, or take one that it is promoted to (int → long → float → double, string ↔ bytes)",
         "keep the type, or take one that is promoted to it (int → long → float → double, string ↔ bytes)",

@@ -233,7 +233,8 @@ class _Comparison:
         if (one.local and two.local) or one.file == two.file:
             # Messages of the schema itself are compared where they stand.
             return
-        inner = _Place(place.path, tuple(names[0].split(".")), one.package, two.package)
+        # A message of another file is told by its own name: the field that holds it is told beside it.
+        inner = _Place(tuple(names[0].split(".")), tuple(names[0].split(".")), one.package, two.package)
         found = list(self._message(one.definition, two.definition, inner))
         yield from found
         if harmful(found):

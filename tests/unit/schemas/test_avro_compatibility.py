@@ -123,6 +123,14 @@ def test_an_alias_of_a_field_or_a_record_finds_the_old_name() -> None:
     assert codes(differences(avro({**new, "aliases": []}), avro(old))) == ["NAME_MISMATCH"]
 
 
+def test_a_field_that_means_two_of_the_old_ones_is_refused() -> None:
+    old = record(field("a", "int"), field("b", "int"))
+    new = record(field("a", "int", aliases=["b"]))
+    assert codes(differences(avro(new), avro(old))) == ["READER_FIELD_AMBIGUOUS"]
+    assert differences(avro(new), avro(record(field("b", "int")))) == []
+    assert differences(avro(record(field("a", "int", aliases=["a"]))), avro(old)) == []
+
+
 @pytest.mark.parametrize(
     ("reader", "writer", "code"),
     [

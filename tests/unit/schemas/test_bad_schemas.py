@@ -14,6 +14,10 @@ def nested(depth: int) -> str:
     return '{"type":"array","items":' * depth + '"int"' + "}" * depth
 
 
+def with_default(kind: Any, default: Any) -> str:
+    return json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": kind, "default": default}]})
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -32,6 +36,16 @@ def nested(depth: int) -> str:
         '{"type": "record", "name": "R", "fields": [{"name": "self", "type": "R"}]}',
         '{"type": "record", "name": "R", "name": "S", "fields": []}',
         '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int", "default": "x"}]}',
+        with_default(["long", "R"], None),
+        with_default("int", 2**31),
+        with_default("int", True),
+        with_default("bytes", "€"),
+        with_default({"type": "array", "items": "int"}, ["x"]),
+        with_default({"type": "map", "values": "int"}, {"a": "x"}),
+        with_default({"type": "fixed", "name": "F", "size": 2}, "a"),
+        with_default({"type": "enum", "name": "E", "symbols": ["A"]}, "B"),
+        with_default({"type": "record", "name": "S", "fields": [{"name": "x", "type": "int"}]}, {}),
+        '[{"type": "fixed", "name": "x.F", "size": 1}, {"type": "enum", "name": "F", "namespace": "x", "symbols": ["A"]}]',
         '{"type": "enum", "name": "E", "symbols": ["A", "A"]}',
         '{"type": "fixed", "name": "F", "size": -1}',
         '{"type": "array"}',
@@ -58,6 +72,7 @@ def test_what_is_no_avro_schema_is_said_to_be_none(text: str) -> None:
         {"properties": {"a": 5}},
         {"anyOf": {}},
         {"minimum": "3"},
+        {"multipleOf": 0},
         {"type": "string", "minLength": -1},
         {"required": "a"},
         {"pattern": 5},
@@ -143,3 +158,18 @@ def test_layout_is_no_part_of_a_schema(kind: Format, one: str, other: str) -> No
 )
 def test_the_format_is_known_from_the_ending_or_the_text(name: str, text: str, kind: Format) -> None:
     assert format_of(name, text) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [
+        (["null", "R"], None),
+        (["int", "null"], None),
+        ("double", 1),
+        ("bytes", "\u00ff"),
+        ({"type": "array", "items": "int"}, [1]),
+        ({"type": "record", "name": "S", "fields": [{"name": "x", "type": "int", "default": 1}]}, {}),
+    ],
+)
+def test_a_default_of_the_type_of_its_field_is_taken(kind: Any, default: Any) -> None:
+    validate(Document(Format.AVRO, with_default(kind, default)))

@@ -46,6 +46,8 @@ TEXT, NUMBER, WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integer"
         ({"enum": [1, 2]}, {"enum": [2, 1, 3]}, ["ENUM_ARRAY_EXTENDED #/enum"]),
         ({"enum": [1, True]}, {"enum": [1]}, ["!ENUM_ARRAY_NARROWED #/enum"]),
         ({"const": 1}, {"const": 2}, ["!ENUM_ARRAY_CHANGED #/const"]),
+        ({"enum": [1, [2]]}, {"enum": [1.0, [2.0]]}, []),
+        ({"type": "number", "multipleOf": 1e-200}, {"type": "number", "multipleOf": 1e200}, 1),
         ({"not": NUMBER}, {"not": WHOLE}, ["NOT_TYPE_NARROWED #/not"]),
         ({"not": WHOLE}, {"not": NUMBER}, ["!NOT_TYPE_EXTENDED #/not"]),
         (TEXT, {}, []),
