@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, violations, with_positions
 from beam_datahub.compiler.findings import RuleTally, tallies_to_json
+from beam_datahub.compiler.increment import new_of, taken
 from beam_datahub.compiler.plan import PlanProfile, Read, Stage, Write, is_aside
 from beam_datahub.compiler.profiling import BundleProfile
 from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
@@ -30,6 +31,7 @@ from beam_datahub.component.sink import Writer
 from beam_datahub.component.source import Block, Split
 from beam_datahub.errors import Interrupted, TargetUnusable
 from beam_datahub.kernels.expressions import error_mask_sql
+from beam_datahub.kernels.increment import Taking
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
 from beam_datahub.kernels.types import empty_table
@@ -139,6 +141,7 @@ class RunStage(KernelDoFn):
         self._tallies: dict[str, RuleTally] = {}
         self._profile = BundleProfile(profile, kernel.threads) if profile is not None else None
         self._runner: StageRunner | None = None
+        self._taking: Taking | None = None
         self._loaded = False
         self._drifted: set[str] = set()
 
@@ -167,13 +170,16 @@ class RunStage(KernelDoFn):
         dictionaries = self._runner.takes_dictionaries
         for block in _blocks(read, split, dictionaries=dictionaries):
             provenance = Provenance(source_id, block.origin)
-            refused = 0
+            refused = others = 0
+            if read.increment is not None:
+                self._taking = self._taking or Taking(read.increment)
+                block, others = new_of(block, self._taking, read.increment, read.columns or read.request.columns)
             if block.rejected is not None and block.rejected.num_rows:
                 refused = block.rejected.num_rows
                 found = letters(self._identity, source_id, block.rejected, provenance, block=block, session=self.session())
                 yield self.refuse(source_id, found)
             rows = block.batch.num_rows
-            self.enter(source_id, read=rows + refused, rejected=refused, out=rows)
+            self.enter(source_id, read=rows + refused + others, rejected=refused, filtered=others, out=rows)
             if self._profile is not None:
                 self._profile.add(block.batch)
             for column in block.drifted:
@@ -229,7 +235,7 @@ class RunStage(KernelDoFn):
     def start_bundle(self) -> None:
         """Start afresh, also after a bundle that broke."""
         super().start_bundle()
-        self._tallies = {}
+        self._tallies, self._taking = {}, None
         if self._profile is not None:
             self._profile.discard()
 
@@ -239,6 +245,8 @@ class RunStage(KernelDoFn):
         if self._tallies:
             yield beam.pvalue.TaggedOutput(REPORT, _global(("quality", tallies_to_json(self._tallies))))
             self._tallies = {}
+        for report in taken(self._stage.read_id or "", self._taking):
+            yield beam.pvalue.TaggedOutput(REPORT, _global(report))
         if self._profile is not None:
             for report in self._profile.report():
                 yield beam.pvalue.TaggedOutput(REPORT, _global(report))

@@ -49,7 +49,7 @@ def profile_data(
     check_columns(columns, schema.names)
     threads = os.cpu_count() or 1
     read = tuple(each for each in schema.names if columns is None or each in columns)
-    request = ReadRequest(schema=schema, columns=read, limit=limit, threads=threads)
+    request = ReadRequest(schema=schema, columns=read, limit=limit, threads=threads, dictionaries=True)
     profiler, rejected, rows = Profiler(request.projected, threads=threads), 0, 0
     try:
         for split in source.splits(request):

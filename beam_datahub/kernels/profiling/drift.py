@@ -22,6 +22,8 @@ from beam_datahub.kernels.profiling.sketches import Ranks
 _HABIT = 1.5
 # How many standard errors are beyond chance: about one in two million, for there are many columns and many runs.
 _BEYOND_CHANCE = 5.0
+# So much of what is beyond chance is what most runs do by chance; twice that much they seldom do.
+_LIKELY_CHANCE = 2 / _BEYOND_CHANCE
 _BINS = 10
 # Of fewer values than this, a frequent one that comes or goes may be chance.
 _LEAST_SEEN = 10
@@ -137,15 +139,15 @@ def _moved(path: str, measure: str, words: str, ranks: Ranks, past: Sequence[Ran
 
 def _moves_on(past: Sequence[Ranks], limits: DriftLimits) -> bool:
     """Whether most runs differ from the others, as numbers that count up and dates of loading do."""
-    return all(map(_size, past)) and median(_habits(past)) > limits.distribution
+    return all(map(_size, past)) and median(_habits(past, _LIKELY_CHANCE)) > limits.distribution
 
 
-def _habits(past: Sequence[Ranks]) -> list[float]:
-    """How far each run is from the others, beyond what chance explains."""
+def _habits(past: Sequence[Ranks], chance: float = 1.0) -> list[float]:
+    """How far each run is from the others, beyond what chance explains, or so much of that."""
     found = []
     for i, each in enumerate(past):
         value, error = _stability(each, [*past[:i], *past[i + 1 :]])
-        found.append(max(value - error, 0.0))
+        found.append(max(value - chance * error, 0.0))
     return found
 
 

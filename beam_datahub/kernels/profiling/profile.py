@@ -13,7 +13,7 @@ import pyarrow as pa
 from beam_datahub.errors import UnreadableData
 from beam_datahub.kernels.profiling.column import ColumnProfile
 from beam_datahub.kernels.profiling.leaves import leaf_types, leaves
-from beam_datahub.kernels.profiling.measure import measure
+from beam_datahub.kernels.profiling.measure import Measure
 from beam_datahub.kernels.profiling.sketches import Frequent, Ranks
 
 # What a serialised profile begins with, and the number of its form. Hashes of another form do not compare.
@@ -24,8 +24,16 @@ class Profile:
     """What the rows of `schema` hold, column by column; nested columns by their leaves, such as `customer.city`."""
 
     def __init__(self, columns: dict[str, ColumnProfile], rows: int = 0) -> None:
-        self.columns = columns
+        self._columns = columns
+        self._measures: dict[str, Measure] = {}
         self.rows = rows
+
+    @property
+    def columns(self) -> dict[str, ColumnProfile]:
+        """Path → what that column holds."""
+        for each in self._measures.values():
+            each.settle()
+        return self._columns
 
     @classmethod
     def of(cls, schema: pa.Schema, columns: Sequence[str] | None = None) -> Profile:
@@ -33,26 +41,28 @@ class Profile:
         return cls({path: ColumnProfile.of(each) for path, each in leaf_types(schema, columns).items()})
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take a batch; columns that it was not made for are left out."""
+        """Take a batch, whose texts may be dictionary-encoded; columns that it was not made for are left out."""
         self.rows += batch.num_rows
         for path, array in self.parts(batch):
-            measure(self.columns[path], array)
+            if path not in self._measures:
+                self._measures[path] = Measure(self._columns[path], _decoded(array.type))
+            self._measures[path].add(array)
 
     def parts(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
         """The leaves of a batch that this profile is made for."""
-        wanted = {path.partition(".")[0].removesuffix("[]") for path in self.columns} | set(self.columns)
+        wanted = {path.partition(".")[0].removesuffix("[]") for path in self._columns} | set(self._columns)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if name in wanted:
-                yield from ((path, array) for path, array in leaves(name, column) if path in self.columns)
+                yield from ((path, array) for path, array in leaves(name, column) if path in self._columns)
 
     def merge(self, other: Profile) -> None:
         """Take what another profile saw. Raises ValueError where a column is of another type there."""
         self.rows += other.rows
         for path, column in other.columns.items():
-            if path in self.columns:
-                self.columns[path].merge(column)
+            if path in self._columns:
+                self._columns[path].merge(column)
             else:
-                self.columns[path] = column
+                self._columns[path] = column
 
     def without_values(self) -> Profile:
         """This profile without what shows values of the data: extremes, ranks and frequent values."""
@@ -79,3 +89,7 @@ class Profile:
             return cls(columns, int(parts["rows"]))
         except (zlib.error, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise UnreadableData(f"the profile is damaged: {error}") from error
+
+
+def _decoded(data_type: pa.DataType) -> pa.DataType:
+    return data_type.value_type if pa.types.is_dictionary(data_type) else data_type

@@ -10,6 +10,7 @@ import base64
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,10 +54,14 @@ class Distinct:
 
     def update(self, hashes: Hashes) -> None:
         """Take 64-bit hashes, repeated or not; changes nothing where they were seen before."""
-        fresh = hashes[hashes < np.uint64(2 * self._theta)] >> np.uint64(1)
+        fresh = self.fresh(hashes) >> np.uint64(1)
         if len(fresh):
             known = np.sort(np.concatenate([self._hashes, fresh]))
             self._keep(known[np.append(True, known[1:] != known[:-1])])
+
+    def fresh(self, hashes: Hashes) -> Hashes:
+        """Those of the hashes that count: the smaller ones, once many are known."""
+        return hashes[hashes < np.uint64(2 * self._theta)]
 
     def _keep(self, hashes: Hashes) -> None:
         hashes = hashes[np.searchsorted(hashes, np.uint64(1)) :]  # a theta sketch has no hash 0
@@ -117,8 +122,16 @@ class Ranks:
         self._sketches: dict[int, ds.kll_doubles_sketch] = {}
         self._fed = 0
 
-    def update_sorted(self, values: Floats, counts: Counts | None = None) -> None:
-        """Take finite numbers in ascending order; `counts` says how often each occurs, once when None."""
+    def update_sorted(
+        self,
+        values: npt.NDArray[Any],
+        counts: Counts | None = None,
+        as_floats: Callable[[npt.NDArray[Any]], Floats] = np.asarray,
+    ) -> None:
+        """Take finite numbers in ascending order; `counts` says how often each occurs, once when None.
+
+        `as_floats` makes doubles of the few that are kept.
+        """
         upto = None if counts is None else np.cumsum(counts)
         total = len(values) if upto is None else int(upto[-1]) if len(upto) else 0
         if not total:
@@ -132,7 +145,7 @@ class Ranks:
         elif power:
             values = values[first::step]
         self._fed += 1
-        self._of(power).update(np.ascontiguousarray(values))
+        self._of(power).update(np.ascontiguousarray(as_floats(values), np.float64))
 
     def _of(self, power: int) -> ds.kll_doubles_sketch:
         if power not in self._sketches:
@@ -239,6 +252,20 @@ def heavy(counts: Counts, rows: int) -> tuple[npt.NDArray[np.intp] | None, int]:
     chosen = counts >= least_share(rows)
     rest = counts[~chosen]
     return np.flatnonzero(chosen), int(rest.max()) if len(rest) else 0
+
+
+def heavy_runs(ordered: npt.NDArray[Any], *, is_unique: bool = False) -> tuple[npt.NDArray[Any], Counts, int]:
+    """The frequent values of an ordered array, how often each occurs, and how often one left out may occur."""
+    rows = len(ordered)
+    if rows <= ALL_VALUES:
+        return (*np.unique_counts(ordered), 0)
+    if is_unique:
+        return ordered[:0], np.empty(0, np.int64), 1
+    least = least_share(rows)
+    # A value that occurs so often is equal to the one so many places further on.
+    values = np.unique(ordered[: rows - least + 1][ordered[least - 1 :] == ordered[: rows - least + 1]])
+    counts = np.searchsorted(ordered, values, side="right") - np.searchsorted(ordered, values, side="left")
+    return values, counts, least - 1
 
 
 @dataclass

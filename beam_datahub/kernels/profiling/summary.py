@@ -142,7 +142,7 @@ def histogram(ranks: Ranks, kind: str, bins: int = BINS) -> dict[str, Any] | Non
         clipped = inner_high > inner_low and (high - low) > 3 * (inner_high - inner_low)
         if clipped:
             low, high = inner_low, inner_high
-        if kind in ("integer", "date") and high - low < bins:
+        if kind in ("integer", "date") and high - low < bins and max(abs(low), abs(high)) < _EXACT:
             edges = np.arange(low, high + 2)  # a bin for each number
         else:
             edges = np.linspace(low, high, bins + 1) if high > low else np.array([low, low])

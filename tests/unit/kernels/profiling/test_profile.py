@@ -85,6 +85,24 @@ def test_numbers_are_counted_exactly_and_odd_ones_apart(values: list[float | Non
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize("data_type", [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint64()], ids=str)
+@pytest.mark.parametrize("rows", [300, 20_000])
+@pytest.mark.parametrize("span", [10, 200, 60_000, 2**31 + 5, 2**64])
+def test_whole_numbers_of_every_width_and_range_are_counted_exactly(data_type: pa.DataType, rows: int, span: int) -> None:
+    bounds = np.iinfo(data_type.to_pandas_dtype())
+    random = np.random.default_rng(span)
+    for least in (int(bounds.min), max(int(bounds.max) - span, int(bounds.min))):
+        most = min(least + span, int(bounds.max))
+        drawn = random.integers(least, most, rows, dtype=data_type.to_pandas_dtype(), endpoint=True)
+        found = column(pa.array(drawn), 7_000)
+        assert (found["min"], found["max"]) == (int(drawn.min()), int(drawn.max()))
+        assert found["zeros"] == int((drawn == 0).sum())
+        assert found["negative"] == int((drawn < 0).sum())
+        exact = len(np.unique(drawn))
+        assert found["distinct"] == exact if found["distinct_exact"] else abs(found["distinct"] / exact - 1) < DISTINCT_ERROR
+        assert found["mean"] == pytest.approx(float(drawn.astype(np.float64).mean()), rel=1e-9, abs=1e-9)
+
+
 @given(values=st.lists(TEXTS, max_size=120))
 @settings(max_examples=60, deadline=None)
 def test_texts_are_counted_exactly_while_they_are_few(values: list[str | None]) -> None:
@@ -142,6 +160,28 @@ def test_merging_is_associative() -> None:
     assert ours["n"]["mean"] == pytest.approx(theirs["n"]["mean"], abs=1e-12)
     assert ours["n"]["deviation"] == pytest.approx(theirs["n"]["deviation"])
     assert ours["n"]["distinct_bounds"] == theirs["n"]["distinct_bounds"]
+
+
+@given(values=st.lists(TEXTS, min_size=1, max_size=300), cuts=st.integers(1, 50))
+@settings(max_examples=40, deadline=None)
+def test_dictionaries_change_nothing(values: list[str | None], cuts: int) -> None:
+    plain = pa.array(values, pa.string())
+    encoded = profile(pa.table({"c": plain}))
+    found = Profile.of(pa.schema({"c": pa.string()}))
+    for start in range(0, len(plain), cuts):
+        found.add(pa.record_batch({"c": plain.dictionary_encode().slice(start, cuts)}))
+    assert exact_part(found) == exact_part(encoded)
+
+
+def test_many_distinct_texts_in_dictionaries_are_counted_as_they_are_without() -> None:
+    random = np.random.default_rng(5)
+    texts = pa.array([f"key-{number}" for number in random.integers(0, 90_000, 300_000)])
+    plain = exact_part(profile(pa.table({"c": texts}), 60_000))["columns"]["c"]
+    found = Profile.of(pa.schema({"c": pa.string()}))
+    for batch in pa.table({"c": texts.dictionary_encode()}).to_batches(max_chunksize=100_000):
+        found.add(batch)
+    kept = exact_part(found)["columns"]["c"]
+    assert {**kept, "top": []} == {**plain, "top": []}
 
 
 @pytest.mark.parametrize("batch_rows", [997, 50_000, 600_000])
