@@ -71,7 +71,7 @@ def command(spec: str, parameters: tuple[tuple[str, str], ...], store: str | Non
 
 
 def _steps(document: SpecDocument) -> Iterator[Any]:
-    from beam_datahub.runtime.record import registered_steps
+    from beam_datahub.runtime.spec_facts import registered_steps
 
     return registered_steps(document.integration)
 

@@ -20,7 +20,7 @@ def spec_of(
     A name that is no file is looked up in the store, whose link comes back as well. Raises SpecError.
     """
     from beam_datahub.cli.specs import opened, spec_file, with_connections
-    from beam_datahub.runtime.record import spec_facts
+    from beam_datahub.runtime.spec_facts import spec_facts
     from beam_datahub.spec.tree import read_text
 
     given = list(parameters)
@@ -49,7 +49,7 @@ def text_of(
     text: str, name: str, path: str | None, parameters: Mapping[str, Any], *, label: str, integration: str | None = None
 ) -> tuple[SpecDocument, dict[str, Any]]:
     """The spec in a text of the store, whose relative paths start where its file stood."""
-    from beam_datahub.runtime.record import spec_facts
+    from beam_datahub.runtime.spec_facts import spec_facts
     from beam_datahub.spec import loads
 
     folder = os.path.dirname(path) if path else None

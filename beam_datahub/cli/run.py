@@ -17,6 +17,7 @@ from beam_datahub.cli.options import Size, engine_option, no_record_option, set_
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.engines import EngineOptions
+    from beam_datahub.runtime.increments import Span
     from beam_datahub.runtime.launch import RunResult
     from beam_datahub.runtime.record import Recorder
     from beam_datahub.spec import SpecDocument
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="Cores that a worker uses; all of them on the direct engine.")
 @click.option("--memory", type=Size(), help="What shuffles may hold in memory on the direct engine, such as 4GiB.")
 @click.option("--limit", type=click.IntRange(min=1), help="Read no more than this many records of each file.")
+@click.option("--full", "whole", is_flag=True, help="Read all of an incremental source, not only what is new.")
+@click.option("--since", metavar="VALUE", help="Read an incremental source from this value on; its cursor stays where it is.")
+@click.option("--until", metavar="VALUE", help="Read an incremental source up to this value, exclusive; its cursor stays.")
 @click.option("--dry-run", is_flag=True, help="Check the spec and show the plan; touch nothing.")
 @click.option("--openlineage", metavar="URL|FILE", help="Send OpenLineage events there; OPENLINEAGE_URL when left out.")
 @store_option
@@ -46,6 +50,9 @@ def command(
     threads: int | None,
     memory: int | None,
     limit: int | None,
+    whole: bool,
+    since: str | None,
+    until: str | None,
     dry_run: bool,
     openlineage: str | None,
     store: str | None,
@@ -65,21 +72,31 @@ def command(
     session().as_json = as_json
     from beam_datahub.cli.registered import spec_of
     from beam_datahub.runtime.engines import EngineOptions
+    from beam_datahub.runtime.increments import Span, is_incremental, kind_of
     from beam_datahub.runtime.store_link import locate
 
     location = locate(store)
     document, facts, link = spec_of(spec, parameters, location)
     options = EngineOptions(threads=threads, options=beam_options)
-    how = Way(engine, options, limit, memory, openlineage, quiet=quiet, as_json=as_json)
+    if whole and (since is not None or until is not None):
+        raise click.UsageError("--full reads everything: leave out --since and --until")
+    span = Span(whole, since, until)
+    kind = kind_of(document, span)
+    how = Way(engine, options, limit, memory, openlineage, span, quiet=quiet, as_json=as_json)
     if dry_run or no_record:
         if link is not None:
             link.close()
         execute(document, how, new_run_id(), None, dry_run=dry_run)
         return
-    from beam_datahub.runtime.record import Recorder, RunFacts, given_values
+    from beam_datahub.runtime.record import Recorder, RunFacts
+    from beam_datahub.runtime.spec_facts import given_values
 
-    run = RunFacts(new_run_id(), document.integration.name, engine, given=given_values(dict(parameters)), spec=facts)
-    with Recorder(run, location, warn=None if quiet else warn, store=link) as recorder:
+    if span.facts():
+        facts = {**facts, "span": span.facts()}
+    given = given_values(dict(parameters))
+    run = RunFacts(new_run_id(), document.integration.name, engine, kind=kind, given=given, spec=facts)
+    turns = is_incremental(document) and not span.is_part
+    with Recorder(run, location, warn=None if quiet else warn, store=link, takes_turns=turns) as recorder:
         execute(document, how, run.run_id, recorder)
 
 
@@ -92,6 +109,7 @@ class Way:
     limit: int | None = None
     memory: int | None = None
     openlineage: str | None = None
+    span: Span | None = None
     quiet: bool = False
     as_json: bool = False
 
@@ -132,6 +150,7 @@ def execute(document: SpecDocument, how: Way, run_id: str, recorder: Recorder | 
     if dry_run:
         _show_plan(plan, as_json=how.as_json, quiet=how.quiet)
         return
+    plan = _bound(plan, how, recorder)
     startup = seconds_since_start()
     # A destination such as `console` prints while it runs: beside a JSON record, that goes to standard error.
     with (
@@ -143,20 +162,32 @@ def execute(document: SpecDocument, how: Way, run_id: str, recorder: Recorder | 
     say(plan, result, startup, as_json=how.as_json, quiet=how.quiet)
 
 
+def _bound(plan: Plan, how: Way, recorder: Recorder | None) -> Plan:
+    from beam_datahub.runtime.increments import Span, bound
+
+    store = recorder.store if recorder is not None and recorder.ready() else None
+    return bound(plan, store, how.span or Span(), limited=how.limit is not None)
+
+
 def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, journal: str | None = None) -> RunResult:
     """Run a plan to its end, with progress on a terminal; a recorder keeps its log and its result."""
     from dataclasses import replace
 
     from beam_datahub.cli.session import err
     from beam_datahub.cli.watch import progress
+    from beam_datahub.compiler.increment import increments
     from beam_datahub.runtime.engines import EngineOptions
+    from beam_datahub.runtime.increments import moves
     from beam_datahub.runtime.launch import RunRequest, run
+    from beam_datahub.runtime.settling import journal_of
 
     if plan.metadata.get("sealed"):
         from beam_datahub.runtime.rejects import keep_sealed
         from beam_datahub.runtime.store_link import locate
 
         keep_sealed(recorder.location if recorder is not None else locate())
+    if journal is None and recorder is not None and any(each.moves for each in increments(plan).values()):
+        journal = journal_of(recorder.folder)
     options = how.options or EngineOptions()
     if how.memory is not None:
         options = replace(options, memory_bytes=how.memory)
@@ -179,7 +210,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
                 recorder.failed(failure)
             raise
         if recorder is not None:
-            recorder.finish(plan, result)
+            recorder.finish(plan, result, calls=moves(plan.name, run_id, result.cursors))
     return result
 
 

@@ -43,6 +43,8 @@ def _violation(rule: Mapping[str, Any], places: Mapping[str, list[str]]) -> NewV
 
 
 def write_page(record: RunRecord) -> None:
-    """Leave the page of the run in its folder."""
+    """Leave the page of the run in its folder, where it shows more than the books: `report RUN --html` writes that of any."""
+    if not record.result.quality and not record.result.profiles:
+        return
     facts = json.loads(redact(json.dumps(record.result.as_record(), default=str, ensure_ascii=False)))
     record.write("report.html", html_report(facts), "page")

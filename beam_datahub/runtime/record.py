@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any, Self
 from beam_datahub.component.file_owner import owner
 from beam_datahub.errors import DataHubError, Interrupted, ReplayUnfinished
 from beam_datahub.kernels.scratch import sweep_scratch
+from beam_datahub.runtime.increments import take_turn
 from beam_datahub.runtime.profile_record import record_profiles
 from beam_datahub.runtime.quality_record import record_violations, write_page
 from beam_datahub.runtime.run_log import RunLog, logged
 from beam_datahub.runtime.settling import journal_of
 from beam_datahub.runtime.store_link import Call, StoreLink, later, link_store
 from beam_datahub.runtime.subjects import record_subjects
-from beam_datahub.security import Secret, redact
+from beam_datahub.security import redact
 from beam_datahub.store.fingerprint import fingerprint_of
 from beam_datahub.store.location import Location, locate
-from beam_datahub.store.records import Metric, NewRun, RunCause, RunEnd, RunKind, RunStatus, RunStep, Step
+from beam_datahub.store.records import Metric, NewRun, RunCause, RunEnd, RunKind, RunStatus, RunStep
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.launch import RunResult
-    from beam_datahub.spec import Integration, SpecDocument
 
 LOGGER = logging.getLogger("beam_datahub.run")
 
@@ -136,10 +136,15 @@ class Recorder:
         warn: Callable[[str], None] | None = None,
         store: StoreLink | None = None,
         begun: Sequence[Call] = (),
+        takes_turns: bool = False,
     ) -> None:
-        """`begun` are calls in the transaction that records the beginning; a `store` that is given is closed as well."""
+        """`begun` are calls in the transaction that records the beginning; a `store` that is given is closed as well.
+
+        A run that `takes_turns` moves cursors: it needs the store, and waits for no other run of its integration but refuses.
+        """
         self.facts = facts
-        self._begin_with = begun
+        self._begin_with = [*begun, *(take_turn(facts.integration, facts.run_id) if takes_turns else ())]
+        self._takes_turns = takes_turns
         self.begun: list[Any] = []
         """What the calls of the beginning gave."""
         self.undo: list[Call] = []
@@ -204,6 +209,8 @@ class Recorder:
             plan={"spec": dict(facts.spec)},
         )
         self.begun = self.store.together([later("runs.begin", run), *self._begin_with])
+        if self._takes_turns:
+            self._settle_before()
         sweep_scratch()
 
     def _settle(self) -> None:
@@ -214,6 +221,17 @@ class Recorder:
             settle(self.store)
         except DataHubError as error:
             self._warn(error.reason)
+
+    def _settle_before(self) -> None:
+        """Bring earlier runs to their end, so that their cursors have moved before this run looks at them."""
+        from beam_datahub.runtime.settling import settle_runs
+
+        try:
+            settle_runs(self.store, self.facts.integration)
+        except Exception as failure:
+            error = failure.facts() if isinstance(failure, DataHubError) else {"code": "DH900", "reason": str(failure)}
+            self.store.writer.runs.end(self.facts.run_id, RunEnd("failed", error=_redacted(error)))
+            raise
 
     def _version(self) -> tuple[str | None, int | None]:
         """The fingerprint of the spec, and which version of the registered integration has it."""
@@ -228,13 +246,15 @@ class Recorder:
         return fingerprint, next((each.version for each in versions if each.fingerprint == fingerprint), None)
 
     def ready(self) -> bool:
-        """Whether the run is recorded; waits until that is known. Raises the store's error where the user named the store."""
+        """Whether the run is recorded; waits until that is known. Raises the store's error where the user named the store, and
+        where the run needs it.
+        """
         self._opened.wait(_OPEN_SECONDS)
         if not self._opened.is_set():
             self._failure = TimeoutError(f"it did not answer within {_OPEN_SECONDS:.0f} s")
         if self._failure is not None and not self._off:
             self._off = True
-            if self.location.explicit and isinstance(self._failure, DataHubError):
+            if (self.location.explicit or self._takes_turns) and isinstance(self._failure, DataHubError):
                 raise self._failure
             self._tell(self._failure)
         return not self._off
@@ -288,6 +308,8 @@ class Recorder:
             documents=record.documents,
         )
         self._end(end, [*record.calls, *calls, *(self.undo if result.error is not None else [])])
+        if self.recorded:
+            Path(journal_of(self.folder)).unlink(missing_ok=True)
 
     def failed(self, failure: BaseException, seconds: float | None = None) -> None:
         """Record that the run was stopped or broke, with nothing published. Raises nothing."""
@@ -377,43 +399,5 @@ def _redacted(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if error is None else json.loads(redact(json.dumps(error, default=str)))
 
 
-def spec_facts(document: SpecDocument, text: str | None, *, integration: str | None = None) -> dict[str, Any]:
-    """What a run's record keeps of its spec: enough to run it again. A password that stands in it in clear is left out."""
-    return {
-        "text": None if text is None else redact(text),
-        "path": None if document.path is None else os.path.abspath(document.path),
-        "folder": str(document.folder),
-        "integration": integration,
-    }
-
-
-def given_values(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The values of `--set` as texts that hold no secret."""
-    return {name: "" if isinstance(value, Secret) else str(value) for name, value in parameters.items()}
-
-
 def _file_name(run_id: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in run_id)
-
-
-def registered_steps(integration: Integration) -> Iterator[Step]:
-    """The steps of an integration as the store lists them."""
-    for source in integration.sources.values():
-        yield Step(source.name, "source", source.connector, (), _stored(source.connection), _plain(source.options))
-    for step in integration.transformations:
-        yield Step(step.id, "transformation", step.type, step.input, None, _plain(step.config))
-    for sink in integration.destinations:
-        yield Step(sink.id, "destination", sink.connector, sink.input, _stored(sink.connection), _plain(sink.options))
-    letter = integration.dead_letter
-    if letter is not None:
-        yield Step("dead_letter", "dead_letter", letter.connector, (), _stored(letter.connection), _plain(letter.options))
-
-
-def _stored(connection: Mapping[str, Any] | str) -> str | None:
-    return connection if isinstance(connection, str) else None
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A step's config without secrets; `str` of a secret shows none."""
-    found: dict[str, Any] = json.loads(redact(json.dumps(dict(config), default=str)))
-    return found

@@ -11,7 +11,7 @@ from beam_datahub.errors import IncompatibleSchema, InvalidValue, SchemaInUse, U
 from beam_datahub.schemas.compatibility import check, validate
 from beam_datahub.schemas.difference import Level, Verdict
 from beam_datahub.schemas.document import Document, Format
-from beam_datahub.store.records import SchemaReference, SchemaVersion
+from beam_datahub.store.schema_records import SchemaReference, SchemaVersion
 
 if TYPE_CHECKING:
     from beam_datahub.store.store import StoreReader, StoreWriter

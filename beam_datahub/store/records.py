@@ -14,8 +14,6 @@ Document = Literal["plan", "report", "quality", "books"]
 Role = Literal["source", "transformation", "destination", "dead_letter"]
 Severity = Literal["low", "medium", "high", "critical"]
 ViolationStatus = Literal["open", "acknowledged", "resolved", "false_positive"]
-SchemaType = Literal["json", "avro", "protobuf"]
-Compatibility = Literal["none", "backward", "backward_transitive", "forward", "forward_transitive", "full", "full_transitive"]
 
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 ENDED: tuple[RunStatus, ...] = ("completed", "completed_with_errors", "failed", "cancelled")
@@ -221,50 +219,6 @@ class Connection:
 
 
 @dataclass(frozen=True)
-class SchemaReference:
-    """What a schema imports: the name that it uses, and the subject and version that it means."""
-
-    name: str
-    subject: str
-    version: int
-
-
-@dataclass(frozen=True)
-class SchemaText:
-    """A schema by its id, whatever subjects have it."""
-
-    id: int
-    type: SchemaType
-    text: str
-    references: tuple[SchemaReference, ...]
-
-
-@dataclass(frozen=True)
-class SchemaVersion:
-    """One version of a subject. `id` belongs to the text: the same text under two subjects has one id."""
-
-    subject: str
-    version: int
-    id: int
-    type: SchemaType
-    text: str
-    references: tuple[SchemaReference, ...]
-    deleted: bool
-    created_at: datetime
-    created_by: str
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A subject; `compatibility` None follows the store's own setting. `versions` are those that are not deleted."""
-
-    name: str
-    compatibility: Compatibility | None
-    versions: tuple[int, ...]
-    deleted: bool
-
-
-@dataclass(frozen=True)
 class LineageDataset:
     """A dataset in a plan: an input, an output, or what a step puts out; columns with their SQL types."""
 
@@ -352,56 +306,3 @@ class AuditEntry:
     kind: str
     name: str
     details: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class IntegrationHealth:
-    """The view `integration_health`: one line an integration over all of its runs that are kept."""
-
-    integration: str
-    runs: int
-    completed: int
-    completed_with_errors: int
-    failed: int
-    cancelled: int
-    running: int
-    records_read: int
-    records_rejected: int
-    mean_seconds: float | None
-    last_run: str | None
-    last_status: RunStatus | None
-    last_started_at: datetime | None
-    last_success_at: datetime | None
-    failures_since_success: int
-    open_violations: int
-
-
-@dataclass(frozen=True)
-class ConnectorUse:
-    """The view `connector_use`: one line a connector and role."""
-
-    connector: str
-    role: Role
-    integrations: int
-    runs: int
-    failed_runs: int
-    records: int
-    last_used_at: datetime | None
-
-
-@dataclass(frozen=True)
-class RuleQuality:
-    """The view `quality_dashboard`: one line a rule of an integration."""
-
-    integration: str
-    rule: str
-    severity: Severity
-    violations: int
-    open: int
-    acknowledged: int
-    resolved: int
-    false_positive: int
-    records_failed: int
-    first_at: datetime | None
-    last_at: datetime | None
-    last_run: str | None

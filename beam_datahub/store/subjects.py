@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from beam_datahub.errors import Conflict, UnknownName
 from beam_datahub.store.access import Reading, Writing, insert_into, insert_new, now
-from beam_datahub.store.records import Compatibility, SchemaReference, SchemaText, SchemaType, SchemaVersion, Subject
+from beam_datahub.store.schema_records import Compatibility, SchemaReference, SchemaText, SchemaType, SchemaVersion, Subject
 from beam_datahub.store.tables import schema_texts, schema_versions, settings, subjects
 
 DEFAULT_COMPATIBILITY: Compatibility = "backward"

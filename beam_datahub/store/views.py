@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Select, TableClause, column, select, table
 
 from beam_datahub.store.access import Reading
-from beam_datahub.store.records import ConnectorUse, IntegrationHealth, RuleQuality
 from beam_datahub.store.types import Instant
+from beam_datahub.store.view_records import ConnectorUse, IntegrationHealth, RuleQuality
 
 
 def _view(name: str, record: type[Any]) -> TableClause:
