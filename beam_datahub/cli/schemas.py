@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from beam_datahub.runtime.schemas import SchemaRegistry
     from beam_datahub.schemas.difference import Verdict
     from beam_datahub.schemas.document import Document, Format
-    from beam_datahub.store.records import SchemaReference, SchemaVersion
+    from beam_datahub.store.schema_records import SchemaReference, SchemaVersion
 
 _LEVELS = (
     "none",
@@ -246,7 +246,7 @@ def convert(
         text, more = _columns(columns.schema, called, dialect if target == "sql" else None)
     else:
         made = conversion.from_columns(columns.schema, Format(target), called)
-        text, more = made.text, list(made.lossy)
+        text, more = made.text, [*made.lossy, *made.values]
     lossy += more
     if strict:
         conversion.strict(tuple(lossy), f"the conversion to {target}")

@@ -170,22 +170,24 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def avro_schema(schema: pa.Schema, name: str = "row") -> dict[str, Any]:
     """The Avro record schema that keeps every column of a canonical Arrow schema. Raises LossyWrite."""
-    return _avro_record(list(schema), name, name)
+    return _avro_record(list(schema), name, name, "")
 
 
-def _avro_record(fields: list[pa.Field], name: str, place: str) -> dict[str, Any]:
+def _avro_record(fields: list[pa.Field], name: str, place: str, path: str) -> dict[str, Any]:
+    """A record; `place` is what the names of records in it begin with, `path` leads to it from the row."""
     found = []
     for field in fields:
+        here = f"{path}.{field.name}" if path else field.name
         if not _NAME.match(field.name):
             raise LossyWrite(
-                f"Avro allows letters, digits and underscores in names, not '{field.name}'",
+                f"{here}: Avro allows letters, digits and underscores in names, not '{field.name}'",
                 hint="rename the column in a mapping",
             )
-        found.append({"name": field.name, "type": ["null", _avro(field.type, f"{place}_{field.name}")], "default": None})
+        found.append({"name": field.name, "type": ["null", _avro(field.type, f"{place}_{field.name}", here)], "default": None})
     return {"type": "record", "name": name, "fields": found}
 
 
-def _avro(data_type: pa.DataType, place: str) -> Any:
+def _avro(data_type: pa.DataType, place: str, path: str) -> Any:
     t = pa.types
     if data_type == JSON:
         return {"type": "string", "sqlType": "JSON"}
@@ -199,14 +201,16 @@ def _avro(data_type: pa.DataType, place: str) -> Any:
     if t.is_timestamp(data_type):
         return {"type": "long", "logicalType": "timestamp-micros" if data_type.tz else "local-timestamp-micros"}
     if t.is_struct(data_type) and data_type.num_fields:
-        return _avro_record(list(data_type), place, place)
+        return _avro_record(list(data_type), place, place, path)
     if t.is_list(data_type):
-        return {"type": "array", "items": ["null", _avro(data_type.value_type, f"{place}_item")]}
+        return {"type": "array", "items": ["null", _avro(data_type.value_type, f"{place}_item", f"{path}[]")]}
     if t.is_map(data_type) and data_type.key_type == pa.string():
-        return {"type": "map", "values": ["null", _avro(data_type.item_type, f"{place}_value")]}
+        return {"type": "map", "values": ["null", _avro(data_type.item_type, f"{place}_value", f"{path}[]")]}
     found = _WRITTEN.get(data_type)
     if found is None:
-        raise LossyWrite(f"Avro has no type that keeps {sql_type(data_type)}", hint="cast the column to varchar in a mapping")
+        raise LossyWrite(
+            f"{path}: Avro has no type that keeps {sql_type(data_type)}", hint="cast the column to varchar in a mapping"
+        )
     return found
 
 

@@ -28,7 +28,7 @@ def avro_columns(schema: AvroSchema, lost: Lost) -> pa.Schema:
     for each in root["fields"]:
         if "default" in each and each["default"] is not None:
             lost(each["name"], "the default")
-        for path, what in _losses(each["type"], each["name"], schema, (root["name"],)):
+        for path, what in _losses(each["type"], each["name"], schema, (root["name"],), within=False):
             lost(path, what)
         found.append(pa.field(each["name"], column_of(each["type"], schema.named, (root["name"],)).type))
     return pa.schema(found)
@@ -49,8 +49,13 @@ def _name(text: str) -> str:
     return made if made[:1].isalpha() or made[:1] == "_" else f"_{made}"
 
 
-def _losses(kind: Any, path: str, schema: AvroSchema, inside: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _losses(
+    kind: Any, path: str, schema: AvroSchema, inside: tuple[str, ...], *, within: bool = True
+) -> Iterator[tuple[str, str]]:
+    """What columns do not say of a type; `within` a union it may be null as well."""
     kind = schema.resolve(kind)
+    if not within and kind != "null" and not (isinstance(kind, list) and "null" in kind):
+        yield path, "that it is never null"
     if isinstance(kind, list):
         some = [each for each in kind if schema.resolve(each) != "null"]
         if len(some) > 1:
@@ -67,13 +72,15 @@ def _losses(kind: Any, path: str, schema: AvroSchema, inside: tuple[str, ...]) -
             yield path, "the types inside, since the record holds itself"
             return
         for each in kind["fields"]:
-            yield from _losses(each["type"], f"{path}.{each['name']}", schema, (*inside, kind["name"]))
+            if each.get("default") is not None:
+                yield f"{path}.{each['name']}", "the default"
+            yield from _losses(each["type"], f"{path}.{each['name']}", schema, (*inside, kind["name"]), within=False)
     elif kind["type"] == "enum":
         yield path, "the values that are allowed"
     elif kind["type"] == "fixed" and kind.get("logicalType") not in ("decimal", "duration"):
         yield path, f"that values have {kind['size']} bytes"
     elif kind["type"] in ("array", "map"):
-        yield from _losses(kind.get("items", kind.get("values")), f"{path}[]", schema, inside)
+        yield from _losses(kind.get("items", kind.get("values")), f"{path}[]", schema, inside, within=False)
     elif kind.get("logicalType") in ("time-millis", "timestamp-millis", "local-timestamp-millis"):
         yield path, "that times are whole milliseconds"
     elif "logicalType" in kind and kind["logicalType"] not in _SAME_UNIT:

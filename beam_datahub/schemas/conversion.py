@@ -22,10 +22,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class Text:
-    """A schema as text; `lossy` tells what of the columns it does not say, as `column: what`."""
+    """A schema as text.
+
+    As `column: what`, `lossy` tells what of the columns it does not say, and `values` what single values lose in it.
+    """
 
     text: str
     lossy: tuple[str, ...]
+    values: tuple[str, ...] = ()
 
 
 class _Losses:
@@ -64,6 +68,8 @@ def from_columns(schema: pa.Schema, kind: Format, name: str = "row", before: Doc
     `before` is the version that it is to follow, which for Protobuf says the numbers of the fields.
     """
     schema = canonical_schema(schema)
+    for field in schema:
+        _check(field.type, field.name)
     text = _writer(kind)(schema, name, before)
     back = to_columns(Document(kind, text)).schema
     lossy = []
@@ -72,7 +78,24 @@ def from_columns(schema: pa.Schema, kind: Format, name: str = "row", before: Doc
         if kept != field.type:
             became = "is left out" if kept is None else f"comes back as {sql_type(kept)}"
             lossy.append(f"{field.name}: {sql_type(field.type)} {became}")
-    return Text(text, tuple(lossy))
+    values: tuple[str, ...] = ()
+    if kind is Format.PROTOBUF:
+        from beam_datahub.schemas.protobuf_columns import protobuf_value_losses
+
+        values = tuple(protobuf_value_losses(schema))
+    return Text(text, tuple(lossy), values)
+
+
+def _check(kind: pa.DataType, path: str) -> None:
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        raise LossyWrite(f"{path}: a struct without fields has no type in a schema", hint="leave the column out in a mapping")
+    if pa.types.is_map(kind):
+        _check(kind.key_type, f"{path}[]")
+        _check(kind.item_type, f"{path}[]")
+        return
+    for index in range(kind.num_fields):
+        inner = kind.field(index)
+        _check(inner.type, f"{path}.{inner.name}" if pa.types.is_struct(kind) else f"{path}[]")
 
 
 def strict(lossy: tuple[str, ...], what: str) -> None:

@@ -21,6 +21,20 @@ _TEXT_RULES = ("minLength", "maxLength", "pattern")
 _NUMBER_RULES = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _OBJECT_RULES = ("minProperties", "maxProperties")
 _ARRAY_RULES = ("minItems", "maxItems", "minContains", "maxContains")
+# Rules that no kind of column has a place for, whatever they stand beside.
+_OTHER_RULES = (
+    "contains",
+    "propertyNames",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "patternProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "contentMediaType",
+    "not",
+    "if",
+)
 
 
 def json_columns(schema: JsonSchema, lost: Lost) -> pa.Schema:
@@ -28,7 +42,11 @@ def json_columns(schema: JsonSchema, lost: Lost) -> pa.Schema:
     node = _object_of(schema.root.referred)
     if node is None or not node.facts["properties"]:
         raise InvalidSchema("the JSON Schema names no properties, so there are no columns", hint="a row is an object")
-    _told(node, "", _OBJECT_RULES, lost)
+    root = schema.root.referred
+    if node is not root and any(part.referred is not node for part in root.facts["nodes"]):
+        lost("", "further rules")
+    _others(root, "", lost)
+    _of_object(node, "", lost)
     fields = [pa.field(name, _type(each, name, (id(node),), lost)) for name, each in node.facts["properties"].items()]
     return pa.schema(fields)
 
@@ -68,6 +86,7 @@ def _type(node: Node, path: str, inside: tuple[int, ...], lost: Lost) -> pa.Data
     said = node.raw.get(ANNOTATION)
     if isinstance(said, str):
         return data_type(said)
+    _others(node, path, lost)
     inside = (*inside, id(node))
     made = {
         "string": _text,
@@ -117,26 +136,44 @@ def _array(node: Node, path: str, inside: tuple[int, ...], lost: Lost) -> pa.Dat
 
 
 def _object(node: Node, path: str, inside: tuple[int, ...], lost: Lost) -> pa.DataType:
-    _told(node, path, _OBJECT_RULES, lost)
     facts = node.facts
-    if facts["patterns"]:
-        lost(path, "patternProperties")
     if facts["properties"]:
-        if facts["rest"] is not None or not facts["closed"]:
-            lost(path, "properties that are not named")
-        if facts["required"]:
-            lost(path, f"that {', '.join(sorted(facts['required']))} must be there")
+        _of_object(node, path, lost)
         return pa.struct(
             [pa.field(name, _type(each, f"{path}.{name}", inside, lost)) for name, each in facts["properties"].items()]
         )
+    _told(node, path, _OBJECT_RULES, lost)
+    if facts["required"]:
+        lost(path, _required(facts["required"]))
     if facts["rest"] is not None and not facts["patterns"]:
         return pa.map_(pa.string(), _type(facts["rest"], f"{path}[]", inside, lost))
     return JSON
 
 
+def _of_object(node: Node, path: str, lost: Lost) -> None:
+    """Tell what columns do not say of an object whose properties are columns."""
+    facts = node.facts
+    _told(node, path, _OBJECT_RULES, lost)
+    if facts["rest"] is not None or not facts["closed"]:
+        lost(path, "properties that are not named")
+    if facts["required"]:
+        lost(path, _required(facts["required"]))
+
+
+def _required(names: set[str]) -> str:
+    return f"that {', '.join(sorted(names))} must be there"
+
+
+def _others(node: Node, path: str, lost: Lost) -> None:
+    for rule in _OTHER_RULES:
+        if rule in node.raw:
+            lost(path, rule)
+
+
 def _combined(node: Node, path: str, inside: tuple[int, ...], lost: Lost) -> pa.DataType:
     parts = [part.referred for part in node.facts["nodes"]]
     if node.facts["criterion"] == "allOf":
+        parts = [_not_null(part) for part in parts]
         typed = [part for part in parts if part.kind in ("string", "number", "array", "object", "boolean")]
         if len(typed) == 1 or (typed and all(part.kind == typed[0].kind != "object" for part in typed)):
             for part in parts:
@@ -157,6 +194,14 @@ def _combined(node: Node, path: str, inside: tuple[int, ...], lost: Lost) -> pa.
         return pa.float64()
     lost(path, f"which of several schemas a value meets ({node.facts['criterion']})")
     return JSON
+
+
+def _not_null(node: Node) -> Node:
+    """The one type of a union with null, since any column may be null; else the schema itself."""
+    if node.kind == "combined" and node.facts["criterion"] != "allOf":
+        some: list[Node] = [part.referred for part in node.facts["nodes"] if part.referred.kind != "null"]
+        return some[0] if len(some) == 1 else node
+    return node
 
 
 def _values(node: Node, path: str, inside: tuple[int, ...], lost: Lost) -> pa.DataType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +75,6 @@ _WRITTEN: Mapping[pa.DataType, tuple[str, str | None]] = {
     TIMESTAMP: ("google.type.DateTime", "google/type/datetime.proto"),
     pa.date32(): ("google.type.Date", "google/type/date.proto"),
     pa.time64("us"): ("google.type.TimeOfDay", "google/type/timeofday.proto"),
-    pa.month_day_nano_interval(): ("google.protobuf.Duration", "google/protobuf/duration.proto"),
     JSON: ("google.protobuf.Value", "google/protobuf/struct.proto"),
 }
 _KEYS = ("int32", "int64", "uint32", "uint64", "bool", "string")
@@ -100,6 +99,10 @@ def protobuf_columns(file: FileDescriptor, lost: Lost) -> pa.Schema:
 def _field(of: FieldDescriptor, path: str, inside: tuple[str, ...], lost: Lost) -> pa.DataType:
     if of.containing_oneof is not None and len(of.containing_oneof.fields) > 1:
         lost(path, f"that only one field of {of.containing_oneof.name} is set")
+    if of.is_required:
+        lost(path, "that it must be there")
+    if of.has_default_value and of.default_value:
+        lost(path, "the default")
     message: Descriptor | None = of.message_type
     if message is not None and message.GetOptions().map_entry:
         key, value = (message.fields_by_name[name] for name in ("key", "value"))
@@ -133,8 +136,8 @@ class _Writer:
     gone: Mapping[str, frozenset[int]]
     imports: set[str] = field(default_factory=set)
 
-    def message(self, name: str, fields: list[pa.Field], path: str, indent: str = "") -> list[str]:
-        """The lines of a message."""
+    def message(self, name: str, fields: list[pa.Field], path: str, indent: str = "", place: str = "") -> list[str]:
+        """The lines of a message; `path` leads to it by the names of messages, `place` by those of columns."""
         lines: list[str] = [f"{indent}message {name} {{"]
         known, reserved = self.numbers.get(path, {}), self.gone.get(path, frozenset())
         kept = {known[each.name] for each in fields if each.name in known}
@@ -143,8 +146,12 @@ class _Writer:
             lines.append(f"{indent}  reserved {', '.join(map(str, dropped))};")
         next_number = max([0, *known.values(), *reserved]) + 1
         for each in fields:
+            here = f"{place}.{each.name}" if place else each.name
             if not _NAME.match(each.name):
-                raise LossyWrite(f"Protobuf allows letters, digits and underscores in names, not '{each.name}'", hint=_RENAME)
+                raise LossyWrite(
+                    f"{here}: Protobuf allows letters, digits and underscores in names, not '{each.name}'",
+                    hint=_RENAME,
+                )
             if each.name in known:
                 number = known[each.name]
             else:
@@ -152,41 +159,57 @@ class _Writer:
                 if number in _OURS:
                     number, next_number = _OURS.stop, _OURS.stop + 1
             inner: list[str] = []
-            label, kind = self.kind(each.type, each.name, path, inner, f"{indent}  ")
+            label, kind = self.kind(each.type, each.name, path, inner, f"{indent}  ", here)
             lines += [*inner, f"{indent}  {label}{kind} {each.name} = {number};"]
         return [*lines, f"{indent}}}"]
 
-    def kind(self, kind: pa.DataType, name: str, path: str, inner: list[str], indent: str) -> tuple[str, str]:
+    def kind(self, kind: pa.DataType, name: str, path: str, inner: list[str], indent: str, place: str) -> tuple[str, str]:
         """The label and the type of a field; messages that it needs are put into `inner`."""
         t = pa.types
         if t.is_list(kind):
             if t.is_list(kind.value_type) or t.is_map(kind.value_type):
-                return "repeated ", self.wrapped(kind.value_type, f"{_camel(name)}Items", path, inner, indent)
-            return "repeated ", self.kind(kind.value_type, name, path, inner, indent)[1]
+                return "repeated ", self.wrapped(kind.value_type, f"{_camel(name)}Items", path, inner, indent, place)
+            return "repeated ", self.kind(kind.value_type, name, path, inner, indent, f"{place}[]")[1]
         if t.is_map(kind):
             key = _WRITTEN.get(kind.key_type, ("", None))[0]
             if key not in _KEYS:
-                raise LossyWrite(f"Protobuf has no maps whose keys are {sql_type(kind.key_type)}", hint=_CAST)
+                raise LossyWrite(f"{place}: Protobuf has no maps whose keys are {sql_type(kind.key_type)}", hint=_CAST)
             if t.is_list(kind.item_type) or t.is_map(kind.item_type):
-                return "", f"map<{key}, {self.wrapped(kind.item_type, f'{_camel(name)}Values', path, inner, indent)}>"
-            return "", f"map<{key}, {self.kind(kind.item_type, name, path, inner, indent)[1]}>"
+                return "", f"map<{key}, {self.wrapped(kind.item_type, f'{_camel(name)}Values', path, inner, indent, place)}>"
+            return "", f"map<{key}, {self.kind(kind.item_type, name, path, inner, indent, f'{place}[]')[1]}>"
         if t.is_struct(kind) and kind.num_fields:
             made = _camel(name)
-            inner += self.message(made, list(kind), f"{path}.{made}", indent)
+            inner += self.message(made, list(kind), f"{path}.{made}", indent, place)
             return "optional ", made
         if t.is_decimal(kind):
             return "optional ", "string"
         if kind not in _WRITTEN:
-            raise LossyWrite(f"Protobuf has no type that keeps {sql_type(kind)}", hint=_CAST)
+            raise LossyWrite(f"{place}: Protobuf has no type that keeps {sql_type(kind)}", hint=_CAST)
         written, imported = _WRITTEN[kind]
         if imported is not None:
             self.imports.add(imported)
         return "optional ", written
 
-    def wrapped(self, kind: pa.DataType, made: str, path: str, inner: list[str], indent: str) -> str:
+    def wrapped(self, kind: pa.DataType, made: str, path: str, inner: list[str], indent: str, place: str) -> str:
         """A message of its own around what Protobuf does not nest."""
-        inner += self.message(made, [pa.field("items", kind)], f"{path}.{made}", indent)
+        inner += self.message(made, [pa.field("items", kind)], f"{path}.{made}", indent, place)
         return made
+
+
+def protobuf_value_losses(schema: pa.Schema) -> Iterator[str]:
+    """What single values lose in a message, as `column: what`."""
+    for each in schema:
+        found = {type(kind) for kind in _inside(each.type)}
+        if pa.ListType in found:
+            yield f"{each.name}: whether a list is null or empty, and items that are null"
+        if pa.MapType in found:
+            yield f"{each.name}: whether a map is null or empty, and values that are null"
+
+
+def _inside(kind: pa.DataType) -> Iterator[pa.DataType]:
+    yield kind
+    for index in range(kind.num_fields):
+        yield from _inside(kind.field(index).type)
 
 
 _RENAME = "rename the column in a mapping"

@@ -227,6 +227,16 @@ def _field(tree: ast.Field | ast.MapField | ast.Group, field: Any, message: Any,
         return
     field.name = tree.name
     _type(tree.type, field)
+    for option in tree.options:
+        if option.name == "default":
+            field.default_value = _default(option.value)
+
+
+def _default(value: Any) -> str:
+    """A default as descriptors write it: true and false in small letters, a name as it stands."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.name if isinstance(value, ast.Identifier) else value)
 
 
 def _type(name: str, field: Any) -> None:

@@ -72,6 +72,89 @@ def test_columns_come_back_as_they_were_or_are_told(kind: Format, schema: pa.Sch
     assert to_columns(Document(kind, again.text)).schema.equals(back)
 
 
+RULES: dict[str, dict[str, Any]] = {
+    "string": {"minLength": 1, "maxLength": 9, "pattern": "x", "format": "ipv4", "enum": ["x"], "not": {"const": "y"}},
+    "integer": {"minimum": 1, "exclusiveMaximum": 9, "multipleOf": 3, "enum": [3], "default": 3, "if": {"const": 4}},
+    "array": {"minItems": 1, "maxItems": 9, "uniqueItems": True, "contains": {"const": 1}},
+    "object": {
+        "minProperties": 1,
+        "required": ["x"],
+        "propertyNames": {"maxLength": 9},
+        "patternProperties": {"^y": {}},
+        "dependencies": {"x": ["y"]},
+    },
+}
+INNER: dict[str, dict[str, Any]] = {"array": {"items": {"type": "integer"}}, "object": {"properties": {"x": {"type": "integer"}}}}
+
+
+@pytest.mark.parametrize(("kind", "rule"), [(kind, rule) for kind, rules in RULES.items() for rule in rules])
+@pytest.mark.parametrize("place", ["at the top", "in a list", "in a struct", "beside null"])
+def test_no_rule_of_a_json_schema_goes_without_a_word(kind: str, rule: str, place: str) -> None:
+    closed = {"additionalProperties": False} if kind == "object" else {}
+    inner = {"type": kind, **INNER.get(kind, {}), **closed}
+
+    def told(schema: Any) -> tuple[str, ...]:
+        if place == "in a list":
+            schema = {"type": "array", "items": schema}
+        elif place == "in a struct":
+            schema = {"type": "object", "properties": {"in": schema}, "additionalProperties": False}
+        elif place == "beside null":
+            schema = {**schema, "type": [kind, "null"]}
+        whole = {"type": "object", "properties": {"c": schema}, "additionalProperties": False}
+        return to_columns(Document(Format.JSON, json.dumps(whole))).lossy
+
+    assert told(inner) == ()
+    lossy = told({**inner, rule: RULES[kind][rule]})
+    assert lossy
+    assert all(each.startswith({"in a list": "c[]: ", "in a struct": "c.in: "}.get(place, "c: ")) for each in lossy)
+
+
+def test_what_holds_of_whole_rows_is_told_as_well() -> None:
+    schema = {"properties": {"a": {"type": "string"}}, "required": ["a"], "minProperties": 1, "allOf": [{"maxProperties": 3}]}
+    told = to_columns(Document(Format.JSON, json.dumps(schema))).lossy
+    assert told == ("further rules", "minProperties", "properties that are not named", "that a must be there")
+
+
+def test_that_a_value_is_always_there_is_told() -> None:
+    inner = {"type": "record", "name": "I", "fields": [{"name": "x", "type": "long"}]}
+    fields = [
+        {"name": "a", "type": "long"},
+        {"name": "b", "type": ["null", "long"]},
+        {"name": "c", "type": {"type": "array", "items": ["null", inner]}},
+    ]
+    found = to_columns(Document(Format.AVRO, json.dumps({"type": "record", "name": "R", "fields": fields})))
+    assert found.lossy == ("a: that it is never null", "c: that it is never null", "c[].x: that it is never null")
+    text = 'syntax = "proto2"; message M { required int64 a = 1; optional int64 b = 2 [default = 3]; optional int64 c = 3; }'
+    assert to_columns(Document(Format.PROTOBUF, text)).lossy == ("a: that it must be there", "b: the default")
+
+
+INTERVAL = pa.month_day_nano_interval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "place"),
+    [
+        (Format.AVRO, INTERVAL, "c: "),
+        (Format.AVRO, pa.list_(pa.struct([("x", INTERVAL)])), "c[].x: "),
+        (Format.AVRO, pa.struct([("x", pa.map_(pa.int64(), pa.string()))]), "c.x: "),
+        (Format.AVRO, pa.struct([("a b", pa.int64())]), "c.a b: "),
+        (Format.PROTOBUF, pa.list_(pa.struct([("x", INTERVAL)])), "c[].x: "),
+        (Format.PROTOBUF, pa.struct([("x", pa.map_(pa.date32(), pa.string()))]), "c.x: "),
+        (Format.PROTOBUF, pa.struct([("a b", pa.int64())]), "c.a b: "),
+        (Format.JSON, pa.map_(pa.string(), pa.struct([])), "c[]: "),
+    ],
+)
+def test_what_a_format_has_no_place_for_is_refused_with_its_own(kind: Format, column: pa.DataType, place: str) -> None:
+    with pytest.raises(LossyWrite) as caught:
+        from_columns(pa.schema([("c", column)]), kind)
+    assert str(caught.value).startswith(place)
+
+
+def test_lists_in_protobuf_are_told_to_be_never_null() -> None:
+    made = from_columns(pa.schema([("a", pa.int64()), ("b", pa.list_(pa.int64()))]), Format.PROTOBUF)
+    assert (made.lossy, made.values) == ((), ("b: whether a list is null or empty, and items that are null",))
+
+
 def test_json_schema_keeps_every_type() -> None:
     schema = pa.schema([(f"c{i}", each) for i, each in enumerate(SCALARS)])
     assert from_columns(schema, Format.JSON).lossy == ()
