@@ -48,6 +48,8 @@ EXTRAS = {
     "quality": ["python-stdnum>=2,<3", "phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "rfc3986-validator"],
     # Avro blocks compressed with snappy, zstandard and LZ4
     "codecs": ["cramjam>=2.9,<3", "backports.zstd>=1,<2; python_version < '3.14'", "lz4>=4.4,<5"],
+    # Excel and OpenDocument workbooks: calamine reads all kinds into Arrow columns, xlsxwriter writes .xlsx row by row
+    "excel": ["fastexcel>=0.19,<1", "xlsxwriter>=3.2,<4"],
     # OpenLineage events of runs, to a file or a server
     "openlineage": ["openlineage-python>=1.40,<2"],
     # `python` transformations whose functions take pandas frames

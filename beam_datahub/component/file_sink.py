@@ -51,6 +51,17 @@ class Encoder(ABC):
     def close(self) -> None:
         """Write what ends the file; the stream stays open."""
 
+    def drop(self) -> None:
+        """Let go of the file without ending it."""
+
+    def room(self) -> int | None:
+        """How many more rows the file can have, where its format sets a limit."""
+        return None
+
+    def held(self) -> int:
+        """About how many bytes are not in the stream yet, where the format writes the file in the end."""
+        return 0
+
 
 class FileSink(Sink):
     """Files of one format: one file when the path has the format's extension, else a folder of part files."""
@@ -250,7 +261,11 @@ class OpenFile:
     def write(self, batch: pa.RecordBatch) -> int:
         """Add a batch; gives the file's size in bytes so far."""
         self._encoder.write(batch)
-        return int(self._raw.tell())
+        return int(self._raw.tell()) + self._encoder.held()
+
+    def room(self) -> int | None:
+        """How many more rows the file can have; None: any number."""
+        return self._encoder.room()
 
     def close(self) -> int:
         """End the file; gives its size in bytes."""
@@ -265,6 +280,7 @@ class OpenFile:
 
     def drop(self) -> None:
         """Let go of the file without ending it."""
+        self._encoder.drop()
         for stream in (self._stream, self._raw):
             try:
                 stream.close()

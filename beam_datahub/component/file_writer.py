@@ -97,11 +97,15 @@ class BundleWriter(Writer):
         if not batch.num_rows:
             return
         for folder, rows in _by_partition(batch, self._partition_by, self._schema):
-            part = self._part(folder)
-            part.rows += rows.num_rows
-            size = part.file.write(rows)
-            if size >= self._sink.options.target_file_size and not self._publication.target.single:
-                self._finish(folder)
+            while rows.num_rows:
+                part = self._part(folder)
+                some = rows.slice(0, part.file.room())
+                rows = rows.slice(some.num_rows)
+                part.rows += some.num_rows
+                size = part.file.write(some)
+                large = size >= self._sink.options.target_file_size and not self._publication.target.single
+                if large or part.file.room() == 0:
+                    self._finish(folder)
 
     def _part(self, folder: str) -> _Part:
         if folder not in self._parts:
