@@ -118,7 +118,9 @@ def _rule(rule: PlanRule, plan: Plan) -> RuleView:
         names = [each.name for each in here.operator.rules] if here is not None and isinstance(here.operator, Inspect) else []
         if test.mark is not None:
             how = "in the way" if rule.name in names else "beside"
-        about = f"must be so: {test.passes.text}" if test.message.startswith(_NOT_SO) else f"fails where {test.message}"
+        about = f"fails where {test.message}"
+        if test.passes is not None and test.message.startswith(_NOT_SO):
+            about = f"must be so: {test.passes.text}"
     elif isinstance(test, RowCount):
         bounds = [f"at least {test.least:,}"] if test.least is not None else []
         bounds += [f"at most {test.most:,}"] if test.most is not None else []

@@ -1,4 +1,4 @@
-"""Applies the quality rules of a step to batches: one query for all of them, then figures, rejects and violations."""
+"""Applies the quality rules of a step to batches: one query at most for all of them, then figures, rejects and violations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from beam_datahub.compiler.findings import Broken, Findings
 from beam_datahub.compiler.plan import BESIDE, RULES
-from beam_datahub.compiler.rows import Flow, flat
+from beam_datahub.compiler.rows import Flow, RowsRun, flat
 from beam_datahub.component.inspection import SEVERITIES, Inspect, Judged, Newest, RowTest
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.rejection import REJECTION
 from beam_datahub.kernels.session import KernelSession, conform
-from beam_datahub.kernels.types import is_hidden, quoted
+from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
 
 REASON = "quality_rule"
 
@@ -25,30 +25,38 @@ class InspectRun:
 
     def __init__(self, step: str, inspect: Inspect, schema: pa.Schema) -> None:
         self.step, self.inspect, self.schema = step, inspect, schema
-        self._sql = self._query()
-        tests = [rule.test for rule in inspect.rules]
-        self._probes = [probe for test in tests if isinstance(test, RowTest) for probe in test.probes]
+        self.marks = self._marks()
+        self._fused = False
 
-    def _query(self) -> str | None:
-        """One query over `input`: for each rule the rows that it is about (`a…`), and those that fail (`f…`)."""
-        select = []
+    def follow(self, run: RowsRun) -> None:
+        """Let the query of the run before bring the marks along: one query is cheaper than two."""
+        self._fused = bool(self.marks) and run.mark(self.marks)
+
+    def _marks(self) -> dict[str, str]:
+        """Hidden column → SQL, for each rule the rows that it is about (`a…`), and those that fail (`f…`); none ever fails."""
+        found = {}
         for index, rule in enumerate(self.inspect.rules):
             applies = rule.test.applies
             if applies is not None and _filled(applies) is None:
-                select.append(f"coalesce({_tried(applies)}, false) AS a{index}")
-            if isinstance(rule.test, RowTest):
+                found[_about(index)] = f"coalesce({_tried(applies)}, false)"
+            if isinstance(rule.test, RowTest) and rule.test.passes is not None:
                 fails = f"NOT coalesce({_tried(rule.test.passes)}, false)"
                 if applies is not None:
                     about = applies.sql if _filled(applies) is not None else f"coalesce({_tried(applies)}, false)"
                     fails = f"{about} AND {fails}"
-                select.append(f"({fails}) AS f{index}")
-        return f"SELECT {', '.join(select)} FROM input" if select else None
+                found[_fails(index)] = f"({fails})"
+        return found
 
     def apply(self, flow: Flow, session: KernelSession) -> None:
         """Move the flow past the rules: what they reject stays behind, what else fails is found."""
         books = flow.books[self.step]
         books.add(in_=flow.table.num_rows)
-        failing = self._failing(flow.table, flow.findings, session) if flow.table.num_rows else {}
+        marks = flow.marks if self._fused else None
+        flow.marks = None
+        if marks is None and flow.table.num_rows and self.marks:
+            session.put("input", flow.table)
+            marks = session.fetch(f"SELECT {', '.join(f'{sql} AS {name}' for name, sql in self.marks.items())} FROM input")
+        failing = self._failing(flow.table, marks, flow.findings) if flow.table.num_rows else {}
         if failing:
             self._settle(flow, failing)
         if self.inspect.drops:
@@ -58,28 +66,26 @@ class InspectRun:
             # Nothing comes behind: the rows go their way elsewhere.
             flow.rows, flow.table = pa.array([], pa.int64()), flow.table.slice(0, 0)
 
-    def _failing(self, table: pa.Table, findings: Findings, session: KernelSession) -> dict[int, pa.Array]:
+    def _failing(self, table: pa.Table, marks: pa.Table | None, findings: Findings) -> dict[int, pa.Array]:
         """Rule → mask of the rows that fail, for each that some fail; the figures are taken on the way."""
-        count, found = table.num_rows, None
-        if self._sql is not None:
-            wide = table
-            for probe in self._probes:
-                wide = wide.append_column(probe.name, probe.form.mask(flat(table[probe.column])))
-            session.put("input", wide)
-            found = session.fetch(self._sql)
+        known = {name: flat(marks[name]) for name in self.marks} if marks is not None else {}
         failing = {}
         for index, rule in enumerate(self.inspect.rules):
-            mask = None
-            if found is not None and isinstance(rule.test, RowTest):
-                mask = flat(found[f"f{index}"])
-                if mask.true_count:
-                    failing[index] = mask
+            about = known.get(_about(index))
+            mask = known.get(_fails(index))
+            for probe in rule.test.probes if isinstance(rule.test, RowTest) else ():
+                # Null is for a null, which the rule is not about.
+                wrong = pc.invert(pc.fill_null(probe.form.mask(flat(table[probe.column])), True))
+                wrong = pc.and_(about, wrong) if about is not None else wrong
+                mask = pc.or_(mask, wrong) if mask is not None else wrong
+            failed = mask.true_count if mask is not None else 0
+            if failed:
+                failing[index] = mask
             if rule.counted:
-                about = flat(found[f"a{index}"]) if found is not None and f"a{index}" in found.column_names else None
                 tally = findings.tally(rule.name)
                 tally.checked += _checked(rule, table, about)
-                tally.failed += mask.true_count if mask is not None else 0
-                if isinstance(rule.test, Newest) and count:
+                tally.failed += failed
+                if isinstance(rule.test, Newest):
                     newest = _newest(table[rule.test.column], about)
                     if newest is not None:
                         tally.newest = newest if tally.newest is None else max(tally.newest, newest)
@@ -123,6 +129,14 @@ class InspectRun:
             each(lambda broken: "; ".join(map(_words, broken)), pa.string()),
             each(_column, pa.string()),
         )
+
+
+def _about(index: int) -> str:
+    return f"{HIDDEN}a{index}"
+
+
+def _fails(index: int) -> str:
+    return f"{HIDDEN}f{index}"
 
 
 def _tried(expression: Expression) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
@@ -40,7 +40,8 @@ class Tally:
 @dataclass
 class Flow:
     """Rows under way through a stage: the table, for each row its position in the stage's input (None: unchanged),
-    the rejections so far (positions of the stage's input), the books, and what quality rules found.
+    the rejections so far (positions of the stage's input), the books, and what quality rules found. `marks` are columns that
+    a run's query found for the quality rules behind it.
     """
 
     table: pa.Table
@@ -48,6 +49,7 @@ class Flow:
     rejected: list[tuple[str, pa.Table]]
     books: dict[str, Tally]
     findings: Findings = field(default_factory=Findings)
+    marks: pa.Table | None = None
 
     def positions(self) -> pa.Array:
         """The position of each row in the stage's input."""
@@ -92,11 +94,20 @@ class RowsRun:
         self._track = track and self._drops
         self._sql = self._fused()
         self._picked = self._picks()
+        self._marks: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
         """The schema that comes out."""
         return self.schemas[-1]
+
+    def mark(self, marks: Mapping[str, str]) -> bool:
+        """Find `marks` (column → SQL over the rows that come out; it never fails) in the run's query; False where it has none."""
+        if self._picked is not None:
+            return False
+        self._marks = tuple(marks)
+        self._sql = f"SELECT *, {', '.join(f'{sql} AS {quoted(name)}' for name, sql in marks.items())} FROM ({self._sql})"
+        return True
 
     def _picks(self) -> list[str] | None:
         """The input column behind each output column of a run that only picks and renames, which needs no query."""
@@ -172,6 +183,7 @@ class RowsRun:
             _report_checks(flow, first, self.steps[0][1], flow.table, pc.indices_nonzero(pc.invert(ok)), session)
             flow.rows = flow.positions().filter(ok)
             found = found.filter(ok)
+        flow.marks = found.select(self._marks) if self._marks else None
         for step, _ in self.steps:
             if step != first:
                 flow.books[step].add(in_=found.num_rows)

@@ -75,6 +75,7 @@ def _where_applies(test: RowTest, where: Expression | None) -> RowTest:
     passes = test.passes
     if where.can_fail:
         applies = f"coalesce(TRY({where.sql}), {error_mask_sql(where.sql)})"
+        passes = passes or Expression("", "true", pa.bool_(), (), can_fail=False)
         columns = tuple(dict.fromkeys([*passes.columns, *where.columns]))
         passes = replace(passes, sql=f"TRY({where.sql}) AND ({passes.sql})", columns=columns)
     columns = where.columns

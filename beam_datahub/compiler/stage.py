@@ -92,7 +92,10 @@ class StageRunner:
             if isinstance(operator, Apply):
                 self.runs.append(ApplyRun(step, operator))
             elif isinstance(operator, Inspect):
-                self.runs.append(InspectRun(step, operator, schema))
+                inspect = InspectRun(step, operator, schema)
+                if self.runs and isinstance(before := self.runs[-1], RowsRun):
+                    inspect.follow(before)
+                self.runs.append(inspect)
             elif isinstance(operator, Join):
                 side, side_schema = stage.sides[step]
                 self.runs.append(LookupRun(step, operator, side, stage.schemas[index], side_schema, schema))

@@ -17,9 +17,8 @@ SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 
 @dataclass(frozen=True)
 class Probe:
-    """The hidden boolean column `name`: whether each value of `column` has a form that only a library can tell."""
+    """Whether each value of `column` has a form that only a library can tell."""
 
-    name: str
     column: str
     form: ValueForm
 
@@ -53,13 +52,14 @@ class Lookup:
 
 @dataclass(frozen=True)
 class RowTest:
-    """A test of single rows: of those for which `applies` holds, the ones fail for which `passes` is false, null or an error.
+    """A test of single rows: of those for which `applies` holds, the ones fail for which `passes` is false, null or an error, or
+    whose value does not have the form of one of the `probes`. `passes` is None where the probes say it all.
 
     `message` says what is wrong with a row that fails; `column` is the one at fault, where there is one. `mark` brings
     hidden columns along that `passes` reads, for a test that one row alone does not decide.
     """
 
-    passes: Expression
+    passes: Expression | None
     message: str
     applies: Expression | None = None
     column: str | None = None
@@ -69,13 +69,13 @@ class RowTest:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of the step that the test reads."""
-        used = [*self.passes.columns, *(self.applies.columns if self.applies else ()), *(p.column for p in self.probes)]
+        used = [name for expression in (self.passes, self.applies) if expression for name in expression.columns]
+        used += [probe.column for probe in self.probes]
         if isinstance(self.mark, SameKey):
             used += [*self.mark.keys, *self.mark.uses]
         elif isinstance(self.mark, Lookup):
             used += self.mark.left_keys
-        made = {probe.name for probe in self.probes}
-        made.update([self.mark.adds] if isinstance(self.mark, SameKey) else self.mark.adds if self.mark else ())
+        made = set([self.mark.adds] if isinstance(self.mark, SameKey) else self.mark.adds if self.mark else ())
         return tuple(name for name in dict.fromkeys(used) if name not in made)
 
 

@@ -10,6 +10,7 @@ import importlib
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,7 +97,7 @@ class ValueForm:
         return pc.replace_with_mask(sure, pc.fill_null(pc.invert(sure), False), asked)
 
     def _asked(self, texts: pa.Array) -> pa.Array:
-        holds = _LIBRARIES[self.name](*self.options)
+        holds = _made(self)
 
         def ask(text: str) -> bool:
             # What a library makes of garbage is its own affair: a value that breaks it does not have the form.
@@ -106,6 +107,11 @@ class ValueForm:
                 return False
 
         return map_distinct(texts, ask, pa.bool_()).column
+
+
+@cache
+def _made(form: ValueForm) -> Callable[[str], bool]:
+    return _LIBRARIES[form.name](*form.options)
 
 
 def value_form(name: str, *options: str) -> ValueForm:

@@ -152,14 +152,13 @@ class Validity(Rule):
         rule = FieldRule(pattern=self.config.pattern, **{key: getattr(self.config, key) for key in _OF_ROWS})
         conditions = [*field_conditions(rule, name, schema, scope, ()), *self._further(name, kind, schema, scope)]
         probes = tuple(self._probes(name, kind, scope))
-        conditions += [(self._not_of_form(name), quoted(probe.name)) for probe in probes]
-        if not conditions:
+        if not conditions and not probes:
             if not set(self.config.model_fields_set) - {"field"}:
                 scope.error(MissingValue("the rule says nothing of the values", hint="give `format`, `pattern`, `min`, `in`, …"))
             return None
         sql = " AND ".join(f"({condition})" for _, condition in conditions)
-        used = (name, *(probe.name for probe in probes))
-        passes = Expression(self.config.field, sql, pa.bool_(), used, can_fail=False)
+        passes = Expression(self.config.field, sql, pa.bool_(), (name,), can_fail=False) if conditions else None
+        conditions += [(self._not_of_form(name), "") for _ in probes]
         applies = Expression(f"{name} is not null", f"{column} IS NOT NULL", pa.bool_(), (name,), can_fail=False)
         return RowTest(passes, " or ".join(words for words, _ in conditions), applies, name, probes)
 
@@ -196,7 +195,7 @@ class Validity(Rule):
             return
         options = [config.region] if config.region else [config.code] if config.code else [*config.schemes]
         try:
-            yield Probe(scope.hidden("form"), name, value_form(config.format, *options))
+            yield Probe(name, value_form(config.format, *options))
         except SpecError as error:
             scope.error(error, "region" if config.region else "format")
 
