@@ -45,6 +45,8 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
         console.print(quality_table(result.quality))
     console.print()
     console.print(_written(plan, result))
+    for source, goal in result.cursors.items():
+        console.print(Text(f"{source}: read up to {goal['column']} = {goal['last']}, where the next run goes on", "dim"))
     for drift in result.drifted:
         console.print(
             Text(f"new column: {drift['source']} has '{drift['column']}', which its schema lacks; it was let go by", "yellow")

@@ -207,7 +207,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
             result = run(plan, RunRequest(run_id, how.engine, options, watch, journal))
         except BaseException as failure:
             if recorder is not None:
-                recorder.failed(failure)
+                recorder.failed(failure, plan=plan)
             raise
         if recorder is not None:
             recorder.finish(plan, result, calls=moves(plan.name, run_id, result.cursors))

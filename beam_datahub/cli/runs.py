@@ -197,6 +197,7 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
     from beam_datahub.cli.session import session
     from beam_datahub.cli.specs import with_connections
     from beam_datahub.errors import UnknownRun
+    from beam_datahub.runtime.increments import is_incremental, span_of
     from beam_datahub.runtime.record import Recorder, RunFacts
     from beam_datahub.runtime.store_link import StoreHere, locate
 
@@ -217,6 +218,9 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
         spec["text"], found.integration, spec.get("path"), found.parameters, label=spec.get("path") or found.integration
     )
     document = with_connections(document, location)
+    span = span_of(spec)
+    if span.facts():
+        facts["span"] = span.facts()
     again = RunFacts(
         new_run_id(),
         found.integration,
@@ -227,5 +231,6 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
         given={name: str(value) for name, value in found.parameters.items()},
         spec={**facts, "integration": spec.get("integration")},
     )
-    with Recorder(again, location, warn=None if quiet else warn, store=link) as recorder:
-        execute(document, Way(found.engine, quiet=quiet, as_json=as_json), again.run_id, recorder)
+    turns = is_incremental(document) and not span.is_part
+    with Recorder(again, location, warn=None if quiet else warn, store=link, takes_turns=turns) as recorder:
+        execute(document, Way(found.engine, span=span, quiet=quiet, as_json=as_json), again.run_id, recorder)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from beam_datahub.compiler.checks import check_unused
 from beam_datahub.compiler.clearance import cleared
+from beam_datahub.compiler.increment import increment_of, with_increment
 from beam_datahub.compiler.plan import RULES, Node, Plan, PlanProfile, PlanRule, Read, Write
 from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.schema import edge_of
@@ -41,6 +42,7 @@ from beam_datahub.kernels.types import is_hidden
 from beam_datahub.spec import (
     DeadLetterSpec,
     DestinationSpec,
+    IncrementalSpec,
     QualityRuleSpec,
     RegisteredSchemas,
     SourceSpec,
@@ -59,7 +61,7 @@ VIOLATIONS_STEP = "violations"
 class BuildOptions:
     """How a plan is built. `given` replaces sources by rows (tables) and `limit` ends each split early, for previews;
     without `outputs` the
-    destinations are left out.
+    destinations are left out. Without `guards_personal_data`, nobody asks whether destinations may hold what they get.
     """
 
     run_id: str = "plan"
@@ -70,6 +72,7 @@ class BuildOptions:
     dead_letter_folder: str | None = None
     violations_folder: str | None = None
     outputs: bool = True
+    guards_personal_data: bool = True
 
 
 def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
@@ -77,7 +80,8 @@ def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
     builtin = {step.type for step in document.integration.transformations if is_known("transform", step.type)}
     options = options or BuildOptions()
     plan = _Builder(expand(document, builtin=builtin), options).build()
-    return cleared(plan, document, given=frozenset(options.sources)) if options.outputs else plan
+    guarded = options.outputs and options.guards_personal_data
+    return cleared(plan, document, given=frozenset(options.sources)) if guarded else plan
 
 
 def connected(document: SpecDocument, source: SourceSpec) -> Source:
@@ -176,7 +180,17 @@ class _Builder:
         )
         place = self._document.place(*spec.at)
         read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place, None if given else spec.subject)
+        if spec.incremental is not None and given is None:
+            read = self._incremental(read, spec, spec.incremental)
         self._nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
+
+    def _incremental(self, read: Read, spec: SourceSpec, wanted: IncrementalSpec) -> Read:
+        try:
+            increment = increment_of(wanted, read.request.schema)
+        except DataHubError as error:
+            raise error.at(self._document.place(*spec.at, "incremental")) from error
+        # Without outputs nothing keeps how far it came: previews look at all that a first run would.
+        return with_increment(read, increment)
 
     def _source(self, spec: SourceSpec) -> Source:
         kind = self._component("source", spec.connector, *spec.at, "connector")

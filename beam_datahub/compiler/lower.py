@@ -15,6 +15,7 @@ from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
+from beam_datahub.compiler.increment import increments
 from beam_datahub.compiler.plan import (
     BESIDE,
     RULES,
@@ -134,6 +135,7 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
                 lowering.journal,
                 rules=plan.rules,
                 profiles=plan.profiles,
+                increments=increments(plan),
                 started_at=lowering.started_at,
             )
         )

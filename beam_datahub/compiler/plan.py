@@ -13,6 +13,7 @@ from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, P
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import Place
+from beam_datahub.kernels.increment import Increment
 from beam_datahub.spec import SubjectSpec
 
 # How the ids of nodes begin that look at the rows of a step beside their way, and what the ids of a step's rules end in.
@@ -32,6 +33,10 @@ class Read:
     place: Place | None = None
     subject: SubjectSpec | None = None
     """The subject of the schema registry that holds the schema."""
+    increment: Increment | None = None
+    """Which of its records are new; None takes all."""
+    columns: tuple[str, ...] | None = None
+    """The columns that go on, where others are read for the increment alone; None: all that are read."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,19 @@ class Discovery:
 
 
 @dataclass(frozen=True)
+class Since:
+    """The records that an incremental run looks at: `column` at least `floor` and less than `until`, and with `nulls` those
+    without a value. The bounds are SQL texts of `data_type`; None is no bound.
+    """
+
+    column: str
+    data_type: pa.DataType
+    floor: str | None
+    until: str | None
+    nulls: bool
+
+
+@dataclass(frozen=True)
 class ReadRequest:
     """What the plan wants of a source.
 
@@ -62,6 +75,7 @@ class ReadRequest:
     the schema's order. `declared` says that the user wrote the schema. `limit` ends each split early. `threads` is how
     many cores one read may use. `split_bytes` asks for splits of about that size where the engine has several workers;
     None asks for one split a file (or so). With `dictionaries`, text may come dictionary-encoded where it is stored so.
+    Records outside `since` need not be read, where the system can tell them apart cheaply.
     """
 
     schema: pa.Schema
@@ -73,6 +87,7 @@ class ReadRequest:
     threads: int = 1
     split_bytes: int | None = None
     dictionaries: bool = False
+    since: Since | None = None
 
     @property
     def projected(self) -> pa.Schema:

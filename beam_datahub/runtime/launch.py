@@ -68,12 +68,14 @@ class RunResult:
     quality: list[dict[str, Any]] = field(default_factory=list)
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
     sketches: dict[str, str] = field(default_factory=dict, repr=False)
+    cursors: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     error: DataHubError | None = None
 
     def as_record(self) -> dict[str, Any]:
         """The result as one JSON object."""
-        record = {name: value for name, value in self.__dict__.items() if name not in ("error", "sketches")}
-        return {**record, "error": self.error.facts() if self.error else None}
+        record = {name: value for name, value in self.__dict__.items() if name not in ("error", "sketches", "cursors")}
+        cursors = {source: {name: goal[name] for name in ("column", "last")} for source, goal in self.cursors.items()}
+        return {**record, "cursors": cursors, "error": self.error.facts() if self.error else None}
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,7 @@ def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: fl
         quality=report["quality"],
         profiles={step: each["summary"] for step, each in report["profiles"].items()},
         sketches={step: each["sketches"] for step, each in report["profiles"].items()},
+        cursors=report["cursors"],
         error=error,
     )
 

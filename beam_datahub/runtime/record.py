@@ -21,7 +21,7 @@ from beam_datahub.runtime.quality_record import record_violations, write_page
 from beam_datahub.runtime.run_log import RunLog, logged
 from beam_datahub.runtime.settling import journal_of
 from beam_datahub.runtime.store_link import Call, StoreLink, later, link_store
-from beam_datahub.runtime.subjects import record_subjects
+from beam_datahub.runtime.subjects import frozen_drift, record_subjects
 from beam_datahub.security import redact
 from beam_datahub.store.fingerprint import fingerprint_of
 from beam_datahub.store.location import Location, locate
@@ -311,7 +311,7 @@ class Recorder:
         if self.recorded:
             Path(journal_of(self.folder)).unlink(missing_ok=True)
 
-    def failed(self, failure: BaseException, seconds: float | None = None) -> None:
+    def failed(self, failure: BaseException, seconds: float | None = None, plan: Plan | None = None) -> None:
         """Record that the run was stopped or broke, with nothing published. Raises nothing."""
         if not self.ready():
             return
@@ -328,7 +328,8 @@ class Recorder:
             error = ReplayUnfinished(f"not all of it was published: {error['reason']}").facts()
         LOGGER.log(logging.WARNING if stopped else logging.ERROR, "the run %s: %s", status, error["reason"])
         reports = {"log": str(self.folder / "run.log")} if self._log is not None else {}
-        self._end(RunEnd(status, seconds=seconds, error=_redacted(error), reports=reports), undo)
+        drift = frozen_drift(plan, failure, self.facts.run_id) if plan is not None else []
+        self._end(RunEnd(status, seconds=seconds, error=_redacted(error), reports=reports), [*undo, *drift])
 
     def _end(self, end: RunEnd, calls: Sequence[Call]) -> None:
         run_id = self.facts.run_id

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from beam_datahub.compiler.increment import with_increment
 from beam_datahub.compiler.passes.columns import prune_columns
 from beam_datahub.compiler.plan import Node, Plan, Read, Write, is_aside
 from beam_datahub.component.capabilities import WriteMode
@@ -271,7 +272,7 @@ def _narrowed(plan: Plan, sources: Mapping[str, Source], writes: Mapping[str, Wr
         elif node.id in carried or node.id in looked:
             if isinstance(operator, Read) and node.id in carried:
                 source = sources.get(node.id) or NoRecords()
-                operator = replace(operator, source=source, estimated_rows=None, estimated_bytes=None)
+                operator = replace(with_increment(operator, None), source=source, estimated_rows=None, estimated_bytes=None)
                 node = node.with_(operator=operator)
             nodes[node.id] = node
     return replace(plan.replaced(nodes), max_rejected=None)

@@ -1,4 +1,7 @@
-"""Replays that died: what they had begun to publish is published to the end, of the others the marks are taken back."""
+"""Runs that died while they published: what they had begun is published to the end.
+
+Of replays that had published nothing, the marks are taken back.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_datahub.errors import DataHubError, ReplayUnfinished
+from beam_datahub.runtime.increments import moves
 from beam_datahub.runtime.store_link import StoreLink, later
 from beam_datahub.store.records import RunEnd, RunStep
 
@@ -19,7 +23,7 @@ _JOURNAL = "commit.journal"
 
 
 def journal_of(folder: str | os.PathLike[str]) -> str:
-    """The file in a replay's folder that says what it is about to publish."""
+    """The file in a run's folder that says what it is about to publish."""
     return str(Path(folder) / _JOURNAL)
 
 
@@ -42,19 +46,34 @@ def settle(store: StoreLink) -> list[str]:
     return done
 
 
+def settle_runs(store: StoreLink, integration: str) -> list[str]:
+    """Bring the runs of an incremental integration to an end that died between their destinations and their cursors; gives
+    their ids. Raises ReplayUnfinished where something cannot be published yet.
+    """
+    done = []
+    for run in store.reader.runs.unfinished(integration):
+        journal = journal_of(run.folder or ".")
+        if os.path.exists(journal):
+            _finish(store, run, journal)
+            os.unlink(journal)
+            done.append(run.run_id)
+    return done
+
+
 def _finish(store: StoreLink, run: Run, journal: str) -> bool:
     from beam_datahub.compiler.commit import finish_commit
 
+    what = f"the replay {run.run_id} of run {run.parent}" if run.cause == "replay" else f"the run {run.run_id}"
     try:
         report = finish_commit(journal)
     except DataHubError as error:
-        raise ReplayUnfinished(f"the replay {run.run_id} of run {run.parent} is not complete: {error.reason}") from error
+        raise ReplayUnfinished(f"{what} is not complete: {error.reason}") from error
     end = _end(report)
-    calls = [later("runs.end", run.run_id, end)]
+    calls = [later("runs.end", run.run_id, end), *moves(run.integration, run.run_id, report["cursors"])]
     if end.status == "failed":
         calls.append(later("runs.unmark_replayed", run.run_id))
     store.together(calls)
-    LOGGER.warning("the replay %s had died while it published; it is complete now", run.run_id)
+    LOGGER.warning("%s had died while it published; it is complete now", what)
     return end.status != "failed"
 
 

@@ -341,6 +341,7 @@ def _source(node: Node, written: WrittenSource) -> SourceSpec:
         options=written.model_extra or {},
         pii=written.pii,
         subject=written.subject,
+        incremental=written.incremental,
     )
 
 

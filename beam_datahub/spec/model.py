@@ -41,6 +41,23 @@ class SubjectSpec(SpecModel):
     """The format of a subject that is not there yet: a destination's first run registers it, as JSON Schema when left out."""
 
 
+class IncrementalSpec(SpecModel):
+    """How a source tells records that are new since the last run."""
+
+    column: str = Field(min_length=1)
+    """The column whose values grow: a time of change, a number, or text that sorts. A run takes the records that lie above the
+    newest value taken so far, and those of just that value which were not there yet."""
+    initial: Any = None
+    """The value that the first run begins with, inclusive; all records when left out."""
+    lag: str | None = None
+    """How far below the newest value records may still arrive late: a length of time such as `5 minutes`, or a number. Those that
+    were taken already are left out."""
+    key: tuple[str, ...] = ()
+    """The columns that tell records of the same value apart; all columns when left out."""
+    nulls: Literal["reject", "skip", "read"] = "reject"
+    """What becomes of records without a value: they are rejected, left out, or taken by every run."""
+
+
 class SourceSpec(SpecModel):
     """Where records come from. `at` is the path of keys to it in the file."""
 
@@ -58,6 +75,8 @@ class SourceSpec(SpecModel):
     """Personal data: column → kind, `none` or `auto`; `*` stands for the columns that are not named."""
     subject: SubjectSpec | None = None
     """Where the declared schema is registered."""
+    incremental: IncrementalSpec | None = None
+    """How new records are told from old ones; None reads all of them."""
 
 
 class TransformationSpec(SpecModel):

@@ -13,6 +13,7 @@ from beam_datahub.security.sensitive_names import KINDS
 from beam_datahub.spec.model import (
     ContractSpec,
     FileRows,
+    IncrementalSpec,
     RejectedBudget,
     RejectedSpec,
     SpecModel,
@@ -132,6 +133,44 @@ Threshold = Annotated[
 ]
 
 
+def _incremental(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"column": value}
+    if isinstance(value, dict):
+        found = dict(value)
+        if isinstance(found.get("key"), str):
+            found["key"] = (found["key"],)
+        if isinstance(found.get("lag"), int | float) and not isinstance(found["lag"], bool):
+            found["lag"] = str(found["lag"])
+        return found
+    return value
+
+
+Incremental = Annotated[
+    IncrementalSpec,
+    BeforeValidator(_incremental),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "object",
+                    "properties": {
+                        "column": {"type": "string", "minLength": 1},
+                        "initial": {},
+                        "lag": {"type": ["string", "number"]},
+                        "key": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+                        "nulls": {"enum": ["reject", "skip", "read"]},
+                    },
+                    "required": ["column"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
 def _kind(value: Any, *more: str) -> Any:
     if isinstance(value, str) and value not in KINDS and value not in more:
         guess = nearest(value, KINDS)
@@ -196,6 +235,9 @@ class WrittenSource(SpecModel):
     `{name: orders-value, version: 3}`. Under a contract that lets columns evolve, new ones become its next version."""
     contract: ContractSpec = ContractSpec()
     """What becomes of records that leave the schema."""
+    incremental: Incremental | None = None
+    """Take only records that are new since the last run, such as `{column: updated_at, initial: 2025-01-01, lag: 5 minutes}`, or
+    the column alone. The store keeps how far it has come; it moves on once all destinations are published."""
     pii: Personal | None = None
     """Personal data: column → kind, such as `{email: email, card_no: credit_card}`, or `auto` to find it by names and a sample.
     Under `"*": auto`, the columns that are not named are looked at, and `none` says that a column holds none. From then on, no

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from beam_datahub.component.file_owner import is_gone
 from beam_datahub.errors import Conflict, ReplayUnfinished, RunLost, UnknownName
@@ -108,6 +108,14 @@ class RunReader:
         with self._reading.snapshot() as connection:
             return [Run(*row) for row in connection.execute(query)]
 
+    def unfinished(self, integration: str) -> list[Run]:
+        """The runs of an integration, but for replays, that may have begun to publish and did not end, the oldest first."""
+        ended = and_(runs.c.status.in_(("failed", "cancelled")), runs.c.cause != "replay", runs.c.integration == integration)
+        query = select(*_COLUMNS).where(ended).order_by(runs.c.started_at.desc()).limit(_CHUNK)
+        with self._reading.snapshot() as connection:
+            found = [Run(*row) for row in connection.execute(query)]
+        return [run for run in reversed(found) if (run.error or {}).get("code") in _MAY_STILL_END]
+
 
 class RunWriter:
     """Records runs."""
@@ -147,6 +155,22 @@ class RunWriter:
             if run.plan is not None:
                 self.keep(run.run_id, "plan", run.plan)
             self._writing.audit(connection, "begin", "run", run.run_id, integration=run.integration, cause=run.cause)
+
+    def alone(self, integration: str, run_id: str) -> None:
+        """Make sure that no other run of the integration is going on, but for replays. Raises Conflict."""
+        with self._writing.transaction() as connection:
+            if connection.dialect.name == "postgresql":
+                # Of two runs that begin at once, the second sees the first.
+                connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"beam-datahub {integration}"))))
+            others = select(runs.c.run_id).where(
+                runs.c.integration == integration, runs.c.status == "running", runs.c.run_id != run_id, runs.c.cause != "replay"
+            )
+            other = connection.execute(others).scalars().first()
+            if other is not None:
+                raise Conflict(
+                    f"the run {other} of '{integration}' is going on, and both would read the same new records",
+                    hint=f"wait for its end, or stop it: beam-datahub runs cancel {other}",
+                )
 
     def beat(self, run_id: str) -> bool:
         """Tell that the run's process is alive; True where somebody asked the run to stop.

@@ -99,8 +99,11 @@ def _pruned(node: Node, wanted: set[str], inputs: list[pa.Schema]) -> Node:
     operator = node.operator
     if isinstance(operator, Read):
         names = tuple(name for name in operator.request.columns if name in wanted)
-        read = replace(operator, request=replace(operator.request, columns=names))
-        return node.with_(operator=read, schema=read.request.projected)
+        schema = replace(operator.request, columns=names).projected
+        looked = wanted.union(operator.increment.needed if operator.increment is not None else ())
+        columns = tuple(name for name in operator.request.columns if name in looked)
+        read = replace(operator, request=replace(operator.request, columns=columns), columns=names)
+        return node.with_(operator=read, schema=schema)
     if isinstance(operator, Rows):
         if operator.columns is not None:
             kept = tuple(c for c in operator.columns if c.name in wanted or c.expression.can_fail)

@@ -1,0 +1,88 @@
+"""Incremental reading in a plan: the typed increment of a source, and the part of a block that is new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from beam_datahub.compiler.plan import Plan, Read, Stage
+from beam_datahub.component.source import Block, Since
+from beam_datahub.errors import InvalidValue, UnknownColumn
+from beam_datahub.kernels.increment import Increment, Taking, can_order, check_lag, moved
+from beam_datahub.kernels.rejection import rejections
+from beam_datahub.kernels.types import sql_type
+from beam_datahub.spec import IncrementalSpec
+
+
+def increment_of(spec: IncrementalSpec, schema: pa.Schema) -> Increment:
+    """The increment of a source with this schema, as its first run has it. Raises SpecError."""
+    for name in (spec.column, *spec.key):
+        if name not in schema.names:
+            raise UnknownColumn(name, schema.names)
+    data_type = schema.field(spec.column).type
+    if not can_order(data_type):
+        raise InvalidValue(
+            f"'{spec.column}' is {sql_type(data_type)}, which cannot tell new records from old ones",
+            hint="take a column of whole or decimal numbers, dates, timestamps or text that only grows",
+        )
+    if spec.lag is not None:
+        check_lag(spec.lag, data_type)
+    increment = Increment(spec.column, data_type, spec.key or tuple(schema.names), spec.lag, spec.nulls)
+    return increment if spec.initial is None else replace(increment, floor=increment.value(str(spec.initial)))
+
+
+def with_increment(read: Read, increment: Increment | None) -> Read:
+    """`read` with this increment, which its source may know of."""
+    if increment is None:
+        return replace(read, increment=None, request=replace(read.request, since=None))
+    nulls = increment.nulls != "skip"
+    known = Since(increment.column, increment.data_type, increment.floor, increment.until, nulls=nulls)
+    return replace(read, increment=increment, request=replace(read.request, since=known))
+
+
+def new_of(block: Block, taking: Taking, increment: Increment, columns: tuple[str, ...]) -> tuple[Block, int]:
+    """The new records of a block with just these columns, and how many others there were; what has no value is rejected."""
+    taken = taking.take(block.batch)
+    before = block.batch.num_rows
+    batch, positions, rejected = block.batch, block.positions, block.rejected
+    if len(taken.without):
+        rows = taken.without if positions is None else positions.take(taken.without)
+        message = f"'{increment.column}' is null: it does not tell whether the record is new"
+        found = rejections(rows, "no_cursor", message, increment.column)
+        rejected = found if rejected is None else pa.concat_tables([rejected, found])
+    if taken.rows is not None:
+        batch = batch.take(taken.rows)
+        positions = taken.rows if positions is None else positions.take(taken.rows)
+    if tuple(batch.schema.names) != columns:
+        batch = batch.select(list(columns))
+    others = before - batch.num_rows - len(taken.without)
+    return replace(block, batch=batch, positions=positions, rejected=rejected), others
+
+
+def taken(source: str, taking: Taking | None) -> Iterator[tuple[str, str]]:
+    """What a bundle tells of what it has taken."""
+    found = taking.taken() if taking is not None else None
+    if found is not None:
+        yield "cursor", json.dumps({"source": source, "taken": found})
+
+
+def increments(plan: Plan) -> dict[str, Increment]:
+    """The increment of each source that has one, before and after the passes."""
+    reads = {node.id: node.operator for node in plan.reads() if isinstance(node.operator, Read)}
+    reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
+    return {source: read.increment for source, read in reads.items() if read.increment is not None}
+
+
+def cursors(wanted: Mapping[str, Increment], taken: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """Where the cursor of each source goes that had new records; those of partial runs stay. Raises RunError."""
+    found = {}
+    for source, increment in wanted.items():
+        goal = moved(increment, taken.get(source, ())) if increment.moves else None
+        if goal is not None:
+            facts = {"column": increment.column, "type": sql_type(increment.data_type), "revision": increment.revision}
+            found[source] = {**facts, **goal}
+    return found
