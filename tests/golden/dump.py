@@ -87,8 +87,8 @@ def _doing(operator: Any) -> Iterator[str]:
 def _test(test: Any) -> str:
     where = f" of ({test.applies.sql})" if test.applies is not None else ""
     if isinstance(test, RowTest):
-        probes = "".join(f" with {probe.name} = {probe.form.name} of {probe.column}" for probe in test.probes)
-        return f"passes ({test.passes.sql}){where}{probes}"
+        probes = "".join(f" with {probe.column} as {probe.form.name}" for probe in test.probes)
+        return f"passes ({test.passes.sql if test.passes else 'any'}){where}{probes}"
     return f"{test}{where}" if not where else f"{type(test).__name__}{where}"
 
 
