@@ -80,12 +80,19 @@ def _preface(setting: Setting) -> list[str]:
         "Written by `bench/run.py`; see [README.md](README.md) for how it measures.",
         "\n".join(
             [
-                f"- when: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-                f"- machine: {os.cpu_count()} cores ({_processor()}), {_memory_gib()} GiB of memory, {platform.system()}",
-                f"- Python {platform.python_version()}, {versions}",
+                *circumstances(versions),
                 f"- {setting.rows:,} orders, {setting.repeat} runs of each, interleaved; the least time of each counts",
             ]
         ),
+    ]
+
+
+def circumstances(versions: str) -> list[str]:
+    """When, where and with what was measured, as lines of a list."""
+    return [
+        f"- when: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"- machine: {os.cpu_count()} cores ({_processor()}), {_memory_gib()} GiB of memory, {platform.system()}",
+        f"- Python {platform.python_version()}, {versions}",
     ]
 
 
@@ -126,23 +133,24 @@ def _bounds(rows: int, scores: Sequence[Score], ours: str) -> str:
         else:
             measured = getattr(mine, bound.measure) / getattr(theirs, bound.measure)
             holds = measured <= bound.bound
-        lines.append(_line(mine.case.title, bound.text, f"{measured:.2f}×", holds))
+        lines.append(line(mine.case.title, bound.text, f"{measured:.2f}×", holds))
     clean, defective = find(scores, "csv_parquet", ours), find(scores, "defective", ours)
     if clean and defective:
         more = defective.beyond / clean.beyond - 1
-        lines.append(_line(defective.case.title, "less than 30 % more than clean rows", f"{more * 100:+.0f} %", more < 0.3))
+        lines.append(line(defective.case.title, "less than 30 % more than clean rows", f"{more * 100:+.0f} %", more < 0.3))
     for case in CASES:
         if mine := find(scores, case.name, ours):
             start_up = min(mine.start_ups)
             text = f"start-up at most {START_UP_SECONDS:g} s"
-            lines.append(_line(case.title, text, f"{start_up:.2f} s", start_up <= START_UP_SECONDS))
+            lines.append(line(case.title, text, f"{start_up:.2f} s", start_up <= START_UP_SECONDS))
             bound_mib = SHUFFLE_MEMORY_BOUND if case.shuffles else MEMORY_BOUND
             text = f"peak memory at most {bound_mib:,} MiB"
-            lines.append(_line(case.title, text, f"{mine.peak / 2**20:,.0f} MiB", mine.peak <= bound_mib * 2**20))
+            lines.append(line(case.title, text, f"{mine.peak / 2**20:,.0f} MiB", mine.peak <= bound_mib * 2**20))
     return "\n".join(lines)
 
 
-def _line(title: str, text: str, measured: str, holds: bool) -> str:
+def line(title: str, text: str, measured: str, holds: bool) -> str:
+    """A line of the table of what is wanted."""
     return f"| {title} | {text} | {measured} | {'holds' if holds else '**falls short**'} |"
 
 
