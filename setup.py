@@ -20,6 +20,7 @@ DEPENDENCIES = [
     "sqlglot>=30,<31",  # traces the columns of whole queries: the `sql` transformation's lineage
     "jsonpath-rfc9535>=1,<2",  # parses JSONPath and evaluates what has no SQL: filters and descendants, exactly as RFC 9535 says
     "pydantic>=2.12,<3",  # the typed model of a spec and of every component's options; its JSON Schema
+    "orjson>=3.9.7,<4",  # writes the records of XML documents as JSON lines, which become columns from there
     "ruamel.yaml>=0.18.15,<0.20",  # reads YAML with the line of every key, so that errors can name it
     "jsonschema[format-nongpl]>=4.23,<5",  # the `validation` transformation's JSON Schema drafts, formats included
     "jsonschema-specifications>=2024.10",  # the drafts' own documents, so that a schema may refer to them
@@ -34,6 +35,7 @@ DEPENDENCIES = [
     "packaging>=24",  # tells for `doctor` which required versions are here
     "rich>=14,<16",  # tables, trees and live progress on the terminal
     "sqlalchemy>=2.0.40,<3",  # reflection, DDL and dialects of SQL databases; the store of runs and versions
+    "tenacity>=9,<10",  # attempts at what a short outage of a database breaks, with growing pauses
     "alembic>=1.16,<2",  # brings a store of an earlier version up to date
     "google-cloud-pubsub>=2.28,<3",  # Pub/Sub as a source and a destination
     "boto3>=1.40,<2",  # S3, SQS and the other AWS services
@@ -54,8 +56,8 @@ EXTRAS = {
     "openlineage": ["openlineage-python>=1.40,<2"],
     # `python` transformations whose functions take pandas frames
     "pandas": ["pandas>=2.2,<4"],
-    # a store of runs that several machines share
-    "postgresql": ["psycopg[binary]>=3.2,<4"],
+    # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
+    "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
     "test": [
         "pytest>=9,<10",
@@ -90,6 +92,7 @@ setup(
             "**/*.json",
             "**/*.yaml",
             "**/*.sql",
+            "**/*.pom.xml",
             "store/migrations/**/*.py",
             "store/migrations/*.mako",
         ],

@@ -1,0 +1,149 @@
+"""How a database spells what a destination asks of it; the defaults are standard SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pyarrow as pa
+
+from beam_datahub.component.database import TableColumn, TableName
+from beam_datahub.errors import LossyWrite
+from beam_datahub.kernels.types import sql_type
+
+LEDGER = "_beam_datahub_ledger"
+
+
+class Dialect:
+    """The SQL of one system; it has no state."""
+
+    types: ClassVar[dict[str, str]] = {}
+    """DuckDB's name of a type → the name here; a DECIMAL, a list, a struct and a map have methods."""
+    decimal_digits = 38
+    merges_in_place = True
+    """Whether INSERT … ON CONFLICT (key) DO UPDATE is known."""
+    true = "true"
+    """How truth is written."""
+    transactional_ddl = True
+    """Whether tables made, changed and dropped in a transaction come and go with it."""
+
+    def quoted(self, name: str) -> str:
+        """A name as an identifier, its case kept."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def literal(self, text: str) -> str:
+        """A text as a literal."""
+        return "'" + text.replace("'", "''") + "'"
+
+    def table(self, table: TableName) -> str:
+        """A table's name in a statement."""
+        names = [table.name] if table.schema is None else [table.schema, table.name]
+        return ".".join(map(self.quoted, names))
+
+    def names(self, columns: Sequence[str], prefix: str = "") -> str:
+        """Columns, quoted, with commas between."""
+        return ", ".join(prefix + self.quoted(name) for name in columns)
+
+    # types
+
+    def declared(self, data_type: pa.DataType) -> str:
+        """The type of a new column that keeps every value of a canonical type. Raises LossyWrite where there is none."""
+        name = sql_type(data_type)
+        if pa.types.is_decimal(data_type):
+            return self.decimal(data_type.precision, data_type.scale)
+        if pa.types.is_nested(data_type):
+            return self.nested(data_type)
+        if name not in self.types:
+            raise LossyWrite(f"there is no type for {name}", hint="cast it to text")
+        return self.types[name]
+
+    def decimal(self, precision: int, scale: int) -> str:
+        """The type of exact decimals."""
+        if precision > self.decimal_digits:
+            raise LossyWrite(f"decimals have at most {self.decimal_digits} digits, not {precision}", hint="cast it to text")
+        return f"DECIMAL({precision},{scale})"
+
+    def nested(self, data_type: pa.DataType) -> str:
+        """The type of lists, structs and maps; JSON where the system has nothing closer."""
+        return self.types["JSON"]
+
+    def keyed(self, data_type: pa.DataType) -> str:
+        """The type of a new column that is in a key: some systems index no text of any length."""
+        return self.declared(data_type)
+
+    # tables
+
+    def create(self, table: TableName, columns: Sequence[tuple[str, str]], key: Sequence[str] = (), extra: str = "") -> str:
+        """Make a table; `extra` stands behind its columns."""
+        parts = [f"{self.quoted(name)} {declared}" for name, declared in columns]
+        if key:
+            parts.append(f"PRIMARY KEY ({self.names(key)})")
+        return f"CREATE TABLE {self.table(table)} ({', '.join(parts)}{extra})"
+
+    def create_ledger(self, table: TableName) -> str:
+        """Make the table of what runs began and published, where there is none."""
+        text, moment = self.text(200), self.text(40)
+        columns = (
+            f"run_id {text} NOT NULL, step {text} NOT NULL, target {self.text(400)} NOT NULL, staging {moment} NOT NULL, "
+            f"owner {self.text(1000)} NOT NULL, begun_at {moment} NOT NULL, committed_at {moment}, row_count BIGINT, "
+            "PRIMARY KEY (run_id, step)"
+        )
+        return f"CREATE TABLE IF NOT EXISTS {self.table(table)} ({columns})"
+
+    def text(self, length: int) -> str:
+        """The type of short text."""
+        return f"VARCHAR({length})"
+
+    def create_staging(
+        self, staging: TableName, target: TableName | None, columns: Sequence[TableColumn], checks: Sequence[str]
+    ) -> list[str]:
+        """Make the table that a bundle is staged in: the written columns as the target has them, with its checks.
+
+        `target` is None where it is not there yet.
+        """
+        types = [(each.name, each.declared + ("" if each.nullable else " NOT NULL")) for each in columns]
+        return [self.create(staging, types, extra="".join(f", CHECK ({check})" for check in checks))]
+
+    def drop(self, table: TableName) -> str:
+        """Remove a table, if it is there."""
+        return f"DROP TABLE IF EXISTS {self.table(table)}"
+
+    def add_column(self, table: TableName, name: str, declared: str) -> str:
+        """Give a table another column, without a value in the rows that are there."""
+        return f"ALTER TABLE {self.table(table)} ADD COLUMN {self.quoted(name)} {declared}"
+
+    def widen_column(self, table: TableName, name: str, declared: str) -> str | None:
+        """Give a column a type that holds more; None where the system cannot."""
+        return f"ALTER TABLE {self.table(table)} ALTER COLUMN {self.quoted(name)} TYPE {declared}"
+
+    # rows
+
+    def first_rows(self, count: int) -> str:
+        """What ends a query that gives only its first rows."""
+        return f"LIMIT {count}"
+
+    def comparable(self, name: str) -> str:
+        """A column in a form by which rows can be ordered, whatever its type."""
+        return f"CAST({self.quoted(name)} AS {self.types['VARCHAR']})"
+
+    def insert(self, target: TableName, columns: Sequence[str], select: str) -> str:
+        """Add the rows of a query."""
+        return f"INSERT INTO {self.table(target)} ({self.names(columns)}) {select}"
+
+    def upsert(self, target: TableName, columns: Sequence[str], key: Sequence[str], select: str) -> str:
+        """Add the rows of a query that has a WHERE, in place of those with the same key; the key is unique in the target."""
+        others = [name for name in columns if name not in key]
+        action = ", ".join(f"{self.quoted(name)} = excluded.{self.quoted(name)}" for name in others)
+        conflict = f"DO UPDATE SET {action}" if others else "DO NOTHING"
+        return self.insert(target, columns, f"{select} ON CONFLICT ({self.names(key)}) {conflict}")
+
+    def update_from(self, target: TableName, columns: Sequence[str], key: Sequence[str], source: TableName) -> str | None:
+        """Change the rows whose key a table has, to its values; None where the system has no such statement."""
+        others = [name for name in columns if name not in key]
+        changes = ", ".join(f"{self.quoted(name)} = s.{self.quoted(name)}" for name in others or key)
+        table = self.table(target)
+        return f"UPDATE {table} SET {changes} FROM {self.table(source)} AS s WHERE {self.same(key, f'{table}.', 's.')}"
+
+    def same(self, key: Sequence[str], left: str, right: str) -> str:
+        """A condition that two rows have the same key."""
+        return " AND ".join(f"{left}{self.quoted(name)} = {right}{self.quoted(name)}" for name in key)

@@ -1,0 +1,201 @@
+"""Databases as sources: a table or a query, only the columns and rows that are needed, in key ranges where workers share it.
+
+A system subclasses `DatabaseSource` and says how it is reached (`connected`); its session says how rows become batches.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import pyarrow as pa
+from pydantic import model_validator
+
+from beam_datahub.component.arrow_blocks import Fitting
+from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.config import Config
+from beam_datahub.component.database import Relation, Session, TableName, retrying
+from beam_datahub.component.database_dialect import Dialect
+from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
+from beam_datahub.errors import DataHubError, SchemaDrift, Transient
+from beam_datahub.kernels.read_ahead import read_ahead
+
+# Splits are worth their while only past so many rows.
+_LEAST_ROWS = 20_000
+_MOST_SPLITS = 256
+
+
+class DatabaseReadOptions(Config):
+    """What is read."""
+
+    table: str | None = None
+    """The table or view: `orders` or `sales.orders`."""
+
+    query: str | None = None
+    """A SELECT in the database's own SQL, in place of a table."""
+
+    where: str | None = None
+    """A condition in the database's own SQL that rows must meet; the database evaluates it."""
+
+    split_by: str | None = None
+    """The column whose ranges several workers read; the primary key when left out."""
+
+    @model_validator(mode="after")
+    def _one(self) -> DatabaseReadOptions:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("needs a `table` or a `query`, and not both")
+        return self
+
+
+@dataclass(frozen=True)
+class Range:
+    """The rows of one split: a condition on the key, None for all of them, and the snapshot that all splits read."""
+
+    where: str | None = None
+    snapshot: str | None = None
+
+
+class DatabaseSource(Source):
+    """A table or a query of a database."""
+
+    Options: ClassVar[type[Config]] = DatabaseReadOptions
+    capabilities = SourceCapabilities(columns=True, splits="key range")
+    whole_originals = False
+    dialect: ClassVar[Dialect]
+
+    options: DatabaseReadOptions
+
+    @abstractmethod
+    def connected(self) -> AbstractContextManager[Session]:
+        """A connection for a while. Raises ConnectorError."""
+
+    @property
+    def relation(self) -> Relation:
+        """What is read. Raises InvalidValue."""
+        if self.options.table is not None:
+            return Relation(table=TableName.parse(self.options.table))
+        return Relation(query=self.options.query)
+
+    def check(self) -> Report:
+        lines: list[tuple[str, bool, str]] = []
+        try:
+            with self.connected() as session:
+                lines += self.reached(session)
+                columns = session.describe(self.relation)
+                lines.append((str(self.relation), True, f"{len(columns)} columns"))
+        except DataHubError as error:
+            lines.append(("reach" if not lines else str(self.relation), False, error.reason))
+        return Report(tuple(lines))
+
+    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+        """What `check` tells of the server that answered."""
+        return [("reach", True, "connected")]
+
+    def discover(self) -> Discovery:
+        for attempt in retrying():
+            with attempt, self.connected() as session:
+                columns = session.describe(self.relation)
+                rows, size = (None, None) if self.options.where else session.size(self.relation)
+        return Discovery(pa.schema([(column.name, column.type) for column in columns]), rows, size)
+
+    def splits(self, request: ReadRequest) -> Iterator[Split]:
+        ranges = self.ranges(request) if request.split_bytes and request.limit is None else [Range()]
+        for number, each in enumerate(ranges):
+            yield Split(f"{self.relation}#{number}" if len(ranges) > 1 else str(self.relation), detail=each)
+
+    def ranges(self, request: ReadRequest) -> Sequence[Range]:
+        """The parts that workers read, together all rows."""
+        with self.connected() as session:
+            relation = self.relation
+            rows, size = session.size(relation)
+            assert request.split_bytes is not None
+            count = min(_MOST_SPLITS, int((size or 0) / request.split_bytes) + 1, int((rows or 0) / _LEAST_ROWS) + 1)
+            key = self.options.split_by or self.key(session, relation)
+            if key is None or (count < 2 and self.options.split_by is None):
+                return [Range()]
+            bounds = self.bounds(session, relation, key, max(count, 2))
+        return [Range(where) for where in key_ranges(self.dialect.quoted(key), bounds)]
+
+    def key(self, session: Session, relation: Relation) -> str | None:
+        """The column to split by where the user names none: the one of a primary key."""
+        if relation.table is None:
+            return None
+        keys = [next(iter(key)) for key in session.unique_keys(relation.table) if len(key) == 1]
+        return keys[0] if keys else None
+
+    def bounds(self, session: Session, relation: Relation, key: str, count: int) -> Sequence[str]:
+        """At most `count` - 1 values of the key as SQL literals, rising, that part the rows about evenly.
+
+        By the least and the greatest value, which an index gives without a scan; only numbers can be parted so.
+        """
+        name = self.dialect.quoted(key)
+        low, high = session.fetch(f"SELECT min({name}), max({name}) FROM {relation.sql(self.dialect)}")[0]
+        if isinstance(low, int) and isinstance(high, int):
+            return even_bounds(low, high, count)
+        return ()
+
+    def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
+        part: Range = split.detail or Range()
+        for attempt in retrying():
+            with attempt, self.connected() as session:
+                columns = session.describe(self.relation)
+        known = {column.name: column for column in columns}
+        for name in request.schema.names:
+            if name not in known:
+                raise SchemaDrift(f"{self.relation} has no column '{name}'", hint="take it out of the source's `schema`")
+        drifted = tuple(name for name in known if name not in request.schema.names)
+        wanted = [known[name] for name in request.columns] or [columns[0]]
+        conditions = [each for each in (self.options.where, part.where) if each is not None]
+        place = str(self.relation)
+        with self.reading(part) as session:
+
+            def convert(array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
+                return session.convert(known[field.name], array, field)
+
+            fitting = Fitting(request, place, drifted, convert)
+            batches = self._told(session.stream(wanted, self.relation, conditions, request.limit, request.batch_bytes))
+            first_row = 0
+            if request.limit is None and request.threads > 1:
+                blocks = read_ahead(batches, fitting.fit, threads=1)
+            else:
+                blocks = (fitting.fit(batch) for batch in batches)
+            for fitted in blocks:
+                yield fitted.block(Origin(place, first_row=first_row), drifted)
+                first_row += fitted.records
+
+    def reading(self, part: Range) -> AbstractContextManager[Session]:
+        """A connection that sees what the split is to see."""
+        return self.connected()
+
+    def _told(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        begun = False
+        try:
+            for batch in batches:
+                begun = True
+                yield batch
+        except Transient as error:
+            if begun:
+                # Rows are on their way already: only the whole run can begin anew without doubling them.
+                error.reason = f"the connection broke while {self.relation} was read: {error.reason}"
+                error.args = (error.reason,)
+            raise
+
+
+def even_bounds(low: int, high: int, count: int) -> list[str]:
+    """At most `count` - 1 whole numbers that part [low, high] evenly, as literals."""
+    width = high - low + 1
+    found = [low + width * number // count for number in range(1, count)]
+    return [str(bound) for bound in dict.fromkeys(found) if bound > low]
+
+
+def key_ranges(name: str, bounds: Sequence[str]) -> list[str | None]:
+    """Conditions on the key `name` that part all rows at `bounds`, those with no key among the first; None: all rows."""
+    if not bounds:
+        return [None]
+    first: list[str | None] = [f"({name} < {bounds[0]} OR {name} IS NULL)"]
+    between = [f"({name} >= {low} AND {name} < {high})" for low, high in pairwise(bounds)]
+    return [*first, *between, f"{name} >= {bounds[-1]}"]
