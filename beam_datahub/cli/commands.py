@@ -24,8 +24,11 @@ COMMANDS = {
     "apply": "apply",
     "integrations": "integrations",
     "runs": "runs",
+    "state": "state",
     "rejects": "rejects",
     "replay": "replay",
+    "export": "export",
+    "erase": "erase",
     "violations": "violations",
     "report": "report",
     "test": "test",
@@ -47,7 +50,8 @@ COMMANDS = {
 
 EXIT_CODES = {
     0: "done; a run with rejected records within its budget is done, too",
-    1: "a test of a spec does not hold, two versions differ, something would break, or generated pages are stale",
+    1: "a test of a spec does not hold, two versions differ, something would break, generated pages are stale, or "
+    "some places cannot be searched for a person's records",
     2: "the command line is wrong",
     3: "the spec is wrong; nothing ran",
     4: "an outside system failed: data missing, damaged or out of contract, access denied, target unusable",

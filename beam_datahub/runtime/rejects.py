@@ -32,8 +32,8 @@ class Group:
     example: str
 
 
-def read_dead_letter(run_id: str, place: Mapping[str, Any] | None, locations: Sequence[str]) -> pa.Table:
-    """The rejected records of a run, as a table of DEAD_LETTER.
+def read_dead_letter(run_id: str | None, place: Mapping[str, Any] | None, locations: Sequence[str]) -> pa.Table:
+    """The rejected records of a run (None: of all), as a table of DEAD_LETTER.
 
     `place` is how the run's wiring describes the dead letter, `locations` the files that the run wrote. Raises
     SourceMissing, UnreadableData, or NotReplayable where no connector can read what was written.
@@ -47,8 +47,10 @@ def read_dead_letter(run_id: str, place: Mapping[str, Any] | None, locations: Se
         for split in source.splits(request):
             for block in source.read(split, request):
                 own = pa.Table.from_batches([block.batch])
-                tables.append(own.filter(pc.equal(own["run_id"], run_id)))
+                tables.append(own if run_id is None else own.filter(pc.equal(own["run_id"], run_id)))
     except SourceMissing as error:
+        if run_id is None:
+            return empty_table(DEAD_LETTER)
         raise SourceMissing(
             f"the dead letter of run {run_id} is gone: {error.reason}", hint="it was at " + ", ".join(locations[:3])
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -54,10 +55,14 @@ class JournalReader:
 
 
 class JournalWriter:
-    """Records metrics and logs; the audit is written by the changes themselves."""
+    """Records metrics, logs, and what was done beside the store; the audit of the store is written by the changes themselves."""
 
     def __init__(self, writing: Writing) -> None:
         self._writing = writing
+
+    def note(self, action: str, kind: str, name: str, **details: Any) -> None:
+        """Keep in the audit who did what outside of the store."""
+        self._writing.audit_alone(action, kind, name, **details)
 
     def measure(self, run_id: str, found: Iterable[Metric]) -> None:
         """Record metrics of a run."""

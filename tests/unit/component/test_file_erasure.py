@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +115,52 @@ def test_a_destination_that_cannot_says_so() -> None:
     sink = kind(kind.Connection(), kind.Options())
     with pytest.raises(InvalidValue, match="cannot remove single records"):
         sink.erase(WriteRequest("r", "out", TABLE.schema), SUBJECT)
+
+
+DYING = """
+    import os, signal, sys
+    from beam_datahub.component.capabilities import WriteMode
+    from beam_datahub.component.registry import component
+    from beam_datahub.component.sink import WriteRequest
+    from beam_datahub.component.subject import Subject
+    import pyarrow as pa
+    path, event, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    seen = 0
+    def hook(name, arguments):
+        global seen
+        if name == event:
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+    kind = component("sink", "parquet")
+    sink = kind(kind.Connection(path=path), kind.Options(partition_by=["country"] if "." not in path[-9:] else []))
+    schema = pa.schema([("id", pa.int64()), ("country", pa.string()), ("name", pa.string()), ("x", pa.float64())])
+    sys.addaudithook(hook)
+    sink.erase(WriteRequest("erase-1", "out", schema), Subject("42", ("id",)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "number"),
+    [
+        ("out", "os.link", 1),
+        ("out", "os.rename", 1),
+        ("out", "os.rename", 3),
+        ("out", "os.mkdir", 5),
+        ("out.parquet", "os.rename", 1),
+    ],
+)
+def test_a_killed_erasure_leaves_all_or_none_and_can_be_repeated(name: str, event: str, number: int, tmp_path: Path) -> None:
+    folder = name == "out"
+    path = str(tmp_path / name)
+    sink, _ = written("parquet", path, **({"partition_by": ["country"]} if folder else {}))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DYING), path, event, str(number)], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    everything = sorted(TABLE.to_pylist(), key=lambda row: row["id"])
+    left = sorted(OTHERS, key=lambda row: row["id"])
+    assert rows("parquet", path) in (everything, left)
+    sink.erase(WriteRequest("erase-2", "out", TABLE.schema), SUBJECT)
+    assert rows("parquet", path) == left
+    assert not [file for file in tmp_path.rglob("*") if "staging" in file.parts]
