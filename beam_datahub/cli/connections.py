@@ -235,6 +235,9 @@ def rotate(store: str | None, same_keys: bool) -> None:
 
     with opened(locate(store)) as found:
         key, done = connections.rotate(found, fresh=not same_keys)
+    if key is None:
+        click.echo("no secret was ever sealed here: there is no key to change")
+        return
     click.echo(f"the key {key} seals now; sealed again: {', '.join(done) or 'nothing'}")
 
 

@@ -51,13 +51,14 @@ def _what(function: _Function) -> _Function:
 @command.command(short_help="The lineage of a spec.")
 @spec_argument
 @set_option
+@store_option
 @_format_option("tree", "mermaid", "json")
-def show(spec: str, parameters: tuple[tuple[str, str], ...], form: str) -> None:
+def show(spec: str, parameters: tuple[tuple[str, str], ...], store: str | None, form: str) -> None:
     """Show which columns of its sources the columns of SPEC's destinations come from, and what decides over their rows."""
     from beam_datahub.cli.lineage_view import lineage_tree
     from beam_datahub.lineage.render import lineage_json, lineage_mermaid
 
-    (lineage,) = _gathered((spec,), parameters).lineages
+    (lineage,) = _gathered((spec,), parameters, store).lineages
     if form == "tree":
         _print(lineage_tree(lineage))
     else:
@@ -126,8 +127,9 @@ def _walk(what: str, gathered: Gathered, form: str, direction: str) -> None:
 def _known(specs: Sequence[str], parameters: Iterable[tuple[str, str]], store: str | None, *, compiled: bool = False) -> Gathered:
     """The lineage of the given specs, or without any of all integrations that the store knows; `compiled` with their plans."""
     if specs:
-        return _gathered(specs, parameters)
+        return _gathered(specs, parameters, store)
     from beam_datahub.cli.registered import text_of
+    from beam_datahub.cli.specs import with_connections
     from beam_datahub.lineage.gathering import Gathered, gather
     from beam_datahub.runtime.lineage_records import stored_lineage
     from beam_datahub.store.location import locate
@@ -142,7 +144,8 @@ def _known(specs: Sequence[str], parameters: Iterable[tuple[str, str]], store: s
         if compiled or spec.integration not in recorded:
             try:
                 given = {**spec.parameters, **dict(parameters)}
-                documents.append(text_of(spec.text, spec.integration, spec.path, given, label=spec.label)[0])
+                document = text_of(spec.text, spec.integration, spec.path, given, label=spec.label)[0]
+                documents.append(with_connections(document, location))
             except DataHubError:
                 # Its lineage of the last run is known all the same, where it ever ran.
                 continue
@@ -151,13 +154,17 @@ def _known(specs: Sequence[str], parameters: Iterable[tuple[str, str]], store: s
     return Gathered([*{**recorded, **fresh}.values()], found.plans, found.problems)
 
 
-def _gathered(specs: Sequence[str], parameters: Iterable[tuple[str, str]]) -> Gathered:
+def _gathered(specs: Sequence[str], parameters: Iterable[tuple[str, str]], store: str | None) -> Gathered:
     """The lineage of all specs; those that give none are told, and with none left the first one's error is raised."""
     from beam_datahub.cli.failures import say
-    from beam_datahub.cli.specs import dead_letter_folder
+    from beam_datahub.cli.specs import dead_letter_folder, with_connections
     from beam_datahub.lineage.gathering import gather
+    from beam_datahub.store.location import locate
 
     documents, failures = _documents(specs, dict(parameters))
+    location = locate(store)
+    for each in documents:
+        with_connections(each, location)
     found = gather(documents, {each.integration.name: dead_letter_folder(each) for each in documents})
     problems = [*failures, *found.problems.values()]
     if not found.lineages:

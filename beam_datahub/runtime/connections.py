@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from beam_datahub.component.registry import component, is_known
 from beam_datahub.component.source import Report
-from beam_datahub.errors import DataHubError, InvalidValue, SpecError, UnknownName, WrongKey
+from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnknownName, WrongKey
 from beam_datahub.security import Reference, Secret, Secrets, default_providers
 from beam_datahub.security.providers import SealedSecrets
-from beam_datahub.security.sealing import Sealer, key_path, load_sealer, new_key, read_keys, use_sealer, write_keys
+from beam_datahub.security.sealing import KEY_VARIABLE, Sealer, key_path, load_sealer, new_key, read_keys, use_sealer, write_keys
 from beam_datahub.security.secret import known
 from beam_datahub.spec.references import References
 from beam_datahub.spec.words import spec_errors
@@ -174,17 +174,24 @@ def _types_in(annotation: Any) -> list[Any]:
 
 def checked(name: str, connector: str, settings: Mapping[str, Any]) -> None:
     """Refuse settings that the connector does not take, neither to read nor to write. Raises SpecError."""
-    failures: list[SpecError] = []
+    failures: list[list[SpecError]] = []
     for kind in kinds_of(connector).values():
         try:
             kind.Connection.model_validate(dict(settings))
             return
         except ValidationError as failure:
-            found = spec_errors(kind.Connection, dict(settings), failure)
-            failures = failures or [_named(error, name, keys) if keys else error for keys, error in found]
+            failures.append(
+                [
+                    _named(error, name, keys) if keys else error
+                    for keys, error in spec_errors(kind.Connection, dict(settings), failure)
+                ]
+            )
         except SpecError as error:
-            failures = failures or [error]
-    raise failures[0]
+            failures.append([error])
+    found = min(failures, key=len)
+    # A misspelt option is missing under its right name as well: the one explains the other.
+    told = [error for error in found if isinstance(error, UnknownName)] or found
+    raise told[0] if len(told) == 1 else ErrorGroup(told)
 
 
 # keeping
@@ -237,24 +244,28 @@ def test_connection(stored: Connection, location: Location, folder: str) -> dict
     return found
 
 
-def rotate(store: Store, *, fresh: bool = True) -> tuple[str, list[str]]:
+def rotate(store: Store, *, fresh: bool = True) -> tuple[str | None, list[str]]:
     """Seal the secrets of all connections with another key; the new key's id and the names of the connections.
+
+    Where nothing was ever sealed there is no key, and none is made.
 
     With `fresh` a new key is put before those in the key file, which stay until nothing needs them: another process may
     be sealing with the old one just now. Keys in the environment are the user's to change: put the new one first.
     Raises WrongKey, with nothing changed, where a secret does not open.
     """
     location = store.location
-    before = load_sealer(location.key_file)
     path = key_path(location.key_file)
     connections = store.reader.connections.all()
+    if not any(each.sealed for each in connections) and not os.environ.get(KEY_VARIABLE, "").strip() and not path.exists():
+        return None, []
+    before = load_sealer(location.key_file)
     for each in connections:
         for option, sealed in each.sealed.items():
             before.unseal(sealed, context_of(each.name, option))
     if fresh:
-        if os.environ.get("BEAM_DATAHUB_KEY"):
+        if os.environ.get(KEY_VARIABLE, "").strip():
             raise WrongKey(
-                "the keys are in BEAM_DATAHUB_KEY, which only you can change",
+                f"the keys are in {KEY_VARIABLE}, which only you can change",
                 hint="put the new key before the old one, then `beam-datahub connections rotate --same-keys`",
             )
         write_keys(path, [new_key(), *read_keys(path)])
