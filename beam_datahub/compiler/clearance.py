@@ -14,6 +14,8 @@ from beam_datahub.spec import SourceSpec, SpecDocument
 
 # Under this key of a plan's metadata stands what `personal_tags` found: node id → column → tags.
 PERSONAL = "personal"
+# And under this one, for each destination and the dead letter, the kinds that they may hold.
+CLEARANCE = "clearance"
 _SAMPLE_ROWS = 1_000
 _MASKS = {
     "email": "email",
@@ -58,7 +60,14 @@ def cleared(plan: Plan, document: SpecDocument, *, given: frozenset[str] = froze
         raise errors[0]
     if errors:
         raise ErrorGroup(errors)
-    return replace(plan, metadata={**plan.metadata, PERSONAL: tags})
+    allowed = {spec.id: spec.clearance for spec in document.integration.destinations}
+    letter = document.integration.dead_letter
+    allowed |= {node.id: letter.clearance for node in plan.writes() if letter is not None and _is_letter(node)}
+    return replace(plan, metadata={**plan.metadata, PERSONAL: tags, CLEARANCE: allowed})
+
+
+def _is_letter(node: Node) -> bool:
+    return isinstance(node.operator, Write) and node.operator.dead_letter
 
 
 def declared_kinds(plan: Plan, document: SpecDocument, *, given: frozenset[str] = frozenset()) -> Declared:

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from beam_datahub.compiler.clearance import PERSONAL
 from beam_datahub.compiler.origins import ColumnOrigin, column_origins
 from beam_datahub.compiler.passes import optimise
+from beam_datahub.compiler.personal_view import Personal, clearance, personal_columns, personal_facts
 from beam_datahub.compiler.plan import (
     BESIDE,
     RULES,
@@ -44,7 +46,8 @@ _NOT_SO = "not so: "
 class StepView:
     """A source, step or destination. `kind`: source, transformation, destination or dead_letter; `facts` are sentences
     on what it does and how, `columns` column → SQL type, `origins` where each column comes from; `changed` tells whether
-    its columns differ from those of its first input, `traits` are the same facts for machines.
+    its columns differ from those of its first input, `traits` are the same facts for machines. `personal` are its columns with
+    personal data.
     """
 
     id: str
@@ -56,6 +59,7 @@ class StepView:
     facts: tuple[str, ...] = ()
     traits: Mapping[str, object] = field(default_factory=dict)
     changed: bool = True
+    personal: Personal = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,9 +159,13 @@ def _step(node: Node, plan: Plan, physical: Plan, origins: Mapping[str, ColumnOr
     if named:
         facts.append(f"quality rules: {', '.join(named)}")
         traits["quality_rules"] = named
+    personal = personal_columns(node, plan)
+    facts += personal_facts(node, plan, personal)
+    if isinstance(operator, Write) and not operator.violations and PERSONAL in plan.metadata:
+        traits["clearance"] = list(clearance(node, plan))
     before = plan.node(inputs[0]).schema if inputs else None
     changed = before is None or visible(before) != visible(node.schema)
-    return StepView(node.id, kind, node.type, inputs, columns, origins, tuple(facts), traits, changed)
+    return StepView(node.id, kind, node.type, inputs, columns, origins, tuple(facts), traits, changed, personal)
 
 
 def _destination(write: Write) -> str:

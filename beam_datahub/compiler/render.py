@@ -95,6 +95,7 @@ def _column_lines(step: StepView) -> list[str]:
     kinds = max((min(len(kind), 24) for kind in step.columns.values()), default=0)
     return [
         f"{name:<{names}}  {kind:<{kinds}}  {_origin_text(step, name, step.origins.get(name, ColumnOrigin()))}".rstrip()
+        + _personal_text(step, name)
         for name, kind in step.columns.items()
     ]
 
@@ -105,6 +106,12 @@ def _origin_text(step: StepView, name: str, origin: ColumnOrigin) -> str:
     made = f"{origin.expression}  " if origin.expression is not None else ""
     sources = ", ".join(f"{source}.{column}" for source, column in origin.sources)
     return f"{made}← {sources}" if sources else made.rstrip() or "(a constant)"
+
+
+def _personal_text(step: StepView, name: str) -> str:
+    """What of personal data a column holds, and what masked it."""
+    texts = [each.told() for each in step.personal.get(name, ())]
+    return f"  [{', '.join(dict.fromkeys(texts))}]" if texts else ""
 
 
 def mermaid(view: PlanView) -> str:
@@ -130,12 +137,21 @@ def mermaid(view: PlanView) -> str:
         for step in view.steps.values():
             if step.traits.get("quality_rules"):
                 lines.append(f"  {names[step.id]} -.-> {names[failing.id]}")
+    bare = [names[step.id] for step in view.steps.values() if _shows_personal_data(step)]
+    if bare:
+        lines += ["  classDef personal stroke:#c0392b,stroke-width:3px", f"  class {','.join(bare)} personal"]
     return "\n".join(lines)
+
+
+def _shows_personal_data(step: StepView) -> bool:
+    return any(each.shows == "clear" for column in step.personal.values() for each in column)
 
 
 def _mermaid_node(step: StepView, name: str) -> str:
     opening, closing = _SHAPES[step.kind]
-    return f"{name}{opening}{_escaped(step.id)}<br/><small>{_escaped(step.type)}</small>{closing}"
+    facts = [fact for fact in step.facts if fact.startswith(("personal data: ", "masks ", "shows again ", "cleared for "))]
+    more = "".join(f"<br/><small>{_escaped(fact)}</small>" for fact in facts)
+    return f"{name}{opening}{_escaped(step.id)}<br/><small>{_escaped(step.type)}</small>{more}{closing}"
 
 
 def _escaped(text: str) -> str:
@@ -162,16 +178,17 @@ def _step_json(step: StepView) -> dict[str, Any]:
         "inputs": list(step.inputs),
         **step.traits,
         "facts": list(step.facts),
-        "columns": [_column_json(name, kind, step.origins.get(name)) for name, kind in step.columns.items()],
+        "columns": [_column_json(name, kind, step) for name, kind in step.columns.items()],
     }
 
 
-def _column_json(name: str, kind: str, origin: ColumnOrigin | None) -> dict[str, Any]:
-    found = origin or ColumnOrigin()
+def _column_json(name: str, kind: str, step: StepView) -> dict[str, Any]:
+    found = step.origins.get(name, ColumnOrigin())
     return {
         "name": name,
         "type": kind,
         "expression": found.expression,
         "from": [{"source": source, "column": column} for source, column in found.sources],
         "through": [{"step": m.step, "column": m.column, "expression": m.expression} for m in found.made],
+        **({"personal": [asdict(each) for each in step.personal[name]]} if name in step.personal else {}),
     }

@@ -46,3 +46,36 @@ def test_a_secret_is_not_in_a_plan(shop: Path, cli: Run, monkeypatch: object) ->
     for form in ("tree", "json", "mermaid"):
         done = cli("plan", "shop.yaml", "--format", form)
         assert "hush-hush" not in done.output
+
+
+PERSONAL = """\
+name: people
+source: {name: people, connector: inline, connection: {}, rows: [{id: 1, email: a@x.org}], pii: {email: email}}
+transformations:
+  - {id: hide, type: mask, input: people, config: {fields: {email: email}}}
+destinations:
+  - {id: safe, input: hide, connector: jsonl, connection: {path: safe.jsonl}}
+  - {id: bare, input: people, connector: jsonl, connection: {path: bare.jsonl}, clearance: [email]}
+dead_letter: {connector: jsonl, connection: {path: rejected/}, sealed: true}
+"""
+
+
+def test_personal_data_is_shown_with_its_masks_and_clearances(shop: Path, cli: Run) -> None:
+    (shop / "people.yaml").write_text(PERSONAL)
+    tree = cli("plan", "people.yaml").stdout
+    for fact in (
+        "personal data: email (email)",
+        "masks email (email in part)",
+        "personal data: email (email in part by hide)",
+        "cleared for email",
+        "originals and messages are sealed",
+    ):
+        assert f"· {fact}\n" in tree
+    assert "[email in part by hide]" in cli("plan", "people.yaml", "--columns").stdout
+    steps = {step["id"]: step for step in json.loads(cli("plan", "people.yaml", "--format", "json").stdout)["steps"]}
+    assert steps["bare"]["clearance"] == ["email"]
+    email = next(column for column in steps["safe"]["columns"] if column["name"] == "email")
+    assert email["personal"] == [{"kind": "email", "shows": "in part", "origin": "people.email", "masked_by": "hide"}]
+    drawn = cli("plan", "people.yaml", "--format", "mermaid").stdout
+    assert "masks email (email in part)" in drawn
+    assert drawn.splitlines()[-1] == "  class n0,n3 personal"
