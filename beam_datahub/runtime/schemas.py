@@ -16,7 +16,8 @@ from beam_datahub.store.schema_records import SchemaReference, SchemaVersion
 if TYPE_CHECKING:
     from beam_datahub.store.store import StoreReader, StoreWriter
 
-_ATTEMPTS = 5
+# Each that fails means that another writer got its version in.
+_ATTEMPTS = 50
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from beam_datahub.errors import DataHubError, IncompatibleSchema, UnknownName
-from beam_datahub.runtime.store_link import later
+from beam_datahub.errors import DataHubError, IncompatibleSchema, InvalidValue, SchemaDrift, UnknownName
+from beam_datahub.runtime.store_link import Call, later
 from beam_datahub.security import redact
 from beam_datahub.store.location import Location, locate
 from beam_datahub.store.records import NewViolation
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from beam_datahub.compiler.plan import Read
+    from beam_datahub.compiler.plan import Plan, Read
     from beam_datahub.runtime.record import RunRecord
     from beam_datahub.runtime.schemas import SchemaRegistry
-    from beam_datahub.schemas.document import Format
+    from beam_datahub.schemas.document import Document, Format
     from beam_datahub.spec import SubjectSpec
+    from beam_datahub.store.schema_records import SchemaVersion
 
 
 class SubjectLookup:
@@ -36,7 +38,7 @@ class SubjectLookup:
         with self._registry() as registry:
             if registry is None:
                 raise _unknown(subject)
-            return to_columns(registry.document(registry.latest(subject.name, subject.version))).schema
+            return to_columns(_document(registry, subject)[1]).schema
 
     def accept(self, subject: SubjectSpec, schema: pa.Schema, name: str) -> None:
         """Look whether rows of these columns may be written under a subject. Raises IncompatibleSchema and LossyWrite."""
@@ -85,8 +87,7 @@ def successor(registry: SchemaRegistry, subject: SubjectSpec, schema: pa.Schema,
 
     if subject.version is None and not registry.has(subject.name):
         return first(subject, schema, name)
-    version = registry.latest(subject.name, subject.version)
-    document = registry.document(version)
+    version, document = _document(registry, subject)
     if describes(document, schema):
         return None
     made = revised(document, schema, name)
@@ -102,6 +103,17 @@ def successor(registry: SchemaRegistry, subject: SubjectSpec, schema: pa.Schema,
     if not verdict.compatible:
         raise incompatible(subject.name, verdict)
     return document.format, made.text
+
+
+def _document(registry: SchemaRegistry, subject: SubjectSpec) -> tuple[SchemaVersion, Document]:
+    version = registry.latest(subject.name, subject.version)
+    document = registry.document(version)
+    if subject.format is not None and subject.format != document.format.value:
+        raise InvalidValue(
+            f"version {version.version} of the subject '{subject.name}' is of {document.format}, not of {subject.format}",
+            hint=f"leave `format` out, or take another subject: `beam-datahub schemas convert {subject.name}` writes it anew",
+        )
+    return version, document
 
 
 def record_subjects(record: RunRecord) -> None:
@@ -125,6 +137,20 @@ def record_subjects(record: RunRecord) -> None:
                 broken += _drifted(registry, operator, operator.subject, node.id, names)
     if broken:
         record.calls.append(later("violations.add", record.facts.run_id, broken))
+
+
+def frozen_drift(plan: Plan, failure: BaseException, run_id: str) -> list[Call]:
+    """The violation that data leaves behind which left the frozen schema of a subject and so stopped its run."""
+    from beam_datahub.compiler.plan import Read
+
+    if not isinstance(failure, SchemaDrift):
+        return []
+    for node in plan:
+        operator = node.operator
+        if isinstance(operator, Read) and operator.subject is not None and operator.place == failure.place:
+            found = replace(_violation(operator.subject, node.id, failure.reason, []), action="fail")
+            return [later("violations.add", run_id, [found])]
+    return []
 
 
 def _drifted(registry: SchemaRegistry, read: Read, subject: SubjectSpec, source: str, names: list[str]) -> list[NewViolation]:

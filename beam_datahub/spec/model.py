@@ -33,12 +33,13 @@ class ContractSpec(SpecModel):
 class SubjectSpec(SpecModel):
     """A subject of the schema registry that a source or a destination keeps to."""
 
-    name: str
+    name: str = Field(min_length=1, max_length=255)
     """The subject, such as `orders-value`."""
     version: int | None = None
     """The version; the newest when left out."""
     format: Literal["avro", "json", "protobuf"] | None = None
-    """The format of a subject that is not there yet: a destination's first run registers it, as JSON Schema when left out."""
+    """The format of its schemas: that in which a destination's first run begins it (JSON Schema when left out), and that which
+    a subject that is there must have."""
 
 
 class IncrementalSpec(SpecModel):

@@ -126,8 +126,8 @@ def test_a_subject_that_is_not_there_is_guessed(work: Path, cli: Run) -> None:
 
 
 def test_a_schema_is_converted_and_what_is_not_kept_is_told_beside_it(work: Path, cli: Run) -> None:
-    schema = {"type": "object", "properties": {"id": {"type": "integer"}, "s": {"type": "string", "maxLength": 9}}}
-    schema["additionalProperties"] = False
+    properties = {"id": {"type": "integer"}, "s": {"type": "string", "maxLength": 9}}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
     file = write(work, "order.json", json.dumps(schema))
     made = cli("schemas", "convert", file, "--to", "sql", "--dialect", "postgresql")
     assert made.stdout == 'CREATE TABLE "order" (\n  "id" BIGINT,\n  "s" TEXT\n);\n'

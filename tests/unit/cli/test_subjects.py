@@ -83,6 +83,22 @@ def test_a_frozen_contract_fails_and_registers_nothing(work: Path, cli: Any) -> 
     assert (failed.exit_code, "[DH203]" in failed.stderr) == (4, True)
     assert versions(cli, "orders-value") == [1]
     assert versions(cli, "out-value") == []
+    [found] = violations(cli)
+    assert (found["kind"], found["step"], found["action"], found["rule"]) == (
+        "schema_drift",
+        "orders",
+        "fail",
+        "subject orders-value",
+    )
+    assert "has the key 'extra', which the schema does not have" in found["message"]
+
+
+def test_data_of_another_type_than_a_frozen_subject_says_is_a_violation(work: Path, cli: Any) -> None:
+    register(cli, work, "orders-value", ORDER)
+    (work / "in.jsonl").write_text('{"id":"x","name":"c"}\n')
+    assert cli("run", spec(work, contract="evolve, types: freeze")).exit_code == 4
+    [found] = violations(cli)
+    assert "column 'id': \"x\" is not of type BIGINT" in found["message"]
 
 
 def test_drift_that_the_subject_refuses_is_a_violation(work: Path, cli: Any) -> None:
@@ -158,3 +174,70 @@ def test_a_schema_and_a_subject_are_not_both_taken(work: Path, cli: Any) -> None
     (work / named).write_text((work / named).read_text().replace("  contract:", "  schema: {id: bigint}\n  contract:"))
     both = cli("validate", named)
     assert (both.exit_code, "a `schema` or a `subject`, not both" in both.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "place", "words"),
+    [
+        ("ordres-value", "out-value", "6 (source.subject)", "did you mean 'orders-value'?"),
+        ("{name: orders-value, version: 7}", "out-value", "6 (source.subject)", "known: 1, 2"),
+        ("{name: orders-value, format: json}", "out-value", "6 (source.subject)", "is of avro, not of json"),
+        ("text", "out-value", "6 (source.subject)", "is not a record"),
+        ("''", "out-value", "6 (source.subject", "empty"),
+        ("orders-value", "{name: out-value, version: 1}", "10 (destination.subject)", "unknown subject 'out-value'"),
+        ("orders-value", "{name: orders-value, format: protobuf}", "10 (destination.subject)", "is of avro, not of protobuf"),
+        ("orders-value", "text", "10 (destination.subject)", "is not a record"),
+    ],
+)
+def test_a_subject_that_cannot_be_kept_to_is_told_by_validate(
+    work: Path, cli: Any, source: str, target: str, place: str, words: str
+) -> None:
+    register(cli, work, "orders-value", ORDER)
+    register(cli, work, "orders-value", {**ORDER, "doc": "second"})
+    register(cli, work, "text", "string")
+    refused = cli("validate", spec(work, source, target))
+    assert refused.exit_code == 3
+    assert f"s.yaml:{place}" in refused.stderr
+    assert words in refused.stderr
+
+
+def test_without_a_store_there_are_no_subjects(work: Path, cli: Any) -> None:
+    assert "unknown subject 'orders-value'" in cli("validate", spec(work)).stderr
+    assert not (work / "store.db").exists()
+
+
+def test_a_deleted_subject_is_no_longer_kept_to(work: Path, cli: Any) -> None:
+    register(cli, work, "orders-value", ORDER)
+    assert cli("validate", spec(work)).exit_code == 0
+    assert cli("schemas", "delete", "orders-value").exit_code == 0
+    assert cli("validate", "s.yaml").exit_code == 3
+
+
+@pytest.mark.parametrize(("level", "fits"), [("forward", True), ("forward_transitive", False), ("none", True)])
+def test_a_transitive_level_holds_a_destination_to_all_versions(work: Path, cli: Any, level: str, fits: bool) -> None:
+    register(cli, work, "orders-value", ORDER)
+    cli("schemas", "register", "a.avsc", "-s", "out-value")
+    cli("schemas", "compatibility", "out-value", "none")
+    register(cli, work, "out-value", record(("id", "string"), ("name", "string"), ("gone", "int")))
+    register(cli, work, "out-value", record(("id", ["null", "long"]), ("name", ["null", "string"])))
+    cli("schemas", "compatibility", "out-value", level)
+    found = cli("validate", spec(work))
+    assert found.exit_code == (0 if fits else 3)
+    assert ("version 2" in found.stderr) is not fits
+
+
+def test_a_column_that_goes_is_refused_where_older_readers_need_it(work: Path, cli: Any) -> None:
+    register(cli, work, "orders-value", ORDER)
+    register(cli, work, "out-value", record(("id", ["null", "long"]), ("name", ["null", "string"]), ("gone", "long")))
+    assert cli("validate", spec(work)).exit_code == 0
+    cli("schemas", "compatibility", "out-value", "full")
+    refused = cli("validate", "s.yaml")
+    assert (refused.exit_code, "the field 'gone' of version 1 has no default" in refused.stderr) == (3, True)
+
+
+def test_what_a_dry_look_finds_is_not_registered(work: Path, cli: Any) -> None:
+    register(cli, work, "orders-value", ORDER)
+    assert cli("validate", spec(work)).exit_code == 0
+    assert cli("plan", "s.yaml").exit_code == 0
+    assert cli("run", "s.yaml", "--no-record").exit_code == 0
+    assert versions(cli, "out-value") == []
