@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TERMS = ("read", "in", "out", "filtered", "rejected", "merged", "added")
 # How many records of the dead letter are looked at for example messages.
 _EXAMPLES = 2000
+# How many differences from earlier runs are shown.
+_DEVIATIONS = 3
 _STATES = {
     "completed": ("completed", "bold green"),
     "completed_with_errors": ("completed, with rejected records", "bold yellow"),
@@ -47,6 +49,8 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
     console.print(_written(plan, result))
     for source, goal in result.cursors.items():
         console.print(Text(f"{source}: read up to {goal['column']} = {goal['last']}, where the next run goes on", "dim"))
+    if result.profiles:
+        _profiled(console, result)
     for drift in result.drifted:
         console.print(
             Text(f"new column: {drift['source']} has '{drift['column']}', which its schema lacks; it was let go by", "yellow")
@@ -98,6 +102,32 @@ def quality_table(rules: Sequence[Mapping[str, Any]]) -> Any:
         cells = [rule["name"], rule["step"], rule["severity"], share, outcome, "✓" if rule["passed"] else "✗"]
         table.add_row(*(Text(cell, style=style) for cell in cells))
     return table
+
+
+def _profiled(console: Console, result: RunResult) -> None:
+    """One line saying that profiles were taken, and one for each way in which they differ from those of earlier runs."""
+    from rich.text import Text
+
+    found = [(step, each) for step, compared in result.deviations.items() for each in compared["found"]]
+    compared = max((each["compared_with"] for each in result.deviations.values()), default=0)
+    columns = sum(len(each["columns"]) for each in result.profiles.values())
+    words = f"profiled: {_some(columns, 'column')} of {', '.join(result.profiles)}"
+    if result.deviations and not compared:
+        words += "; too few earlier runs to compare with"
+    elif compared:
+        differences = _some(len(found), "difference") if found else "no differences"
+        words += f"; {differences} from {_some(compared, 'earlier run')}"
+    if result.deviations:
+        words += f" (beam-datahub report {result.run_id} --html PAGE)"
+    console.print(Text(words, "yellow" if found else "dim"))
+    for step, each in found[:_DEVIATIONS]:
+        console.print(Text(f"  {step}: {each['message']}", "yellow"))
+    if len(found) > _DEVIATIONS:
+        console.print(Text(f"  and {len(found) - _DEVIATIONS} more: beam-datahub violations", "yellow"))
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _examples(plan: Plan, result: RunResult) -> dict[tuple[str, str], str]:

@@ -68,6 +68,8 @@ class RunResult:
     quality: list[dict[str, Any]] = field(default_factory=list)
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
     sketches: dict[str, str] = field(default_factory=dict, repr=False)
+    deviations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Recorded step → how many earlier runs its profile was compared with, and what differs."""
     cursors: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     error: DataHubError | None = None
 

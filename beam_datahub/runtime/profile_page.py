@@ -18,14 +18,16 @@ border-top: 1px solid #8884; } td.n, th.n { text-align: right; } td { overflow-w
 svg { display: block; }"""
 
 
-def profiles_html(profiles: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table with histograms for each summarised profile; everything from data is escaped."""
+def profiles_html(profiles: Mapping[str, Mapping[str, Any]], deviations: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """A table with histograms for each summarised profile, under what differs from earlier runs; all from data is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((files("beam_datahub.runtime") / "profiles.html").read_text("utf-8"))
+    compared = deviations or {}
     shown = [
-        (name, summary, [_column(path, each) for path, each in summary["columns"].items()]) for name, summary in profiles.items()
+        (name, summary, compared.get(name), [_column(path, each) for path, each in summary["columns"].items()])
+        for name, summary in profiles.items()
     ]
     return template.render(profiles=shown)
 

@@ -14,13 +14,17 @@ from beam_datahub.store.records import NewViolation
 from beam_datahub.store.records import Profile as StoredProfile
 
 if TYPE_CHECKING:
+    from beam_datahub.compiler.plan import Plan
     from beam_datahub.runtime.record import RunRecord
 
 
 def record_profiles(record: RunRecord) -> None:
-    """Have the profiles recorded, and a violation for each drift from what earlier runs had."""
+    """Have the profiles recorded, and a violation for each drift from what earlier runs of the same kind had.
+
+    A run that reads a part of what there is, by `--limit` or as a replay, is compared with none, nor any other with it.
+    """
     result = record.result
-    if not result.sketches:
+    if not result.sketches or record.facts.kind == "partial" or _is_limited(record.plan):
         return
     kept, broken = [], []
     wanted = {each.step: each for each in record.plan.profiles}
@@ -33,13 +37,31 @@ def record_profiles(record: RunRecord) -> None:
         drift = wanted[step].drift if step in wanted else None
         if drift is not None and result.status != "failed":
             limits = DriftLimits(**drift)
-            found = record.store.reader.profiles.history(
-                result.integration, step, runs_back=limits.window, before=result.run_id, sketches=True
+            stored = record.store.reader.profiles.history(
+                result.integration,
+                step,
+                runs_back=limits.window,
+                before=result.run_id,
+                kind=record.facts.kind,
+                sketches=True,
             )
-            broken += [_violation(step, each, limits) for each in deviations(profile, _by_run(found), limits)]
+            earlier = _by_run(stored)
+            found = deviations(profile, earlier, limits)
+            compared = len(earlier) if len(earlier) >= limits.runs else 0
+            result.deviations[step] = {
+                "compared_with": compared,
+                "found": [{"column": each.column, "measure": each.measure, "message": redact(each.message)} for each in found],
+            }
+            broken += [_violation(step, each, limits) for each in found]
     record.calls.append(later("profiles.add", result.run_id, kept))
     if broken:
         record.calls.append(later("violations.add", result.run_id, broken))
+
+
+def _is_limited(plan: Plan) -> bool:
+    from beam_datahub.compiler.plan import Read
+
+    return any(isinstance(node.operator, Read) and node.operator.request.limit is not None for node in plan)
 
 
 def _by_run(stored: Iterable[StoredProfile]) -> list[Profile]:

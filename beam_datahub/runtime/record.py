@@ -112,9 +112,9 @@ def _lineage(record: RunRecord) -> None:
 # Each adds what it knows of the run; one that fails is logged, and the others still have their say.
 PARTS: list[Callable[[RunRecord], None]] = [
     _wiring,
+    record_profiles,
     _report,
     _metrics,
-    record_profiles,
     record_violations,
     write_page,
     _lineage,

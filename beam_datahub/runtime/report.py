@@ -70,7 +70,7 @@ def html_report(record: Record) -> str:
 
 def _profiles(record: Record) -> Section | None:
     profiles = record.get("profiles")
-    return Section("Profiles", profiles_html(profiles)) if profiles else None
+    return Section("Profiles", profiles_html(profiles, record.get("deviations") or {})) if profiles else None
 
 
 def _rule_bar(rule: Record) -> Bar:

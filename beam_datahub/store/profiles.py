@@ -8,7 +8,7 @@ from sqlalchemy import null, select
 
 from beam_datahub.errors import UnknownName
 from beam_datahub.store.access import Reading, Writing, columns_of, now
-from beam_datahub.store.records import Profile
+from beam_datahub.store.records import Profile, RunKind
 from beam_datahub.store.tables import profiles, runs
 
 _COLUMNS = columns_of(profiles, Profile)
@@ -35,15 +35,20 @@ class ProfileReader:
         *,
         runs_back: int = 30,
         before: str | None = None,
+        kind: RunKind | None = None,
         sketches: bool = False,
     ) -> list[Profile]:
-        """The profiles of a step's columns in its newest successful runs, the newest first; `before` leaves out that run."""
+        """The profiles of a step's columns in its newest successful runs, the newest first.
+
+        `before` leaves out that run, `kind` keeps only such runs.
+        """
         there = (
             select(runs.c.run_id)
             .where(
                 runs.c.integration == integration,
                 runs.c.status.in_(("completed", "completed_with_errors")),
                 runs.c.run_id != (before or ""),
+                *([runs.c.kind == kind] if kind is not None else []),
                 runs.c.run_id.in_(
                     select(profiles.c.run_id).where(profiles.c.integration == integration, profiles.c.step == step)
                 ),

@@ -25,7 +25,7 @@ _BEYOND_CHANCE = 5.0
 # So much of what is beyond chance is what most runs do by chance; twice that much they seldom do.
 _LIKELY_CHANCE = 2 / _BEYOND_CHANCE
 _BINS = 10
-# Of fewer values than this, a frequent one that comes or goes may be chance.
+# Of fewer values than this, a frequent one that comes or goes may be chance, and so may a mean.
 _LEAST_SEEN = 10
 _TOP = 200
 _OUTLIER = 5.0 * 1.4826
@@ -67,17 +67,29 @@ def deviations(current: Profile, earlier: Sequence[Profile], limits: DriftLimits
     found = _volume(current.rows, [each.rows for each in earlier], limits)
     for path, column in current.columns.items():
         past = [each.columns[path] for each in earlier if path in each.columns and each.columns[path].type == column.type]
+        found += _type(path, column, earlier)
         past = [each for each in past if each.rows]
         if len(past) >= limits.runs and column.rows:
             found += [each for check in _CHECKS for each in check(path, column, past, limits)]
     return found
 
 
+def _type(path: str, column: ColumnProfile, earlier: Sequence[Profile]) -> list[Deviation]:
+    """Told once: the next run finds the new type in the newest one before it."""
+    was = next((each.columns[path].type for each in earlier if path in each.columns), column.type)
+    if was == column.type:
+        return []
+    return [Deviation("drift", path, "type", f"'{path}' is {column.type}, it was {was} in the run before", 1.0, 0.0)]
+
+
 def _volume(rows: int, past: Sequence[int], limits: DriftLimits) -> list[Deviation]:
     middle = median(past)
     spread = _OUTLIER * median(abs(each - middle) for each in past)
-    allowed = max(spread, limits.volume * middle, _BEYOND_CHANCE * math.sqrt(middle))
-    if abs(rows - middle) <= allowed and (rows or not all(past)):
+    allowed = max(spread, limits.volume * middle, _BEYOND_CHANCE * math.sqrt(max(middle, 1)))
+    is_void = not rows and min(past) >= _LEAST_SEEN
+    # What two earlier runs had as well, as those of a weekend, is a habit.
+    alike = sum(abs(each - rows) <= limits.volume * rows for each in past)
+    if (abs(rows - middle) <= allowed or alike > 1) and not is_void:
         return []
     message = f"{rows:,} rows, where earlier runs had {middle:,.0f} (median of {len(past)})"
     return [Deviation("volume", "", "volume", message, rows, allowed, {"median": middle})]
@@ -161,6 +173,9 @@ def _stability(ranks: Ranks, past: Sequence[Ranks]) -> tuple[float, float]:
     for each in past:
         usual.merge(each)
     edges = np.unique(usual.quantiles([i / _BINS for i in range(1, _BINS)]) or [])
+    if len(edges) and edges[0] == usual.weighted()[0][0]:
+        # Nothing lies below the first edge: what does now is told apart from what equals it.
+        edges = np.concatenate([[np.nextafter(edges[0], -np.inf)], edges])
     count, before = _size(ranks), _size(usual)
     # Half a value more in each bin: one that is empty by chance does not make the index infinite.
     now = _bins(ranks, edges, count)
@@ -177,7 +192,8 @@ def _bins(ranks: Ranks, edges: Any, count: float) -> Any:
 def _mean(path: str, column: ColumnProfile, past: Sequence[ColumnProfile], limits: DriftLimits) -> list[Deviation]:
     moments = [each.moments for each in past if each.moments.count]
     deviation = median(each.deviation or 0.0 for each in moments) if moments else 0.0
-    if not column.moments.count or not deviation or not math.isfinite(column.moments.mean):
+    few = min((each.count for each in [column.moments, *moments]), default=0) < _LEAST_SEEN
+    if few or not deviation or not math.isfinite(column.moments.mean):
         return []
     usual = median(each.mean for each in moments)
     steps = [abs(each.mean - usual) / deviation for each in moments]
