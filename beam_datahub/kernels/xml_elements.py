@@ -34,9 +34,15 @@ class XmlFault(Exception):
         self.message, self.line, self.hint = message, line, hint
 
 
-# An element: its name as Expat gives it (`uri local prefix`), its attributes so, and texts and elements in their order.
-# Lists and no class: there are many, and they live for a moment.
-Element = tuple[str, dict[str, str], list[Any]]
+# An element: its name as Expat gives it (`uri local prefix`), its attributes so, and texts and elements in their order; where
+# it has no attributes and holds just text, that text. Tuples and no class: there are many, and they live for a moment.
+Element = tuple[str, dict[str, str], list[Any] | str]
+# What becomes of a record as soon as it is whole; to keep records would keep the garbage collector busy.
+Take = Callable[[Element], Any]
+
+_NO_ATTRIBUTES: dict[str, str] = {}
+# Paths of names that are known to lead to a record or not.
+_MOST_PATHS = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,14 @@ def path_of(text: str) -> Path:
 
 
 class Elements:
-    """Parses one document; `records` gives the elements that `path` names (None: see `guessed`), each with its line."""
+    """Parses one document; `records` gives what `take` makes of the elements that `path` names (None: see `guessed`), each with
+    its line.
+    """
 
-    def __init__(self, read: Read, path: Path | None, naming: Naming, longest: int, encoding: str | None = None) -> None:
-        self._naming, self._longest = naming, longest
+    def __init__(
+        self, read: Read, path: Path | None, naming: Naming, take: Take, longest: int, encoding: str | None = None
+    ) -> None:
+        self._naming, self._take, self._longest = naming, take, longest
         self._read, self._encoding = _decoded(read, encoding)
         self._head = b""
         if path is None:
@@ -89,10 +99,11 @@ class Elements:
                 self._head += chunk
             path = guessed(self._head, self._encoding)
         self.path = path
-        self._outer: list[tuple[str, ...]] = []
+        self._outer: list[str] = []
+        self._paths: dict[tuple[str, ...], bool] = {}
         self._open: list[Element] = []
-        self._found: list[tuple[Element, int]] = []
-        self._line = self._size = self._begin = 0
+        self._found: list[tuple[Any, int]] = []
+        self._line = self._begin = 0
         self._parser = parser = expat.ParserCreate(self._encoding, namespace_separator=" ")
         parser.namespace_prefixes = True
         parser.buffer_text = True
@@ -102,10 +113,10 @@ class Elements:
         if expat.version_info < (2, 4, 1):
             # Older ones do not bound the growth of entities.
             parser.EntityDeclHandler = self._declared
-        self._outside()
+        self._handle()
 
-    def records(self) -> Iterator[list[tuple[Element, int]]]:
-        """The records in lists, as they come. Raises XmlFault."""
+    def records(self) -> Iterator[list[tuple[Any, int]]]:
+        """What became of the records, in lists, as they come. Raises XmlFault."""
         chunk, final = self._head, False
         while not final:
             chunk = chunk or self._read(_CHUNK)
@@ -118,58 +129,75 @@ class Elements:
             if self._open and self._parser.CurrentByteIndex - self._begin > self._longest:
                 raise self._too_long()
             if self._found:
-                found, self._found = self._found, []
+                found = self._found[:]
+                self._found.clear()
                 yield found
 
-    def _outside(self) -> None:
-        """Wait for a record."""
-        self._parser.StartElementHandler, self._parser.EndElementHandler = self._start, self._end
-        self._parser.CharacterDataHandler = None
-
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        self._outer.append(tuple(tag.split(" ")))
-        if len(self._outer) > DEEPEST:
-            raise self._too_deep()
-        if self._is_record():
-            self._line, self._begin, self._size = self._parser.CurrentLineNumber, self._parser.CurrentByteIndex, 0
-            self._inside((tag, attributes, []))
-
-    def _end(self, _: str) -> None:
-        self._outer.pop()
-
-    def _inside(self, record: Element) -> None:
-        """Gather the parts of a record; this is where the time goes."""
-        open_, content, size = self._open, record[2], 0
-        open_.append(record)
+    def _handle(self) -> None:
+        """Wait for records and gather their parts; this is where the time goes."""
+        parser, open_, outer, found, take = self._parser, self._open, self._outer, self._found, self._take
+        longest, deepest = self._longest, DEEPEST
+        content: list[Any] = []
+        # The name and text of the innermost element as long as it has no attributes and holds just text.
+        leaf: str | None = None
+        leaf_text, size = "", 0
 
         def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal content
-            inner: list[Any] = []
+            nonlocal content, leaf, leaf_text, size
+            if not open_:
+                outer.append(tag)
+                if len(outer) > deepest:
+                    raise self._too_deep()
+                if self._is_record():
+                    self._line, self._begin, size = parser.CurrentLineNumber, parser.CurrentByteIndex, 0
+                    content = []
+                    open_.append((tag, attributes, content))
+                return
+            if leaf is not None:
+                inner: list[Any] = [leaf_text] if leaf_text else []
+                element: Element = (leaf, _NO_ATTRIBUTES, inner)
+                content.append(element)
+                open_.append(element)
+                content, leaf = inner, None
+            if len(open_) >= deepest:
+                raise self._too_deep()
+            if not attributes:
+                leaf, leaf_text = tag, ""
+                return
+            inner = []
             element = (tag, attributes, inner)
             content.append(element)
             open_.append(element)
             content = inner
-            if len(open_) > DEEPEST:
-                raise self._too_deep()
 
         def end(_: str) -> None:
-            nonlocal content
-            open_.pop()
-            if open_:
-                content = open_[-1][2]
+            nonlocal content, leaf
+            if leaf is not None:
+                content.append((leaf, _NO_ATTRIBUTES, leaf_text))
+                leaf = None
                 return
-            self._found.append((record, self._line))
-            self._outer.pop()
-            self._outside()
+            if not open_:
+                outer.pop()
+                return
+            element = open_.pop()
+            if open_:
+                content = open_[-1][2]  # type: ignore[assignment]
+                return
+            found.append((take(element), self._line))
+            outer.pop()
 
         def text(part: str) -> None:
-            nonlocal size
-            content.append(part)
+            nonlocal leaf_text, size
+            if leaf is not None:
+                leaf_text += part
+            elif open_:
+                content.append(part)
+            else:
+                return
             size += len(part)
-            if size > self._longest:
+            if size > longest:
                 raise self._too_long()
 
-        parser = self._parser
         parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
 
     def _too_long(self) -> XmlFault:
@@ -184,10 +212,19 @@ class Elements:
         return XmlFault(f"elements are nested deeper than {DEEPEST} levels", self._parser.CurrentLineNumber)
 
     def _is_record(self) -> bool:
+        key = tuple(self._outer)
+        known = self._paths.get(key)
+        if known is None:
+            if len(self._paths) >= _MOST_PATHS:
+                self._paths.clear()
+            known = self._paths[key] = self._fits([tuple(tag.split(" ")) for tag in key])
+        return known
+
+    def _fits(self, names: list[tuple[str, ...]]) -> bool:
         steps = self.path.steps
         if self.path.anywhere:
-            return len(self._outer) >= len(steps) and all(map(self._matches, steps, self._outer[-len(steps) :]))
-        return len(self._outer) == len(steps) and all(map(self._matches, steps, self._outer))
+            return len(names) >= len(steps) and all(map(self._matches, steps, names[-len(steps) :]))
+        return len(names) == len(steps) and all(map(self._matches, steps, names))
 
     def _matches(self, step: str, name: tuple[str, ...]) -> bool:
         prefix, _, local = step.rpartition(":")
@@ -292,4 +329,6 @@ def _words(error: expat.ExpatError) -> str:
 
 def content_text(content: Sequence[Any]) -> str:
     """All text inside an element, in order, as XPath's string() gives it."""
+    if isinstance(content, str):
+        return content
     return "".join(part if part.__class__ is str else content_text(part[2]) for part in content)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from beam_datahub.kernels.delimited import Dialect
@@ -41,9 +42,14 @@ class Records:
         self._open = self._struct({})
         self._row = self._struct({field.name: field.type for field in schema})
 
-    def line(self, record: Element) -> str:
-        """A record as a JSON object, with a line break behind."""
-        return json.dumps(self._row(record, not self._trim) or {}, ensure_ascii=False, separators=(",", ":")) + "\n"
+    def line(self, record: Element) -> bytes:
+        """A record as a JSON object in UTF-8, with a line break behind."""
+        row = self._row(record, not self._trim) or {}
+        try:
+            return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:
+            # Integers of more than 64 bits, and structs nested very deep.
+            return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "replace")
 
     def _name(self, tag: str) -> str:
         found = self._names.get(tag)
@@ -54,10 +60,19 @@ class Records:
     def _struct(self, types: dict[str, pa.DataType]) -> _Convert:
         """Elements as objects of known fields; those that are not known are taken as they are."""
         lists = {name for name, kind in types.items() if pa.types.is_list(kind)}
-        parts = {name: self._converter(kind.value_type if name in lists else kind) for name, kind in types.items()}
+        kinds = {name: kind.value_type if name in lists else kind for name, kind in types.items()}
+        parts = {name: self._converter(kind) for name, kind in kinds.items()}
+        leaves = {name: _scalar(kind) for name, kind in kinds.items() if kind != JSON and not pa.types.is_nested(kind)}
         texts = {name: _scalar(kind) for name, kind in types.items() if not pa.types.is_nested(kind)}
-        unknown = self._anything
-        name_of, names, prefix, text_name = self._name, self._names, self._naming.attribute_prefix, self._naming.text_name
+        name_of, prefix, text_name = self._name, self._naming.attribute_prefix, self._naming.text_name
+        # By the names that Expat gives: the column, whether it is a list, and how plain text and other elements become values.
+        known: dict[str, tuple[str, bool, Callable[[str], Any] | None, _Convert]] = {}
+
+        def look(tag: str) -> tuple[str, bool, Callable[[str], Any] | None, _Convert]:
+            name = name_of(tag)
+            leaf = leaves.get(name) if name in parts else _or_null
+            known[tag] = found = (name, name in lists, leaf, parts.get(name, self._anything))
+            return found
 
         def convert(element: Element, raw: bool) -> Any:
             _, attributes, content = element
@@ -69,15 +84,18 @@ class Records:
                 for tag, value in attributes.items():
                     name = prefix + name_of(tag)
                     found[name] = texts[name](value) if name in texts else value
-            text = ""
-            for part in content:
+            text, inside = (content, []) if isinstance(content, str) else ("", content)
+            for part in inside:
                 if part.__class__ is str:
                     text += part
                     continue
                 tag = part[0]
-                name = names.get(tag) or name_of(tag)
-                value = parts.get(name, unknown)(part, raw)
-                if name in lists:
+                name, is_list, leaf, otherwise = known.get(tag) or look(tag)
+                if leaf is not None and not raw and part[2].__class__ is str:
+                    value = leaf(part[2].strip(_BLANKS))
+                else:
+                    value = otherwise(part, raw)
+                if is_list:
                     found.setdefault(name, []).append(value)
                 elif name not in found:
                     found[name] = value
@@ -108,7 +126,7 @@ class Records:
                 raw, nil, _ = plain_attributes(attributes, raw)
                 if nil:
                     return None
-            text = content[0] if len(content) == 1 and content[0].__class__ is str else content_text(content)
+            text = content_text(content)
             if not (raw and is_text):
                 text = text.strip(_BLANKS)
             return scalar(text)
@@ -124,7 +142,7 @@ class Records:
         if nil:
             return None
         if not attributes and all(part.__class__ is str for part in content):
-            text = "".join(content)
+            text = content if isinstance(content, str) else "".join(content)
             return (text if raw else text.strip(_BLANKS)) or None
         return self._open(element, raw)
 
@@ -154,7 +172,7 @@ def _scalar(kind: pa.DataType) -> Callable[[str], Any]:
     """Text in the form that JSON has for a type; what is not of the type stays text, to be refused."""
     t = pa.types
     if t.is_string(kind):
-        return lambda text: text
+        return str
     if t.is_integer(kind):
         return lambda text: (int(bare) if _INTEGER.fullmatch(bare := text.strip(_BLANKS)) else bare) if text else None
     if t.is_floating(kind):
@@ -164,6 +182,10 @@ def _scalar(kind: pa.DataType) -> Callable[[str], Any]:
     if t.is_binary(kind):
         return lambda text: text.strip(_BLANKS)
     return lambda text: text.strip(_BLANKS) or None
+
+
+def _or_null(text: str) -> str | None:
+    return text or None
 
 
 def _real(text: str) -> Any:
@@ -189,10 +211,9 @@ class Sample:
     def __init__(self, naming: Naming) -> None:
         self._naming, self._root = naming, Shape()
 
-    def add(self, records: Iterable[Element]) -> None:
-        """Look at some more records."""
-        for record in records:
-            _see(self._root, record, self._naming)
+    def add(self, record: Element) -> None:
+        """Look at one more record."""
+        _see(self._root, record, self._naming)
 
     def schema(self) -> pa.Schema:
         """The schema of all that was added."""
@@ -225,7 +246,8 @@ def _see(shape: Shape, element: Element, naming: Naming) -> None:
         if value.strip(_BLANKS):
             shown.texts.append(value.strip(_BLANKS))
     counts: dict[str, int] = {}
-    for part in content:
+    parts: Sequence[Any] = [content] if isinstance(content, str) else content
+    for part in parts:
         if part.__class__ is str:
             continue
         name = naming.name(part[0])
@@ -235,7 +257,7 @@ def _see(shape: Shape, element: Element, naming: Naming) -> None:
         if count > 1:
             shape.fields[name].repeats = True
     shape.has_fields = shape.has_fields or bool(attributes or counts)
-    text = "".join(part for part in content if part.__class__ is str).strip(_BLANKS)
+    text = "".join(part for part in parts if part.__class__ is str).strip(_BLANKS)
     if text:
         shape.texts.append(text)
 

@@ -6,7 +6,7 @@ import codecs
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from pydantic import ByteSize, Field, field_validator
@@ -21,7 +21,7 @@ from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, ReadRequest, Split
 from beam_datahub.errors import UnreadableData
 from beam_datahub.kernels.delimited_sniff import repeated
-from beam_datahub.kernels.xml_elements import Element, Elements, Naming, XmlFault, path_of
+from beam_datahub.kernels.xml_elements import Elements, Naming, Take, XmlFault, path_of
 from beam_datahub.kernels.xml_values import Records, Sample
 
 # The first block is small, so that the first rows are there at once.
@@ -114,8 +114,7 @@ class XmlSource(FileSource):
         for file in files:
             with reading(file.path), file.open() as stream:
                 counted = _Counted(stream)
-                for some in self._elements(file, counted):
-                    sampled.add(record for record, _ in some)
+                for some in self._elements(file, counted, sampled.add):
                     rows += len(some)
                     if counted.bytes >= budget:
                         whole = False
@@ -140,31 +139,30 @@ class XmlSource(FileSource):
             yield replace(block, lines=_Places(numbers.popleft()))
 
     def _lines(self, file: DataFile, records: Records, request: ReadRequest, numbers: deque[list[int]]) -> Iterator[Lines]:
-        held: list[str] = []
+        held: list[bytes] = []
         places: list[int] = []
         size = start = 0
         with reading(file.path), file.open() as stream:
-            for some in self._elements(file, _Counted(stream)):
-                for record, number in some:
-                    line = records.line(record)
-                    held.append(line)
-                    places.append(number)
-                    size += len(line)
+            for some in self._elements(file, _Counted(stream), records.line):
+                lines, numbered = zip(*some, strict=True)
+                held += lines
+                places += numbered
+                size += sum(map(len, lines))
                 if size >= (request.batch_bytes if start else min(request.batch_bytes, _FIRST_BYTES)):
                     numbers.append(places)
-                    yield Lines("".join(held).encode("utf-8", "replace"), start, start + len(held), None)
+                    yield Lines(b"".join(held), start, start + len(held), None)
                     start, held, places, size = start + len(held), [], [], 0
             if held:
                 numbers.append(places)
-                yield Lines("".join(held).encode("utf-8", "replace"), start, start + len(held), None)
+                yield Lines(b"".join(held), start, start + len(held), None)
 
-    def _elements(self, file: DataFile, stream: _Counted) -> Iterator[list[tuple[Element, int]]]:
+    def _elements(self, file: DataFile, stream: _Counted, take: Take) -> Iterator[list[tuple[Any, int]]]:
         options = self.options
         path = path_of(options.records) if options.records is not None else None
         if not file.size:
             raise UnreadableData(f"'{file.path}' is empty; an XML document has at least a root element")
         try:
-            found = Elements(stream.read, path, options.naming, int(options.max_record_bytes), options.encoding)
+            found = Elements(stream.read, path, options.naming, take, int(options.max_record_bytes), options.encoding)
             yield from found.records()
         except XmlFault as fault:
             raise UnreadableData(f"'{file.path}', line {fault.line}: {fault.message}", hint=fault.hint) from fault

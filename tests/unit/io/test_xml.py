@@ -299,3 +299,28 @@ def test_what_xml_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetUnusable, match="control characters"):
         write(sink("xml", path), pa.table({"o": [{"t": "a\x00b"}]}))
     assert not Path(path).exists()
+
+
+def test_text_elements_and_entities_mix_in_any_order(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(
+        "<!DOCTYPE r [<!ENTITY e 'two'>]><r>"
+        "<o><a>one &e; <b>three</b> four</a><n>12345678901234567890123</n><t>x<![CDATA[<y>]]>&#233;</t></o>"
+        "<o>just text</o><o/><o><a><b/></a><t k='1'>z</t><t> </t></o></r>",
+        "utf-8",
+    )
+    schema = pa.schema([("a", pa.string()), ("n", pa.decimal128(38, 0)), ("t", pa.list_(pa.string())), ("#text", pa.string())])
+    found = read(source("xml", str(tmp_path / "a.xml"), records="/r/o"), schema)
+    assert found.rejected == []
+    assert found.rows == [
+        {"a": "one two three four", "n": 12345678901234567890123, "t": ["x<y>é"], "#text": None},
+        {"a": None, "n": None, "t": None, "#text": "just text"},
+        {"a": None, "n": None, "t": None, "#text": None},
+        {"a": "", "n": None, "t": ["z", ""], "#text": None},
+    ]
+
+
+def test_an_integer_beyond_all_types_is_rejected_and_the_others_stay(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(f"<r><o><n>{10**30}</n></o><o><n>2</n></o></r>")
+    found = read(source("xml", str(tmp_path / "a.xml"), records="/r/o"), pa.schema([("n", pa.int64())]))
+    assert found.rows == [{"n": 2}]
+    assert found.reasons == ["type_mismatch"]
