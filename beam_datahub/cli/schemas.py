@@ -270,14 +270,15 @@ def _columns(schema: Any, name: str, dialect: str | None) -> tuple[str, list[str
 
 @command.command(short_help="Show or set what versions keep to.")
 @click.argument("subject", required=False)
-@click.argument("level", type=click.Choice([*_LEVELS, "default"]), required=False)
+@click.argument("level", type=click.Choice([*_LEVELS, "default"]), metavar="[LEVEL]", required=False)
 @click.option("--all", "general", type=click.Choice(_LEVELS), help="Set it for all subjects that have no setting.")
 @store_option
 def compatibility(subject: str | None, level: str | None, general: str | None, store: str | None) -> None:
     """Show what new versions of SUBJECT must keep to, or set it to LEVEL; `default` takes its setting away.
 
     backward: readers with the new version read what was written with the newest before. forward: readers with that read
-    what is written with the new one. full: both. With _transitive: so for all versions before. none: anything goes.
+    what is written with the new one. full: both. backward_transitive, forward_transitive, full_transitive: so for all
+    versions before. none: anything goes.
     """
     from beam_datahub.schemas.difference import Level
 
