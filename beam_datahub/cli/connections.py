@@ -177,7 +177,8 @@ def show(name: str, store: str | None, as_json: bool) -> None:
 def test(name: str, store: str | None, as_json: bool) -> None:
     """Try whether the system behind the connection NAME can be reached, and whether it can be read and written.
 
-    It ends with 4 where it can neither be read nor written. Relative paths start here.
+    It ends with 4 where it can neither be read nor written. Relative paths start here. The outcome is kept and shows in the
+    list.
     """
     from beam_datahub.runtime.connections import test_connection
     from beam_datahub.runtime.upkeep import opened
@@ -189,17 +190,18 @@ def test(name: str, store: str | None, as_json: bool) -> None:
     reports = test_connection(stored, location, os.getcwd())
     fine = [role for role, report in reports.items() if report.fine]
     lines = [(role, what, ok, redact(detail)) for role, report in reports.items() for what, ok, detail in report.lines]
-    words = {"source": "reading", "sink": "writing"}
+    words = {"source": "reading, ", "sink": "writing, ", "either": ""}
     passed = bool(fine) or not reports
-    message = "; ".join(f"{words[role]}: {detail}" for role, _, ok, detail in lines if not ok) or None
-    with opened(location) as found:
-        found.writer.connections.tested(name, passed=passed, message=message)
+    message = "; ".join(f"{words[role]}{detail}" for role, _, ok, detail in lines if not ok) or None
+    if reports:
+        with opened(location) as found:
+            found.writer.connections.tested(name, passed=passed, message=message)
     if as_json:
-        told = [{"for": words[role], "what": what, "fine": ok, "detail": detail} for role, what, ok, detail in lines]
-        click.echo(json.dumps({"connection": name, "passed": passed, "checks": told}))
+        told = [{"for": words[role].rstrip(", "), "what": what, "fine": ok, "detail": detail} for role, what, ok, detail in lines]
+        click.echo(json.dumps({"connection": name, "passed": passed if reports else None, "checks": told}))
     else:
         for role, what, ok, detail in lines:
-            click.secho(f"{'✓' if ok else '✗'} {words[role]}, {what}: {detail}", fg="green" if ok else "red")
+            click.secho(f"{'✓' if ok else '✗'} {words[role]}{what}: {detail}", fg="green" if ok else "red")
         if not reports:
             click.echo("its secrets open; the rest shows only with the options of a spec: `beam-datahub validate SPEC`")
     if not passed:

@@ -80,6 +80,13 @@ class DatabaseSink(Sink):
             lines.append(("reach" if not lines else "rights", False, error.reason))
         return Report(tuple(lines))
 
+    def reach(self) -> Report:
+        try:
+            with self.connected() as session:
+                return Report(tuple(self.reached(session)))
+        except DataHubError as error:
+            return Report((("reach", False, error.reason),))
+
     def reached(self, session: Session) -> list[tuple[str, bool, str]]:
         """What `check` tells of the server that answered."""
         return [("reach", True, "connected")]
@@ -226,7 +233,7 @@ class DatabaseWriter(Writer):
         found = int(session.fetch(f"SELECT count(*) FROM {self._sink.dialect.table(self._table)}")[0][0])
         if found in (self._rows, self._rows + rows):
             return found != self._rows
-        raise TargetUnusable("the server lost what was staged there when it was restarted", hint="run it again")
+        raise TargetUnusable("what is staged there is not what was sent: the connection or the server broke", hint="run it again")
 
     def _load(
         self, session: Session, columns: Sequence[TableColumn], batch: pa.RecordBatch, at: int

@@ -6,7 +6,7 @@ A system subclasses `DatabaseSource` and says how it is reached (`connected`); i
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +18,9 @@ from pydantic import model_validator
 from beam_datahub.component.arrow_blocks import Fitting
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
-from beam_datahub.component.database import Relation, Session, TableName, retrying
+from beam_datahub.component.database import Relation, Session, TableColumn, TableName, retrying
 from beam_datahub.component.database_dialect import Dialect
-from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
+from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Since, Source, Split
 from beam_datahub.errors import DataHubError, SchemaDrift, Transient
 from beam_datahub.kernels.read_ahead import read_ahead
 
@@ -91,6 +91,13 @@ class DatabaseSource(Source):
             lines.append(("reach" if not lines else str(self.relation), False, error.reason))
         return Report(tuple(lines))
 
+    def reach(self) -> Report:
+        try:
+            with self.connected() as session:
+                return Report(tuple(self.reached(session)))
+        except DataHubError as error:
+            return Report((("reach", False, error.reason),))
+
     def reached(self, session: Session) -> list[tuple[str, bool, str]]:
         """What `check` tells of the server that answered."""
         return [("reach", True, "connected")]
@@ -149,7 +156,7 @@ class DatabaseSource(Source):
                 raise SchemaDrift(f"{self.relation} has no column '{name}'", hint="take it out of the source's `schema`")
         drifted = tuple(name for name in known if name not in request.schema.names)
         wanted = [known[name] for name in request.columns] or [columns[0]]
-        conditions = [each for each in (self.options.where, part.where) if each is not None]
+        conditions = [each for each in (self.options.where, part.where, self._new(known, request.since)) if each is not None]
         place = str(self.relation)
         with self.reading(part) as session:
 
@@ -166,6 +173,21 @@ class DatabaseSource(Source):
             for fitted in blocks:
                 yield fitted.block(Origin(place, first_row=first_row), drifted)
                 first_row += fitted.records
+
+    def _new(self, columns: Mapping[str, TableColumn], since: Since | None) -> str | None:
+        """The condition on what is new, where the database compares values of the column as we do."""
+        if since is None or since.column not in columns or columns[since.column].type != since.data_type:
+            return None
+        if not self.dialect.orders(since.data_type):
+            return None
+        name, bounds = self.dialect.quoted(since.column), []
+        for sign, bound in ((">=", since.floor), ("<", since.until)):
+            if bound is not None:
+                number = pa.types.is_integer(since.data_type) or pa.types.is_decimal(since.data_type)
+                bounds.append(f"{name} {sign} {bound if number else self.dialect.moment(bound, since.data_type)}")
+        if not bounds:
+            return None
+        return f"{name} IS NULL OR ({' AND '.join(bounds)})" if since.nulls else " AND ".join(bounds)
 
     def reading(self, part: Range) -> AbstractContextManager[Session]:
         """A connection that sees what the split is to see."""

@@ -84,6 +84,10 @@ class Sink(ABC):
     def check(self) -> Report:
         """Can it be reached and written; raises nothing, leaves nothing behind."""
 
+    def reach(self) -> Report | None:
+        """What the connection alone can tell, without the destination's own options; None: nothing. Raises nothing."""
+        return None
+
     def datasets(self) -> tuple[DatasetName, ...]:
         """What it writes, as others call it; none where nobody else can read it, as a terminal."""
         return ()

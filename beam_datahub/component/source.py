@@ -169,6 +169,10 @@ class Source(ABC):
     def check(self) -> Report:
         """Can it be reached, and with what rights; raises nothing."""
 
+    def reach(self) -> Report | None:
+        """What the connection alone can tell, without the source's own options; None: nothing. Raises nothing."""
+        return None
+
     @abstractmethod
     def discover(self) -> Discovery:
         """Find the schema by sampling. Raises ConnectorError."""

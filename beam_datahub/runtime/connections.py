@@ -229,18 +229,24 @@ def new_connection(
 def test_connection(stored: Connection, location: Location, folder: str) -> dict[str, Report]:
     """What the connector finds when it reaches for the system, by role (`source`, `sink`); relative paths start at `folder`.
 
-    A role whose own options have no defaults cannot be tried without a spec and is left out. Raises SpecError, WrongKey.
+    Where a role's own options have no defaults, what the connection alone can tell stands under `either`; nothing does where
+    that takes a spec. Raises SpecError, WrongKey.
     """
     settings = settings_of(stored, location, Secrets())
     found: dict[str, Report] = {}
     for role, kind in kinds_of(stored.connector).items():
         try:
             connection = kind.Connection.model_validate(dict(settings))
-            options = kind.Options()
         except ValidationError:
             continue
         resolved = getattr(connection, "resolved", None)
-        found[role] = kind(resolved(folder) if resolved is not None else connection, options).check()
+        if resolved is not None:
+            connection = resolved(folder)
+        try:
+            found[role] = kind(connection, kind.Options()).check()
+        except ValidationError:
+            if "either" not in found and (report := kind(connection, kind.Options.model_construct()).reach()) is not None:
+                found["either"] = report
     return found
 
 
