@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from beam_datahub.errors import InvalidValue, MissingValue
+from beam_datahub.kernels.types import sql_type
 from beam_datahub.runtime.store_link import Call, StoreLink, later
 from beam_datahub.store.records import Cursor, RunKind
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
+    from beam_datahub.kernels.increment import Increment
+    from beam_datahub.runtime.store_link import StoreHere
     from beam_datahub.spec import SpecDocument
 
 
@@ -93,6 +96,14 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
         assert isinstance(read, Read)
         nodes[source] = nodes[source].with_(operator=with_increment(read, increment))
     return plan.replaced(nodes)
+
+
+def cursor_at(store: StoreHere, integration: str, source: str, increment: Increment, value: str) -> Cursor:
+    """Put the cursor of a source to a value that the user wrote. Raises InvalidValue where it is not of the column's type."""
+    before = store.reader.cursors.get(integration, source)
+    last = {"column": increment.column, "last": increment.value(value), "seen": None}
+    revision = before.revision if before else 0
+    return store.writer.cursors.move(Cursor(integration, source, last, sql_type(increment.data_type), revision=revision))
 
 
 def take_turn(integration: str, run_id: str) -> list[Call]:

@@ -66,6 +66,8 @@ class CursorWriter:
                     f"the cursor of '{cursor.source}'{part} of '{cursor.integration}' was moved by another run",
                     hint="let one run of an integration end before the next one begins",
                 )
+            if cursor.run_id is None:
+                self._writing.audit(connection, "set", "cursor", cursor.integration, source=cursor.source, value=cursor.value)
             return Cursor(**row)
 
     def reset(self, integration: str, source: str | None = None) -> int:

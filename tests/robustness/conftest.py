@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +20,38 @@ import pytest
 # What a person may wait for at most; nothing here takes a tenth of it unless something hangs.
 PATIENCE_SECONDS = 120.0
 COMMAND = Path(sys.executable).with_name("beam-datahub")
+
+# Stands still, where it is told to, until it is killed; the file `reached` tells that it stands.
+STANDING = textwrap.dedent("""
+    import os, sys, time
+    from beam_datahub.cli import main
+    from beam_datahub.compiler import commit
+
+    def stand(*_):
+        open("reached", "w").close()
+        time.sleep(600)
+
+    place = os.environ["STAND"]
+    publish = commit._publish
+    if place == "before the journal":
+        commit._write_durably = stand
+    elif place == "between two destinations":
+        kept = []
+        def one(chosen, report, path):
+            publish(chosen[:1], report, path + ".part")
+            stand()
+        commit._publish = one
+    elif place == "before the marks":
+        def all_of_it(*arguments):
+            text = publish(*arguments)
+            stand()
+            return text
+        commit._publish = all_of_it
+    elif place == "before the end is recorded":
+        from beam_datahub.runtime.record import Recorder
+        Recorder._end = stand
+    main(sys.argv[1:], prog_name="beam-datahub")
+""")
 
 
 @dataclass(frozen=True)
@@ -134,6 +168,20 @@ class Workplace:
         running = Running(command, self.folder, {**self.environment, **environment}, None)
         self.running.append(running)
         return running.end()
+
+    def standing_at(self, place: str, *arguments: object) -> Running:
+        """Begin a command line that stands still where STANDING says, once it stands there."""
+        (self.folder / "standing.py").write_text(STANDING)
+        running = self.start_python("standing.py", *arguments, STAND=place)
+        running.until(lambda: (self.folder / "reached").exists())
+        (self.folder / "reached").unlink()
+        return running
+
+    def killed_at(self, place: str, *arguments: object) -> int:
+        """Begin a command line, and kill it where STANDING says; gives how it ended."""
+        running = self.standing_at(place, *arguments)
+        running.signal(signal.SIGKILL)
+        return running.end().status
 
     def files(self, below: str = ".") -> dict[str, bytes]:
         """All files of the folder with what they hold, but for the tests' own."""

@@ -4,44 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import textwrap
 from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.usefixtures("recording")
-
-# Stands still, where it is told to, until it is killed; the file `reached` tells that it stands.
-STANDING = textwrap.dedent("""
-    import os, sys, time
-    from beam_datahub.cli import main
-    from beam_datahub.compiler import commit
-
-    def stand(*_):
-        open("reached", "w").close()
-        time.sleep(600)
-
-    place = os.environ["STAND"]
-    publish = commit._publish
-    if place == "before the journal":
-        commit._write_durably = stand
-    elif place == "between two destinations":
-        kept = []
-        def one(chosen, report, path):
-            publish(chosen[:1], report, path + ".part")
-            stand()
-        commit._publish = one
-    elif place == "before the marks":
-        def all_of_it(*arguments):
-            text = publish(*arguments)
-            stand()
-            return text
-        commit._publish = all_of_it
-    elif place == "before the end is recorded":
-        from beam_datahub.runtime.record import Recorder
-        Recorder._end = stand
-    main(sys.argv[1:], prog_name="beam-datahub")
-""")
 
 SPEC = """\
 name: shop
@@ -83,11 +50,7 @@ def arrived(work: Any, name: str) -> list[int]:
     ],
 )
 def test_records_of_a_killed_replay_arrive_once(place: str, left: int, work: Any, rejected: str) -> None:
-    (work.folder / "standing.py").write_text(STANDING)
-    running = work.start_python("standing.py", "replay", rejected, STAND=place)
-    running.until(lambda: (work.folder / "reached").exists())
-    running.signal(signal.SIGKILL)
-    assert running.end().status == -signal.SIGKILL
+    assert work.killed_at(place, "replay", rejected) == -signal.SIGKILL
     again = work.bh("replay", rejected, "--json")
     assert again.status == 0, again
     assert (again.record["replayed"], again.record["already_replayed"]) == (left, 2 - left)
@@ -101,11 +64,7 @@ def test_records_of_a_killed_replay_arrive_once(place: str, left: int, work: Any
 
 
 def test_a_run_finishes_a_replay_that_died_while_it_published(work: Any, rejected: str) -> None:
-    (work.folder / "standing.py").write_text(STANDING)
-    running = work.start_python("standing.py", "replay", rejected, STAND="between two destinations")
-    running.until(lambda: (work.folder / "reached").exists())
-    running.signal(signal.SIGKILL)
-    running.end()
+    work.killed_at("between two destinations", "replay", rejected)
     (work.folder / "orders.csv").write_text("id,amount\n5,50\n")
     assert work.bh("run", "shop.yaml", "-q").status == 0
     assert arrived(work, "one.jsonl") == [1, 2, 3, 4, 5]

@@ -1,0 +1,109 @@
+"""`state`: how far the incremental sources have been read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beam_datahub.cli.options import json_option, set_option, store_option
+
+if TYPE_CHECKING:
+    from beam_datahub.runtime.store_link import StoreHere
+
+
+@click.group(short_help="Show, set or reset how far incremental sources were read.", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Show how far the incremental sources of integrations have been read, set where the next run goes on, or begin anew."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show, integration=None, store=None, as_json=False)
+
+
+@command.command(short_help="Where the next run goes on.")
+@click.argument("integration", required=False)
+@store_option
+@json_option
+def show(integration: str | None, store: str | None, as_json: bool) -> None:
+    """Show the cursors of all integrations, or of one."""
+    from beam_datahub.cli.moments import ago
+    from beam_datahub.cli.session import out
+    from beam_datahub.cli.tables import simple
+    from beam_datahub.runtime.store_link import opened_store
+
+    with opened_store(store) as link:
+        found = link.reader.cursors.find(integration)
+    if as_json:
+        facts = [{**each.__dict__, "value": each.value["last"], "column": each.value["column"]} for each in found]
+        click.echo(json.dumps(facts, default=str, ensure_ascii=False))
+        return
+    if not found:
+        click.echo(f"no incremental source of '{integration}' has been read yet" if integration else "nothing was read yet")
+        return
+    rows = []
+    for each in found:
+        moved = ago(each.updated_at) if each.updated_at is not None else "·"
+        rows.append([each.integration, each.source, each.value["column"], each.value["last"], moved, each.run_id or "by hand"])
+    heads = [(name, "left") for name in ("integration", "source", "column", "read up to", "moved", "by run")]
+    out().print(simple(None, heads, rows))
+
+
+@command.command("set", short_help="Set where the next run goes on.")
+@click.argument("spec", type=click.Path())
+@click.argument("source")
+@click.argument("value")
+@set_option
+@store_option
+def set_value(spec: str, source: str, value: str, parameters: tuple[tuple[str, str], ...], store: str | None) -> None:
+    """Let the next run of SPEC read SOURCE from VALUE on, inclusive; SPEC is a file or the name of a registered integration."""
+    import beam_datahub
+    from beam_datahub.cli.registered import spec_of
+    from beam_datahub.cli.specs import planned
+    from beam_datahub.compiler.increment import increments
+    from beam_datahub.errors import UnknownName
+    from beam_datahub.runtime.increments import cursor_at
+    from beam_datahub.runtime.store_link import StoreHere, locate
+
+    beam_datahub.documents_options = False
+    location = locate(store)
+    document, _, link = spec_of(spec, parameters, location)
+    plan = planned(document, outputs=False)
+    wanted = increments(plan)
+    if source not in wanted:
+        raise UnknownName("incremental source", source, wanted)
+    link = link or StoreHere(location)
+    try:
+        cursor = cursor_at(link, plan.name, source, wanted[source], value)
+    finally:
+        link.close()
+    click.echo(f"the next run of {plan.name} reads {source} from {cursor.value['column']} = {cursor.value['last']} on")
+
+
+@command.command(short_help="Forget how far sources were read.")
+@click.argument("integration")
+@click.argument("source", required=False)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@store_option
+def reset(integration: str, source: str | None, yes: bool, store: str | None) -> None:
+    """Forget how far the sources of INTEGRATION (or SOURCE alone) were read: the next run reads all of them again."""
+    from beam_datahub.errors import UnknownName
+    from beam_datahub.runtime.store_link import StoreHere, locate
+
+    link = StoreHere(locate(store))
+    try:
+        _reset(link, integration, source, UnknownName, yes=yes)
+    finally:
+        link.close()
+
+
+def _reset(link: StoreHere, integration: str, source: str | None, unknown: Any, *, yes: bool) -> None:
+    found = link.reader.cursors.find(integration, source)
+    if not found:
+        known = sorted({each.source if source else each.integration for each in link.reader.cursors.find(None)})
+        raise unknown("incremental source" if source else "integration with incremental sources", source or integration, known)
+    names = ", ".join(dict.fromkeys(each.source for each in found))
+    if not yes:
+        click.confirm(f"the next run of {integration} will read all of {names} again: go on?", abort=True)
+    link.writer.cursors.reset(integration, source)
+    click.echo(f"the next run of {integration} reads all of {names}")
