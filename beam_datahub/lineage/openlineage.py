@@ -39,12 +39,13 @@ NAMESPACE = "beam-datahub"
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What an event tells of the integration: its description, its spec's text, and the queries in it."""
+    """What an event tells of the integration: its description, its spec's text, the queries in it, and whether it ever ends."""
 
     description: str | None = None
     source_code: str | None = None
     queries: tuple[str, ...] = ()
     engine_version: str = ""
+    streaming: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def _run_facets(job: JobFacts, facts: RunFacts) -> dict[str, Any]:
 def _job_facets(job: JobFacts) -> dict[str, Any]:
     facets: dict[str, Any] = {
         "jobType": job_type_job.JobTypeJobFacet(
-            processingType="BATCH", integration="BEAM_DATAHUB", jobType="INTEGRATION", producer=PRODUCER
+            processingType="STREAMING" if job.streaming else "BATCH",
+            integration="BEAM_DATAHUB",
+            jobType="INTEGRATION",
+            producer=PRODUCER,
         )
     }
     if job.description:

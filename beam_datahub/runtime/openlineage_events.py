@@ -26,6 +26,8 @@ _SECONDS = 5.0
 # A server that is away for a moment gets a second and a third chance, and the run waits no longer than that.
 _RETRIES = {"total": 2, "connect": 2, "read": 1, "backoff_factor": 0.2}
 _ENDPOINT = "api/v1/lineage"
+# A run that lasts longer than the first says that it is running, and again whenever as long as the second is over.
+RUNNING_SECONDS = (10.0, 60.0)
 
 
 def openlineage_target(given: str | None) -> str | None:
@@ -37,7 +39,7 @@ def openlineage_target(given: str | None) -> str | None:
 
 
 class OpenLineageEvents:
-    """The events of one run. The first is sent while the run begins, the last when it has ended.
+    """The events of one run. The first is sent while the run begins, the last when it has ended, some between if it is long.
 
     `target` is an http(s) URL, of a server or with the whole endpoint, or a file, to which one line an event is added.
     Raises MissingDependency where the client is not installed. `problem` tells afterwards why an event did not arrive.
@@ -53,12 +55,22 @@ class OpenLineageEvents:
         self.problem: str | None = None
         self._target, self._plan, self._document, self._run_id = target, plan, document, run_id
         self._began = datetime.now(UTC)
-        self._first = threading.Thread(target=self._send, args=("START",), name="openlineage", daemon=True)
-        self._first.start()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._begin, name="openlineage", daemon=True)
+        self._thread.start()
+
+    def _begin(self) -> None:
+        """Send the first event, and those of a run that lasts; none more to a place that does not take them."""
+        self._send("START")
+        wait, then = RUNNING_SECONDS
+        while self.problem is None and not self._ended.wait(wait):
+            self._send("RUNNING", _so_far(self._plan))
+            wait = then
 
     def finish(self, result: RunResult | None, failure: BaseException | None = None) -> None:
         """Send the last event: COMPLETE, FAIL with the message, or ABORT for a run that was stopped."""
-        self._first.join()
+        self._ended.set()
+        self._thread.join()
         from beam_datahub.lineage.openlineage import RunFacts
 
         error = failure if failure is not None else result.error if result is not None else None
@@ -93,7 +105,18 @@ def job_facts(document: SpecDocument) -> JobFacts:
     queries = [step.config.get("query") for step in spec.transformations if step.type == "sql"]
     queries += [source.options.get("query") for source in spec.sources.values()]
     code = document.path.read_text("utf-8", errors="replace") if document.path is not None else None
-    return JobFacts(spec.description, code, tuple(each for each in queries if isinstance(each, str)), apache_beam.__version__)
+    asked = tuple(each for each in queries if isinstance(each, str))
+    return JobFacts(spec.description, code, asked, apache_beam.__version__, streaming=spec.type != "batch")
+
+
+def _so_far(plan: Plan) -> RunFacts:
+    """How much has been read by now, where the run is one of this process; nothing is written before all of it is through."""
+    from beam_datahub.component.progress import PROGRESS
+    from beam_datahub.lineage.openlineage import RunFacts
+
+    counts = PROGRESS.snapshot()
+    found = {node.id: counts.get((node.id, "read"), 0) for node in plan.reads()}
+    return RunFacts({name: {"rows": rows} for name, rows in found.items() if rows})
 
 
 def run_facts(plan: Plan, result: RunResult, error: str | None) -> RunFacts:

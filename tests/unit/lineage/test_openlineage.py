@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,13 @@ def test_the_last_event_says_what_was_read_and_written(event: Any) -> None:
     assert daily["facets"]["dataSource"]["uri"].startswith("file:///")
 
 
+def test_a_job_without_end_is_a_stream(event: Any, folder: Path) -> None:
+    assert event("START")["job"]["facets"]["jobType"]["processingType"] == "BATCH"
+    lineage = lineage_of(build(loads((folder / "shop.yaml").read_text())))
+    stream = json.loads(Serde.to_json(run_event("START", lineage, "r", BEGAN, replace(JOB, streaming=True))))
+    assert stream["job"]["facets"]["jobType"]["processingType"] == "STREAMING"
+
+
 def test_a_failure_says_why(event: Any) -> None:
     facets = event("FAIL", RunFacts(error="no room left"))["run"]["facets"]
     assert facets["errorMessage"]["message"] == "no room left"
@@ -92,7 +100,14 @@ def test_a_failure_says_why(event: Any) -> None:
 
 @pytest.mark.skipif(not SPEC.is_dir(), reason="OPENLINEAGE_SPEC names no folder with OpenLineage's JSON Schema")
 @pytest.mark.parametrize(
-    ("state", "facts"), [("START", None), ("COMPLETE", DONE), ("FAIL", RunFacts(error="broken")), ("ABORT", RunFacts(error="x"))]
+    ("state", "facts"),
+    [
+        ("START", None),
+        ("RUNNING", RunFacts(DONE.read)),
+        ("COMPLETE", DONE),
+        ("FAIL", RunFacts(error="broken")),
+        ("ABORT", RunFacts(error="x")),
+    ],
 )
 def test_events_are_valid_against_the_published_schema(state: str, facts: RunFacts | None, event: Any) -> None:
     assert list(faults(event(state, facts))) == []
