@@ -62,6 +62,36 @@ def test_a_server_gets_both_events_at_its_endpoint(shop: Path, cli: Run, server:
     assert posted[0][1]["job"]["namespace"] == "tests"
 
 
+def test_a_long_run_says_that_it_is_running(shop: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from beam_datahub.runtime import launch, openlineage_events
+
+    # What was read is asked for once more, and the run waits for that: so it is long enough for an event after its reading.
+    events = Path("events.ndjson")
+    monkeypatch.setattr(openlineage_events, "RUNNING_SECONDS", (0.01, 0.01))
+    is_read, is_told = threading.Event(), threading.Event()
+    so_far, finish = openlineage_events._so_far, launch._result
+
+    def asked(plan: Any) -> Any:
+        if is_read.is_set():
+            is_told.set()
+        return so_far(plan)
+
+    def when_told(*arguments: Any) -> Any:
+        is_read.set()
+        assert is_told.wait(60)
+        return finish(*arguments)
+
+    monkeypatch.setattr(openlineage_events, "_so_far", asked)
+    monkeypatch.setattr(launch, "_result", when_told)
+    assert cli("run", "shop.yaml", "--openlineage", str(events)).exit_code == 0
+    found = [json.loads(line) for line in events.read_text().splitlines()]
+    states = [each["eventType"] for each in found]
+    assert (states[0], states[-1]) == ("START", "COMPLETE")
+    assert set(states[1:-1]) == {"RUNNING"}
+    assert len({each["run"]["runId"] for each in found}) == 1
+    assert found[-2]["inputs"][0]["inputFacets"]["inputStatistics"]["rowCount"] == 4
+
+
 def test_a_failed_run_says_why(shop: Path, cli: Run) -> None:
     (shop / "shop.yaml").write_text((shop / "shop.yaml").read_text() + "max_rejected: 0\n")
     found = cli("run", "shop.yaml", "--openlineage", "events.ndjson")
