@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from beam_datahub.spec.content import content_folder
-from beam_datahub.spec.document import RegisteredSchemas, SpecDocument, StoredConnections, load, loads, validate_config
+from beam_datahub.spec.document import RegisteredSchemas, SpecDocument, StoredConnections, load, loads
+from beam_datahub.spec.findings import validate_config
 from beam_datahub.spec.model import (
     ContractSpec,
     DeadLetterSpec,

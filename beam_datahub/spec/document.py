@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, MissingValue, Place, SpecError, UnknownName
-from beam_datahub.security import Secrets, default_providers, redact_error
-from beam_datahub.spec.graph import Graph, Node, read_graph
-from beam_datahub.spec.model import (
-    DeadLetterSpec,
-    DestinationSpec,
-    Integration,
-    QualityRuleSpec,
-    SourceSpec,
-    SubjectSpec,
-    TransformationSpec,
-)
+from beam_datahub.errors import DataHubError, InvalidValue, MissingValue, Place, UnknownName
+from beam_datahub.security import Secrets, default_providers
+from beam_datahub.spec.assembly import integration
+from beam_datahub.spec.findings import Findings
+from beam_datahub.spec.graph import Graph, read_graph
+from beam_datahub.spec.model import Integration, SubjectSpec, TransformationSpec
 from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
-from beam_datahub.spec.profiling import check_profile, profile_spec
+from beam_datahub.spec.profiling import check_profile
 from beam_datahub.spec.references import References
-from beam_datahub.spec.tested import check_tests, test_spec
+from beam_datahub.spec.tested import check_tests
 from beam_datahub.spec.tree import Keys, Tree, read_text, read_tree
-from beam_datahub.spec.words import option_names, shown, spec_errors
-from beam_datahub.spec.written import (
-    WrittenDeadLetter,
-    WrittenDestination,
-    WrittenIntegration,
-    WrittenQualityRule,
-    WrittenSource,
-    WrittenTransformation,
-)
-
-_Model = TypeVar("_Model", bound=BaseModel)
+from beam_datahub.spec.words import shown
+from beam_datahub.spec.written import WrittenIntegration
 
 
 class StoredConnections(Protocol):
@@ -222,7 +207,7 @@ def document(
     found.raise_all(secrets)
     assert written is not None
     return SpecDocument(
-        _integration(written, graph),
+        integration(written, graph),
         path=path,
         folder=folder,
         tree=tree,
@@ -230,48 +215,6 @@ def document(
         parameters=values,
         grafts=grafts,
     )
-
-
-class Findings:
-    """Collects the errors of a file, places them, and raises them in one go."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-        self.errors: list[SpecError] = list(tree.errors)
-        self._unresolved: set[Keys] = set()
-
-    def report(self, error: SpecError, keys: Keys) -> None:
-        """Keep `error`, which is about what stands at `keys`."""
-        if keys not in self._unresolved:
-            self.errors.append(error.at(self._tree.place(*keys)))
-
-    def unresolved(self, error: SpecError, keys: Keys) -> None:
-        """Keep `error`, for which the value at `keys` is not known: nothing else is said about that value."""
-        self._unresolved.add(keys)
-        self.errors.append(error.at(self._tree.place(*keys)))
-
-    def validate(self, model: type[_Model], raw: Any, at: Keys) -> _Model | None:
-        """`raw` as a `model`; None where it is not one, which is kept as errors."""
-        try:
-            return model.model_validate(raw)
-        except ValidationError as failure:
-            for keys, error in spec_errors(model, raw, failure):
-                self.report(error, (*at, *keys))
-        return None
-
-    def raise_all(self, secrets: Secrets | None = None) -> None:
-        """Raise what was found, in the order of the lines, each place and reason once."""
-        unique = {str(error): error for error in self.errors}
-        raise_errors(sorted(unique.values(), key=lambda error: (error.place and error.place.line) or 0), secrets)
-
-
-def raise_errors(errors: Iterable[DataHubError], secrets: Secrets | None = None) -> None:
-    """Raise a single error as it is, several as an ErrorGroup, and nothing when there is none."""
-    listed = [error if secrets is None else redact_error(error, secrets) for error in errors]
-    if len(listed) == 1:
-        raise listed[0]
-    if listed:
-        raise ErrorGroup(listed)
 
 
 def _parameters(
@@ -307,131 +250,3 @@ def _check_rules(raw: Mapping[str, Any], graph: Graph, report: Any) -> None:
         taken.add(str(name))
         if isinstance(step, str) and step not in steps and step.partition(".")[0] not in steps:
             report(UnknownName("source, step or destination", step, steps), ("quality_rules", position, "step"))
-
-
-def _integration(written: WrittenIntegration, graph: Graph) -> Integration:
-    sources = [written.source] if written.source else list((written.sources or {}).values())
-    sinks = [written.destination] if written.destination else list(written.destinations or ())
-    pairs = zip(graph.sources, sources, strict=True)
-    return Integration(
-        name=written.name,
-        type=written.type,
-        description=written.description,
-        sources={node.id: _source(node, each) for node, each in pairs},
-        transformations=tuple(
-            transformation(node, each) for node, each in zip(graph.transformations, written.transformations, strict=True)
-        ),
-        destinations=tuple(_destination(node, each) for node, each in zip(graph.destinations, sinks, strict=True)),
-        dead_letter=_dead_letter(written.dead_letter) if written.dead_letter else None,
-        max_rejected=written.max_rejected,
-        quality_rules=tuple(_rule(("quality_rules", position), rule) for position, rule in enumerate(written.quality_rules)),
-        profile=profile_spec(written.profile),
-        tests=tuple(test_spec(position, test) for position, test in enumerate(written.tests)),
-    )
-
-
-def _source(node: Node, written: WrittenSource) -> SourceSpec:
-    return SourceSpec(
-        name=node.id,
-        at=node.at,
-        connector=written.connector,
-        connection=written.connection,
-        columns=written.columns,
-        contract=written.contract,
-        options=written.model_extra or {},
-        pii=written.pii,
-        subject=written.subject,
-        incremental=written.incremental,
-    )
-
-
-def transformation(node: Node, written: WrittenTransformation) -> TransformationSpec:
-    """The step that `written` says, with the id and the inputs of its node."""
-    return TransformationSpec(
-        id=node.id,
-        at=node.at,
-        type=written.type,
-        input=node.input,
-        config=written.config,
-        description=written.description,
-    )
-
-
-def _destination(node: Node, written: WrittenDestination) -> DestinationSpec:
-    return DestinationSpec(
-        id=node.id,
-        at=node.at,
-        input=node.input,
-        connector=written.connector,
-        connection=written.connection,
-        write_mode=written.write_mode,
-        key=written.key or (),
-        options=written.model_extra or {},
-        clearance=written.clearance,
-        subject=written.subject,
-    )
-
-
-def _rule(at: Keys, written: WrittenQualityRule) -> QualityRuleSpec:
-    return QualityRuleSpec(
-        name=written.name,
-        at=at,
-        step=written.step,
-        type=written.type,
-        severity=written.severity,
-        threshold=written.threshold,
-        action=written.action,
-        where=written.where,
-        description=written.description,
-        options=written.model_extra or {},
-    )
-
-
-def _dead_letter(written: WrittenDeadLetter) -> DeadLetterSpec:
-    return DeadLetterSpec(
-        at=("dead_letter",),
-        connector=written.connector,
-        connection=written.connection,
-        options=written.model_extra or {},
-        clearance=written.clearance,
-        sealed=written.sealed,
-    )
-
-
-def validate_config(
-    model: type[_Model],
-    raw: Mapping[str, Any],
-    document: SpecDocument,
-    *at: str | int,
-    errors: list[SpecError] | None = None,
-) -> _Model | None:
-    """The raw options at `at` as a component's `model`.
-
-    Placed errors are added to `errors`, and the result is None; without `errors` they are raised in one go.
-    """
-    found: list[SpecError] = []
-    try:
-        return model.model_validate(dict(raw))
-    except ValidationError as failure:
-        for keys, error in spec_errors(model, raw, failure, beside=_beside(document.integration, at)):
-            found.append(error.at(document.place(*at, *keys)))
-    except SpecError as error:
-        found.append(error.at(document.place(*at)))
-    for each in found:
-        redact_error(each, document.secrets)
-    if errors is None:
-        raise_errors(found)
-    else:
-        errors.extend(found)
-    return None
-
-
-def _beside(spec: Integration, at: Keys) -> list[str]:
-    """The keys of the spec's own that stand beside a connector's options at `at`."""
-    if at in [source.at for source in spec.sources.values()]:
-        return option_names(WrittenSource)
-    if at in [sink.at for sink in spec.destinations]:
-        return option_names(WrittenDestination)
-    if at in [rule.at for rule in spec.quality_rules]:
-        return option_names(WrittenQualityRule)
-    return option_names(WrittenDeadLetter) if at == ("dead_letter",) else []

@@ -15,8 +15,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from beam_datahub.errors import CyclicSteps, DataHubError, InvalidValue, SpecError, UnknownName
+from beam_datahub.spec.assembly import transformation
 from beam_datahub.spec.content import content_folder
-from beam_datahub.spec.document import Findings, SpecDocument, document, raise_errors, transformation
+from beam_datahub.spec.document import SpecDocument, document
+from beam_datahub.spec.findings import Findings, raise_errors
 from beam_datahub.spec.graph import Graph, Node, read_graph
 from beam_datahub.spec.model import RejectedSpec, SpecModel, TransformationSpec
 from beam_datahub.spec.parameters import ParameterSpec, resolve_parameters
