@@ -130,16 +130,17 @@ def _lacking(extra: str | None) -> list[str]:
 
 
 def _engines() -> Iterator[Finding]:
-    from beam_datahub.errors import MissingDependency
-    from beam_datahub.runtime.engines import ENGINES, EngineOptions
+    from beam_datahub.errors import DataHubError
+    from beam_datahub.runtime.engines import ENGINES, named_engines
 
     for engine in ENGINES.values():
-        try:
-            engine.arguments(EngineOptions())
-        except MissingDependency as error:
-            yield Finding(f"engine {engine.name}", "missing", error.reason, error.hint)
-        else:
-            yield Finding(f"engine {engine.name}", "fine", engine.summary)
+        state = engine.readiness()
+        yield Finding(f"engine {engine.name}", "fine" if state.ready else "missing", state.found, state.hint)
+    try:
+        for name, profile in named_engines().items():
+            yield Finding(f"engine {name}", "fine", f"a profile of {profile.name}: {' '.join(profile.preset)}")
+    except DataHubError as error:
+        yield Finding("profiles of engines", "broken", str(error), error.hint)
 
 
 def _store(named: str | None) -> Iterator[Finding]:

@@ -197,6 +197,12 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
             stack.enter_context(recorder.logging())
         show = stack.enter_context(contextlib.nullcontext() if how.quiet else progress(err(), plan))
 
+        log_folder = str(recorder.folder) if recorder is not None else None
+
+        def tell(text: str) -> None:
+            if not how.quiet:
+                err().print(text)
+
         def watch() -> None:
             if recorder is not None:
                 recorder.watch()
@@ -204,7 +210,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
                 show()
 
         try:
-            result = run(plan, RunRequest(run_id, how.engine, options, watch, journal))
+            result = run(plan, RunRequest(run_id, how.engine, options, watch, journal, log_folder, tell))
         except BaseException as failure:
             if recorder is not None:
                 recorder.failed(failure, plan=plan)

@@ -53,7 +53,9 @@ def planned(document: SpecDocument, *, engine: str = "direct", threads: int | No
     from dataclasses import replace
 
     from beam_datahub.compiler.build import build
+    from beam_datahub.runtime.engines import engine as find_engine
 
+    find_engine(engine).check(document)
     return build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
 
 

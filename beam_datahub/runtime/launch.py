@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
 import re
 import secrets
-import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from apache_beam.io.filesystem import BeamIOError
 
 from beam_datahub.compiler.commit import Budget
 from beam_datahub.compiler.dead_letter import Identity
@@ -29,6 +29,7 @@ from beam_datahub.component.progress import PROGRESS
 from beam_datahub.errors import (
     BooksUnbalanced,
     DataHubError,
+    EngineFailed,
     Interrupted,
     QualityFailed,
     RunError,
@@ -36,8 +37,8 @@ from beam_datahub.errors import (
     TooManyRejected,
 )
 from beam_datahub.kernels.scratch import scratch_prefix
-from beam_datahub.runtime.engines import EngineOptions, engine
-from beam_datahub.runtime.run_log import RunLog
+from beam_datahub.runtime.beam_manners import let_bundles_end_at_once, let_workers_end_quietly, quiet_beam
+from beam_datahub.runtime.engines import Engine, EngineOptions, Start, engine
 
 # How long an interrupted run may take to wind down before its staging is removed regardless.
 _WIND_DOWN_SECONDS = 10.0
@@ -83,7 +84,8 @@ class RunResult:
 @dataclass(frozen=True)
 class RunRequest:
     """How to run a plan. `watch` is called a few times a second while the run goes on, from the calling thread; a
-    KeyboardInterrupt that it raises stops the run. `journal` is the local file in which the commit says what it publishes.
+    KeyboardInterrupt that it raises stops the run. `journal` is the local file in which the commit says what it publishes;
+    an engine that is started for the run leaves its log in `log_folder`, and says what takes long to `tell`.
     """
 
     run_id: str
@@ -91,6 +93,8 @@ class RunRequest:
     options: EngineOptions = field(default_factory=EngineOptions)
     watch: Callable[[], None] | None = None
     journal: str | None = None
+    log_folder: str | None = None
+    tell: Callable[[str], None] = lambda text: None
 
 
 def new_run_id() -> str:
@@ -104,42 +108,94 @@ def run(plan: Plan, request: RunRequest) -> RunResult:
     Raises the run's DataHubError where nothing was published; a run that broke its budget or its books comes back with
     that status and `error`, its dead letter published.
     """
+    return run_together([plan], request)[0]
+
+
+def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
+    """Run logical plans as one job of the engine, each with its own books and commit: they come through together, or none.
+
+    Raises as `run` does.
+    """
     started = time.monotonic()
     began = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = engine(request.engine)
-    physical = optimise(plan)
-    writes = [node.operator for node in physical.writes() if isinstance(node.operator, Write)]
+    physical = [optimise(plan) for plan in plans]
+    writes = [node.operator for plan in physical for node in plan.writes() if isinstance(node.operator, Write)]
     _prepare(writes)
-    with _TURN, tempfile.TemporaryDirectory(prefix=scratch_prefix("run")) as folder:
+    with _TURN, tempfile.TemporaryDirectory(prefix=scratch_prefix("run"), ignore_cleanup_errors=True) as folder:
         PROGRESS.reset()
-        report_path = os.path.join(folder, "report.json")
-        lowering = Lowering(
-            identity=Identity(request.run_id, plan.name, sealed=bool(plan.metadata.get("sealed"))),
-            report_path=report_path,
-            kernel=_kernel(request.options, in_process=chosen.in_process),
-            shards=request.options.shards or chosen.shards,
-            reshuffle_splits=not chosen.in_process,
-            budget=_budget(plan),
-            journal=request.journal,
-        )
+        reports = [_report_path(request, folder, number) for number in range(len(plans))]
         try:
             if chosen.in_process:
-                _let_bundles_end_at_once()
+                let_bundles_end_at_once()
             else:
-                _let_workers_end_quietly()
-            with chosen.hold(request.options), _quiet_beam():
-                pipeline = chosen.pipeline(request.options)
-                lower(physical, pipeline, lowering)
-                _execute(pipeline, request, report_path, in_process=chosen.in_process)
-            with open(report_path, encoding="utf-8") as file:
-                report = json.load(file)
+                let_workers_end_quietly()
+            start = Start(folder, request.log_folder or folder, request.tell)
+            with ExitStack() as stack:
+                stack.enter_context(quiet_beam())
+                pipeline = stack.enter_context(chosen.started(request.options, start))
+                for number, (plan, report_path) in enumerate(zip(physical, reports, strict=True)):
+                    lowering = _lowering(plan, request, chosen, report_path)
+                    if len(plans) == 1:
+                        lower(plan, pipeline, lowering)
+                    else:
+                        _lower_as_part(plan, pipeline, lowering, f"{number + 1} {plan.name}")
+                _execute(pipeline, request, reports[-1], in_process=chosen.in_process)
+            found = [_read_report(path) for path in reports]
         except BaseException as failure:
             # Behind its journal a commit may have published a part: what is staged is needed to publish the rest.
             if request.journal is None or not os.path.exists(request.journal):
                 for write in writes:
                     _abort(write)
             raise _translated(failure) from failure
-    return _result(plan, request, report, time.monotonic() - started, began)
+    seconds = time.monotonic() - started
+    return [_result(plan, request, report, seconds, began) for plan, report in zip(plans, found, strict=True)]
+
+
+def _report_path(request: RunRequest, folder: str, number: int) -> str:
+    """Where the commit leaves its report: beside the launcher, or where `--temp_location` says that all machines can write."""
+    shared = request.options.given("temp_location")
+    return f"{shared.rstrip('/')}/{request.run_id}-{number}.json" if shared else os.path.join(folder, f"report-{number}.json")
+
+
+def _read_report(path: str) -> dict[str, Any]:
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        with FileSystems.open(path) as file:
+            report: dict[str, Any] = json.loads(file.read())
+    except (OSError, BeamIOError) as error:
+        raise EngineFailed(
+            "the run ended, and its report is not where this machine can read it",
+            hint="name a place that all workers can write: --engine-option --temp_location=gs://bucket/temporary",
+        ) from error
+    return report
+
+
+def _lowering(plan: Plan, request: RunRequest, chosen: Engine, report_path: str) -> Lowering:
+    return Lowering(
+        identity=Identity(request.run_id, plan.name, sealed=bool(plan.metadata.get("sealed"))),
+        report_path=report_path,
+        kernel=_kernel(request.options, in_process=chosen.in_process),
+        shards=request.options.shards or chosen.shards,
+        reshuffle_splits=not chosen.in_process,
+        budget=_budget(plan),
+        journal=request.journal,
+    )
+
+
+def _lower_as_part(plan: Plan, pipeline: Any, lowering: Lowering, label: str) -> None:
+    """Lower a plan beside others: its steps stand below a name of their own."""
+    import apache_beam as beam
+
+    class Part(beam.PTransform[Any, Any]):
+        """One of several plans."""
+
+        def expand(self, begin: Any) -> Any:
+            lower(plan, begin.pipeline, lowering)
+            return beam.pvalue.PDone(begin.pipeline)
+
+    pipeline | label >> Part()
 
 
 def _budget(plan: Plan) -> Budget:
@@ -157,7 +213,7 @@ def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process
     """Run the pipeline while another thread waits for it, so that this one stays free for progress and Ctrl-C."""
     failures: list[BaseException] = []
     # The in-process runner only returns at the end.
-    running, stop_server = (None, None) if in_process else _submitted(pipeline)
+    running = None if in_process else pipeline.run()
 
     def work() -> None:
         try:
@@ -179,24 +235,11 @@ def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process
             with suppress(Exception):
                 running.cancel()
         thread.join(_WIND_DOWN_SECONDS)
-        if stop_server is not None:
-            stop_server()
         # Where the report is there, it was too late to stop: everything is published, and the result says so.
         if thread.is_alive() or not os.path.exists(report_path):
             raise
     if failures:
         raise failures[0]
-
-
-def _submitted(pipeline: Any) -> tuple[Any, Callable[[], None] | None]:
-    """Start a job, and give what stops its server: Beam would stop it on Ctrl-C under the job, before the job is cancelled."""
-    before = signal.getsignal(signal.SIGINT)
-    running = pipeline.run()
-    taken = signal.getsignal(signal.SIGINT)
-    if taken is before:
-        return running, None
-    signal.signal(signal.SIGINT, before)
-    return running, getattr(getattr(taken, "__self__", None), "stop", None)
 
 
 def _prepare(writes: list[Write]) -> None:
@@ -230,57 +273,6 @@ def _translated(failure: BaseException) -> BaseException:
         return failure
     named = [line for line in str(failure).splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]
     return RunError(f"the engine stopped the run: {named[-1] if named else f'{type(failure).__name__}: {failure}'}")
-
-
-@functools.cache
-def _let_workers_end_quietly() -> None:
-    """Beam's loopback workers outlive the job, and when its server goes each tells at length that the connection did, too."""
-    if logging.getLogger().isEnabledFor(logging.DEBUG):
-        return
-    logging.getLogger("apache_beam.runners.worker.data_plane").disabled = True
-    usual = threading.excepthook
-
-    def hook(failed: threading.ExceptHookArgs) -> None:
-        if not failed.exc_type.__module__.startswith("grpc"):
-            usual(failed)
-
-    threading.excepthook = hook
-
-
-@functools.cache
-def _let_bundles_end_at_once() -> None:
-    """Beam samples the state of each bundle every 200 ms and, at its end, waits for the sampler to wake up once more."""
-    from apache_beam.runners.worker import statesampler
-
-    class Brisk(statesampler.StateSampler):
-        """Samples every 10 ms."""
-
-        def __init__(self, prefix: str, counter_factory: Any, sampling_period_ms: int = 10) -> None:
-            super().__init__(prefix, counter_factory, sampling_period_ms)
-
-    vars(statesampler)["StateSampler"] = Brisk
-
-
-@contextmanager
-def _quiet_beam() -> Iterator[None]:
-    """Beam logs a failing bundle with its whole traceback, under the names of several loggers whose levels it sets itself,
-    and prints it; the run says the same in one sentence.
-    """
-    from apache_beam.runners.worker import sdk_worker
-
-    before = logging.root.manager.disable
-    quiet = not logging.getLogger().isEnabledFor(logging.DEBUG)
-    if quiet:
-        # The log of a recorded run takes it all.
-        if not any(isinstance(handler, RunLog) for handler in logging.getLogger().handlers):
-            logging.disable(max(before, logging.ERROR))
-        vars(sdk_worker)["print"] = lambda *_, **__: None  # a name of the module goes before the built-in one
-    try:
-        yield
-    finally:
-        if quiet:
-            logging.disable(before)
-            del vars(sdk_worker)["print"]
 
 
 def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: float, began: str) -> RunResult:

@@ -20,6 +20,7 @@ def _bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("BEAM_DATAHUB_STORE", "BEAM_DATAHUB_KEY", "BEAM_DATAHUB_KEY_FILE", "BEAM_DATAHUB_PRISM"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BEAM_DATAHUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("beam_datahub.cli.doctor._lacking", lambda extra: ["pandas<4,>=2.2"] if extra == "pandas" else [])
 
 
@@ -34,7 +35,7 @@ def test_what_is_optional_may_be_missing_and_has_a_hint(cli: Run, tmp_path: Path
     findings = found(cli)
     assert findings["Python"]["state"] == findings["engine direct"]["state"] == findings["extra codecs"]["state"] == "fine"
     assert findings["extra pandas"]["hint"] == "pip install 'beam-datahub[pandas]'"
-    for what in ("extra pandas", "engine prism", "store", "key"):
+    for what in ("extra pandas", "engine prism", "engine flink", "engine spark", "store", "key"):
         assert findings[what]["state"] == "missing"
         assert findings[what]["hint"]
     assert not (tmp_path / ".beam-datahub").exists()

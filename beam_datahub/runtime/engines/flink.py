@@ -1,0 +1,106 @@
+"""The Flink engine: embedded for a laptop, or a cluster by its address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from beam_datahub.runtime.engines.cache import kept, obtain
+from beam_datahub.runtime.engines.declaration import EngineOptions, Readiness, Start
+from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path
+from beam_datahub.runtime.engines.java import beam_cached, beam_version, download, java, opened, run_maven
+from beam_datahub.runtime.engines.portable import PortableEngine, cores, jvm_properties, port_of
+from beam_datahub.runtime.engines.server import ServerCommand
+
+FLINK_VERSION = "1.19"
+VARIABLE = "BEAM_DATAHUB_FLINK_JAR"
+_ARTEFACT = f"beam-runners-flink-{FLINK_VERSION}-job-server"
+_JAR = "flink-job-server.jar"
+_POM = Path(__file__).with_name("flink-job-server.pom.xml")
+
+# For the embedded cluster: it is for this machine alone, and a plan of many steps needs more than the usual buffers.
+_EMBEDDED = """\
+jobmanager.bind-host: 127.0.0.1
+rest.bind-address: 127.0.0.1
+rest.address: 127.0.0.1
+taskmanager.memory.network.min: 256mb
+taskmanager.memory.network.max: 256mb
+taskmanager.memory.managed.size: 256mb
+"""
+
+
+class Flink(PortableEngine):
+    """Apache Flink, embedded or a cluster."""
+
+    name = "flink"
+    summary = "Apache Flink: embedded, or a cluster by --engine-option --flink_master=HOST:PORT"
+    streams = True
+    master_option = "--flink_master"
+
+    def readiness(self) -> Readiness:
+        """Whether Java and the job server are here."""
+        return java_readiness("flink", "the Flink job server", self.summary, flink_jar_here)
+
+    def arguments(self, options: EngineOptions) -> list[str]:
+        """As many parallel parts as the machine has cores, unless a cluster decides."""
+        usual = [f"--flink_version={FLINK_VERSION}"]
+        if options.given("flink_master") is None and options.given("job_endpoint") is None:
+            usual.append(f"--parallelism={cores()}")
+        return usual
+
+    def server(self, options: EngineOptions, start: Start) -> ServerCommand:
+        """Beam's job server for Flink, with an embedded cluster unless a master is named."""
+        program, jar = options.given("job_server_java_launcher") or java(), flink_jar(start)
+        master = options.given("flink_master") or "[local]"
+        (Path(start.folder) / "flink-conf.yaml").write_text(_EMBEDDED if master == "[local]" else "", "utf-8")
+
+        def command(ports: Sequence[int]) -> list[str]:
+            return [
+                program,
+                *opened(),
+                f"-Djava.io.tmpdir={start.folder}",
+                *jvm_properties(options),
+                *("-jar", str(jar)),
+                *("--flink-master", master if master.startswith(("[", "http")) else f"http://{master}"),
+                *("--flink-conf-dir", start.folder),
+                *("--artifacts-dir", f"{start.folder}/artifacts"),
+                *("--job-port", str(ports[0]), "--artifact-port", str(ports[1]), "--expansion-port", str(ports[2])),
+            ]
+
+        return ServerCommand("the Flink job server", command, ports=3, job_port=port_of(options, "job_port"))
+
+
+def flink_jar(start: Start | None = None) -> Path:
+    """The job server's jar: BEAM_DATAHUB_FLINK_JAR, Beam's own from its cache or Maven Central, else built by Maven and kept.
+
+    Raises MissingDependency.
+    """
+    found = flink_jar_here()
+    if found is not None:
+        return found
+    if start is not None:
+        start.tell("fetching the Flink job server; this takes a minute or two, once")
+
+    def make(folder: Path) -> None:
+        if download(_ARTEFACT, beam_version(), folder / _JAR):
+            return
+        run_maven(_POM, ["package"], folder, "the Flink job server")
+        built = next(file for file in (folder / "target").glob("*.jar") if not file.name.startswith("original-"))
+        built.rename(folder / _JAR)
+        clean(folder, keep=_JAR)
+
+    return obtain(_kept_as(), make) / _JAR
+
+
+def flink_jar_here() -> Path | None:
+    """The jar, where nothing need be fetched for it. Raises MissingDependency where the variable names none."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named_path(VARIABLE, named)
+    folder = kept(_kept_as())
+    return folder / _JAR if folder is not None else beam_cached(_ARTEFACT)
+
+
+def _kept_as() -> str:
+    return f"flink-{FLINK_VERSION}-beam-{beam_version()}"
