@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from beam_datahub.cli.options import json_option, store_option
 
+if TYPE_CHECKING:
+    from beam_datahub.store.view_records import IntegrationHealth
+
+_WIDE = 100
+
 
 @click.group(short_help="List the registered integrations, show or remove one.", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """List the integrations that `apply` has registered, show one, or remove it."""
+    """List the integrations that `apply` has registered, show one, or remove it; see how they do and what they use."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_all, store=None, as_json=False, removed=False)
 
@@ -88,6 +93,85 @@ def show(name: str, store: str | None, as_json: bool, version: int | None, text:
         console.print(table_of(runs, "Last runs", with_integration=False))
     if violations:
         click.echo(f"\n{len(violations)} open violations: beam-datahub violations list --integration {name}")
+
+
+@command.command(short_help="How integrations do, over all their runs.")
+@click.argument("name", required=False)
+@store_option
+@json_option
+def health(name: str | None, store: str | None, as_json: bool) -> None:
+    """Show how all integrations that ever ran do, or the one with NAME: how their runs ended, and since when they fail.
+
+    Runs that were pruned do not count.
+    """
+    from beam_datahub.cli.session import out
+    from beam_datahub.cli.tables import duration, simple
+    from beam_datahub.runtime.store_link import opened_store
+
+    with opened_store(store) as link:
+        found = link.reader.views.integration_health(name)
+    if as_json:
+        _echo([each.__dict__ for each in found])
+        return
+    if not found:
+        click.echo("nothing has run yet" if name is None else f"'{name}' has not run yet")
+        return
+    console = out()
+    wide = console.width >= _WIDE
+    heads = [("integration", "left"), ("runs", "right"), ("completed", "right"), ("failed", "right")]
+    heads += [("stopped", "right"), ("rejected", "right"), ("mean", "right")] if wide else []
+    heads += [("state", "left"), ("violations", "right")]
+    rows = []
+    for each in found:
+        counts = [each.runs, each.completed + each.completed_with_errors, each.failed, *([each.cancelled] if wide else [])]
+        share = f"{each.records_rejected / each.records_read:.1%}" if each.records_read and each.records_rejected else "·"
+        mean = "·" if each.mean_seconds is None else duration(each.mean_seconds)
+        cells = [each.integration, *(f"{count:,}" if count else "·" for count in counts), *([share, mean] if wide else [])]
+        rows.append([*cells, _state(each), f"{each.open_violations:,}" if each.open_violations else "·"])
+    console.print(simple(None, heads, rows))
+
+
+def _state(health: IntegrationHealth) -> str:
+    from beam_datahub.cli.moments import ago
+
+    if health.running:
+        return "running"
+    if health.failures_since_success:
+        last = f"last success {ago(health.last_success_at)}" if health.last_success_at else "no success yet"
+        return f"failing ({health.failures_since_success:,}), {last}"
+    return f"fine {ago(health.last_success_at)}" if health.last_success_at else "·"
+
+
+@command.command("connectors", short_help="Which connectors the runs used.")
+@store_option
+@json_option
+def connectors(store: str | None, as_json: bool) -> None:
+    """Show which connectors the runs used, to read and to write, how often and for how many records."""
+    from beam_datahub.cli.moments import ago
+    from beam_datahub.cli.session import out
+    from beam_datahub.cli.tables import simple
+    from beam_datahub.runtime.store_link import opened_store
+
+    with opened_store(store) as link:
+        found = link.reader.views.connector_use()
+    if as_json:
+        _echo([each.__dict__ for each in found])
+        return
+    if not found:
+        click.echo("nothing has run yet")
+        return
+    heads = [("connector", "left"), ("as", "left"), ("integrations", "right"), ("runs", "right"), ("failed", "right")]
+    heads += [("records", "right"), ("last used", "left")]
+    rows = [
+        [
+            each.connector,
+            each.role.replace("_", " "),
+            *(f"{count:,}" if count else "·" for count in (each.integrations, each.runs, each.failed_runs, each.records)),
+            ago(each.last_used_at),
+        ]
+        for each in found
+    ]
+    out().print(simple(None, heads, rows))
 
 
 @command.command(short_help="The versions of an integration.")

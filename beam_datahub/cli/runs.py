@@ -28,29 +28,36 @@ def command(ctx: click.Context) -> None:
     RUN is a run's id, the beginning or end of it, or `last`.
     """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_some, integration=None, statuses=(), since=None, limit=20, store=None, as_json=False)
+        ctx.invoke(list_some, integration=None, statuses=(), kind=None, since=None, limit=20, store=None, as_json=False)
 
 
 @command.command("list", short_help="The newest runs.")
 @click.argument("integration", required=False)
 @click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only runs of this status. Repeatable.")
+@click.option("--kind", type=click.Choice(("full", "incremental", "partial")), help="Only runs of this kind.")
 @click.option("--since", type=Moment(), help="Only runs that began since then: 2025-03-01, 12h, 7d.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
 @store_option
 @json_option
 def list_some(
-    integration: str | None, statuses: tuple[Any, ...], since: datetime | None, limit: int, store: str | None, as_json: bool
+    integration: str | None,
+    statuses: tuple[Any, ...],
+    kind: Any,
+    since: datetime | None,
+    limit: int,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """List the newest runs, of all integrations or of one."""
     from beam_datahub.cli.session import out
     from beam_datahub.runtime.store_link import opened_store
 
     with opened_store(store) as link:
-        found = link.reader.runs.find(integration=integration, status=list(statuses) or None, since=since, limit=limit)
+        found = link.reader.runs.find(integration=integration, status=list(statuses) or None, kind=kind, since=since, limit=limit)
     if as_json:
         click.echo(json.dumps([each.__dict__ for each in found], default=str, ensure_ascii=False))
     elif not found:
-        click.echo("there is no such run" if integration or statuses or since else "nothing has run yet")
+        click.echo("there is no such run" if integration or statuses or kind or since else "nothing has run yet")
     else:
         out().print(table_of(found, None))
 
@@ -100,11 +107,14 @@ def show(run: str, store: str | None, as_json: bool) -> None:
         report = link.reader.runs.document(found.run_id, "report")
         children = link.reader.runs.children(found.run_id)
         replayed = len(link.reader.runs.replayed(found.run_id))
+        metrics = link.reader.journal.metrics(found.run_id)
     if as_json:
-        facts = {**found.__dict__, "steps": [each.__dict__ for each in steps], "report": report}
+        measured = [{"name": each.name, "step": each.step, "value": each.value} for each in metrics]
+        facts = {**found.__dict__, "metrics": measured, "steps": [each.__dict__ for each in steps], "report": report}
         click.echo(json.dumps(facts, default=str, ensure_ascii=False))
         return
-    for name, text in _facts(found, [each.run_id for each in children], replayed):
+    speed = next((each.value for each in metrics if each.name == "rows_per_second"), None)
+    for name, text in _facts(found, [each.run_id for each in children], replayed, speed):
         click.echo(f"{name:<12} {text}")
     console = out()
     if steps:
@@ -121,17 +131,20 @@ def show(run: str, store: str | None, as_json: bool) -> None:
         console.print(simple("Output", [("destination", "left"), ("rows", "right"), ("where", "left")], rows))
 
 
-def _facts(run: Run, children: Sequence[str], replayed: int) -> list[tuple[str, str]]:
+def _facts(run: Run, children: Sequence[str], replayed: int, speed: float | None) -> list[tuple[str, str]]:
     from beam_datahub.cli.moments import day_and_time
     from beam_datahub.cli.tables import duration
 
     version = "" if run.version is None else f", version {run.version}"
     facts = [("run", run.run_id), ("integration", f"{run.integration}{version}"), ("status", run.status.replace("_", " "))]
+    facts.append(("kind", f"{run.kind}, {run.cause}, on {run.engine}"))
+    if run.parameters:
+        facts.append(("parameters", ", ".join(f"{name}={value}" for name, value in run.parameters.items())))
     if run.error:
         facts.append(("error", f"{run.error.get('reason')} [{run.error.get('code')}]"))
     facts.append(("began", f"{day_and_time(run.started_at)} by {run.user}, process {run.pid} on {run.host}"))
     if run.seconds is not None:
-        facts.append(("took", duration(run.seconds)))
+        facts.append(("took", duration(run.seconds) + (f", {speed:,.0f} records/s" if speed else "")))
     facts.append(("records", f"{run.read:,} read, {run.written:,} written, {run.rejected:,} rejected"))
     if replayed:
         facts.append(("replayed", f"{replayed:,} of the rejected records"))

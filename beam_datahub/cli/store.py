@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beam_datahub.cli.moments import Moment
 from beam_datahub.cli.options import json_option, store_option
 
 if TYPE_CHECKING:
@@ -143,6 +144,33 @@ def info(store: str | None, as_json: bool) -> None:
     rows = [[name.replace("_", " "), f"{count:,}"] for name, count in facts.rows.items() if count]
     click.echo()
     out().print(simple(None, [("what", "left"), ("rows", "right")], rows))
+
+
+@command.command(short_help="Who changed what, and when.")
+@store_option
+@click.option("--kind", help="Only changes of such things: run, integration, connection, violation, subject, cursor, store.")
+@click.option("--name", help="Only changes of the thing with this name or id.")
+@click.option("--since", type=Moment(), help="Only those since then: 2025-03-01, 12h, 7d.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many to list.")
+@json_option
+def audit(store: str | None, kind: str | None, name: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
+    """Show who changed what in the store, the newest first. Secrets are in none of it."""
+    from beam_datahub.runtime.upkeep import opened
+
+    with opened(_existing(store)) as found:
+        entries = found.reader.journal.audit(kind=kind, name=name, since=since, limit=limit)
+    if as_json:
+        click.echo(json.dumps([each.__dict__ for each in entries], default=str, ensure_ascii=False))
+        return
+    if not entries:
+        click.echo("nothing of that kind was changed")
+        return
+    from beam_datahub.cli.moments import day_and_time
+    from beam_datahub.cli.session import out
+    from beam_datahub.cli.tables import simple
+
+    rows = [[day_and_time(each.at), each.who, each.action.replace("_", " "), f"{each.kind} {each.name}"] for each in entries]
+    out().print(simple(None, [("when", "left"), ("who", "left"), ("what", "left"), ("of", "left")], rows))
 
 
 @command.command(short_help="Look for damage.")

@@ -112,6 +112,43 @@ def show(number: int, store: str | None, as_json: bool) -> None:
         click.echo(f"{day_and_time(each.at)} {each.action.replace('_', ' ')} by {each.who}{note}")
 
 
+@command.command(short_help="How often each rule was broken, and what became of it.")
+@click.option("--integration", help="Only rules of this integration.")
+@store_option
+@json_option
+def rules(integration: str | None, store: str | None, as_json: bool) -> None:
+    """Show the rules that were ever broken: how often, how many records failed, and how many violations are still open.
+
+    Violations of runs that were pruned do not count.
+    """
+    from beam_datahub.cli.moments import ago
+    from beam_datahub.cli.session import out
+    from beam_datahub.cli.tables import simple
+    from beam_datahub.runtime.store_link import opened_store
+
+    with opened_store(store) as link:
+        found = link.reader.views.quality_dashboard(integration)
+    if as_json:
+        click.echo(json.dumps([each.__dict__ for each in found], default=str, ensure_ascii=False))
+        return
+    if not found:
+        click.echo("no rule was broken yet")
+        return
+    heads = [("integration", "left"), ("rule", "left"), ("severity", "left"), ("broken", "right"), ("open", "right")]
+    heads += [("records", "right"), ("last", "left")]
+    rows = [
+        [
+            each.integration,
+            each.rule,
+            each.severity,
+            *(f"{count:,}" if count else "·" for count in (each.violations, each.open, each.records_failed)),
+            ago(each.last_at),
+        ]
+        for each in found
+    ]
+    out().print(simple(None, heads, rows))
+
+
 def _decision(name: str, status: str, help_text: str) -> Callable[..., None]:
     @command.command(name, short_help=help_text)
     @click.argument("numbers", type=int, nargs=-1, required=True, metavar="NUMBER...")

@@ -298,7 +298,7 @@ class Recorder:
         end = RunEnd(
             status_of(result),
             read=result.read,
-            written=sum(done["rows"] for step, done in result.written.items() if step != "dead_letter"),
+            written=sum(done["rows"] for step, done in result.written.items() if step not in ("dead_letter", "violations")),
             filtered=sum(line.get("filtered", 0) for line in result.books.values()),
             rejected=result.rejected,
             seconds=result.seconds,
