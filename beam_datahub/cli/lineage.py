@@ -83,7 +83,7 @@ def downstream(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, s
 
 @command.command(short_help="What breaks without a column or dataset.")
 @_what
-@_format_option("tree", "json")
+@_format_option("tree", "mermaid", "json")
 def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str], ...], store: str | None, form: str) -> None:
     """Show what breaks when a column, or a whole dataset, goes.
 
@@ -93,7 +93,7 @@ def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str],
     from beam_datahub.cli.lineage_view import impact_tree
     from beam_datahub.lineage.impact import breaks
     from beam_datahub.lineage.impact import impact as find
-    from beam_datahub.lineage.render import impact_json
+    from beam_datahub.lineage.render import impact_json, impact_mermaid
     from beam_datahub.lineage.selection import selected
 
     gathered = _known(specs, parameters, store, compiled=True)
@@ -104,6 +104,8 @@ def impact(what: str, specs: tuple[str, ...], parameters: tuple[tuple[str, str],
     if form == "json":
         record = {"namespace": dataset.namespace, "name": dataset.name, "column": column, "breaks": breaks(found)}
         _say(json.dumps({**record, "integrations": impact_json(found)}, indent=2, ensure_ascii=False))
+    elif form == "mermaid":
+        _say(impact_mermaid(start, found))
     else:
         _print(impact_tree(start, found))
     if breaks(found):

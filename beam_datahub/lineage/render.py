@@ -7,9 +7,10 @@ from typing import Any
 
 from beam_datahub.errors import DataHubError
 from beam_datahub.lineage.graph import Column, Walk, Way
-from beam_datahub.lineage.impact import Impact
+from beam_datahub.lineage.impact import Hit, Impact
 from beam_datahub.lineage.model import Flow, IntegrationLineage, Made
 from beam_datahub.lineage.selection import shown
+from beam_datahub.security import redact
 
 
 def walk_json(walk: Walk) -> dict[str, Any]:
@@ -106,6 +107,37 @@ def walk_mermaid(walk: Walk) -> str:
     return chart.text()
 
 
+def impact_mermaid(start: Column, impacts: Iterable[Impact]) -> str:
+    """What breaks as a flowchart: integrations that fail and what they no longer write in bold red, what is gone in red."""
+    chart = _Chart()
+    _add_impacts(chart, chart.node(start, ":::start"), impacts)
+    return chart.text() + "\n  classDef broken stroke:#c00,stroke-width:3px\n  classDef gone stroke:#c00"
+
+
+def _add_impacts(chart: _Chart, before: str, impacts: Iterable[Impact]) -> None:
+    for each in impacts:
+        words = "breaks" if each.breaks else "goes on" if each.known else "may break"
+        told = "".join(f"<br/><small>{_escaped(redact(str(error)))}</small>" for error in each.errors)
+        job = chart.box(f"{_escaped(each.integration)} {words}{told}", ":::broken" if each.breaks else "", round_off=True)
+        chart.arrow(before, job)
+        for hit in each.hits:
+            if each.breaks:
+                label = f"{_escaped(hit.destination)} is not written<br/><small>{_escaped(shown(hit.dataset))}</small>"
+                written = chart.box(label, ":::broken")
+                for name in hit.stale:
+                    chart.arrow(written, chart.box(f"{_escaped(name)} gets nothing new", ":::gone", round_off=True))
+            else:
+                written = chart.box(f"{_escaped(hit.destination)}<br/><small>{_escaped(shown(hit.dataset))}</small>")
+            label = "<br/>".join([*(f"{name} is gone" for name in hit.lost), *_touched(hit)])
+            chart.arrow(job, written, label)
+            _add_impacts(chart, written, hit.beyond)
+
+
+def _touched(hit: Hit) -> list[str]:
+    columns = [f"{change.column}: {change.flow}" for change in hit.changed if change.column not in hit.lost]
+    return [*columns, *(f"its rows: {flow}" for flow in dict.fromkeys(str(flow) for flow, _, _ in hit.decided))]
+
+
 def lineage_mermaid(lineage: IntegrationLineage) -> str:
     """The lineage of one integration as a flowchart: a box for every dataset, an arrow for every pair of columns."""
     names: dict[tuple[str, str], str] = {}
@@ -138,6 +170,19 @@ class _Chart:
             label = f"{_escaped(column.column)}<br/><small>{label}</small>" if column.column is not None else label
             self._lines.append(f'  {self._names[key]}["{label}"]{mark}')
         return self._names[key]
+
+    def box(self, label: str, mark: str = "", *, round_off: bool = False) -> str:
+        """A node of its own, with a label that is escaped already."""
+        name = f"n{len(self._lines)}x"
+        opening, closing = ("(", ")") if round_off else ("[", "]")
+        self._lines.append(f'  {name}{opening}"{label}"{closing}{mark}')
+        return name
+
+    def arrow(self, before: str, after: str, label: str = "") -> None:
+        """An arrow between two nodes, by their names."""
+        self._lines.append(
+            f"  {before} -->" + (f'|"{_escaped(label).replace("&lt;br/&gt;", "<br/>")}"|' if label else "") + f" {after}"
+        )
 
     def edge(self, before: Column, after: Column, label: str, *, dashed: bool) -> None:
         one, other = self.node(before), self.node(after)

@@ -19,37 +19,51 @@ def selected(text: str, graph: LineageGraph) -> tuple[DatasetName, str | None]:
     """
     missing: UnknownColumn | None = None
     for name, column in _readings(text):
-        ports = [port for lineage, port in graph.ports() if name in set(aliases(lineage, port))]
-        if not ports:
+        meant = _meant(name, graph)
+        if not meant:
             continue
+        ports = [port for _, port in meant]
         spelled = _spelled(column, ports)
         if column is not None and spelled is None:
             missing = missing or UnknownColumn(column, dict.fromkeys(each for port in ports for each in port.columns))
             continue
-        return _one(name, ports, graph), spelled
+        return _one(name, meant), spelled
     if missing is not None:
         raise missing
-    known = dict.fromkeys(alias for lineage, port in graph.ports() for alias in list(aliases(lineage, port))[:3])
+    known = dict.fromkeys(alias for found in graph.ports() for alias in (*_ids(*found), shown(found[1].datasets[0])))
     name = text.partition("#")[0] if "#" in text else text
     if name == text and "." in text and not any(each.startswith(text[:2]) and each.count(".") for each in known):
         name = text.partition(".")[0]
     raise UnknownName("dataset", name, known)
 
 
-def aliases(lineage: IntegrationLineage, port: Port) -> Iterator[str]:
-    """All that a dataset of a port may be called."""
-    yield port.id
-    yield f"{lineage.integration}.{port.id}"
+def _meant(name: str, graph: LineageGraph) -> list[tuple[IntegrationLineage, Port]]:
+    """The ports that a name means: as an id before as a whole name, and as that before as a part of one."""
+    for names in (_ids, _whole, _parts):
+        found = [(lineage, port) for lineage, port in graph.ports() if name in names(lineage, port)]
+        if found:
+            return found
+    return []
+
+
+def _ids(lineage: IntegrationLineage, port: Port) -> tuple[str, ...]:
+    return port.id, f"{lineage.integration}.{port.id}"
+
+
+def _whole(lineage: IntegrationLineage, port: Port) -> set[str]:
+    return {name for each in port.datasets for name in (shown(each), str(each), each.name)}
+
+
+def _parts(lineage: IntegrationLineage, port: Port) -> set[str]:
+    """The names of files without their folders, and of tables without their database and schema."""
+    found: set[str] = set()
     for dataset in port.datasets:
-        yield shown(dataset)
-        yield str(dataset)
-        yield dataset.name
         if dataset.namespace == "file":
-            yield os.path.basename(dataset.name)
+            found.add(os.path.basename(dataset.name))
         elif "/" not in dataset.name:
-            # A table may be called without its database, and without its schema.
             parts = dataset.name.split(".")
-            yield from (".".join(parts[start:]) for start in range(1, len(parts)))
+            found |= {".".join(parts[start:]) for start in range(1, len(parts))}
+    return found
 
 
 def shown(dataset: DatasetName) -> str:
@@ -78,10 +92,9 @@ def _spelled(column: str | None, ports: Sequence[Port]) -> str | None:
     return column if column in names else next((name for name in names if name.casefold() == column.casefold()), None)
 
 
-def _one(name: str, ports: Sequence[Port], graph: LineageGraph) -> DatasetName:
-    first = ports[0].datasets[0]
-    others = [port.datasets[0] for port in ports if not any(same_data(each, first) for each in port.datasets)]
-    if others:
-        means = [f"{lineage.integration}.{port.id}" for lineage, port in graph.ports() if name in set(aliases(lineage, port))]
-        raise InvalidValue(f"'{name}' means several datasets", hint=f"say which one: {', '.join(dict.fromkeys(means))}")
+def _one(name: str, meant: Sequence[tuple[IntegrationLineage, Port]]) -> DatasetName:
+    first = meant[0][1].datasets[0]
+    if any(not any(same_data(each, first) for each in port.datasets) for _, port in meant):
+        several = dict.fromkeys(f"{lineage.integration}.{port.id}" for lineage, port in meant)
+        raise InvalidValue(f"'{name}' means several datasets", hint=f"say which one: {', '.join(several)}")
     return first

@@ -48,6 +48,27 @@ def test_impact_names_the_line_that_breaks_and_ends_with_1(shop: Path, cli: Run)
     assert record["breaks"] is True
 
 
+def test_impact_is_drawn_for_a_document(shop: Path, cli: Run) -> None:
+    (shop / "report.yaml").write_text(REPORT)
+    found = cli("lineage", "impact", "orders.amount", "shop.yaml", "report.yaml", "--format", "mermaid")
+    assert found.exit_code == 1
+    first, *lines = found.output.splitlines()
+    assert first == "flowchart LR"
+    [job] = [line for line in lines if "shop breaks" in line]
+    assert "unknown column 'amount'" in job
+    assert ":::broken" in job
+    assert any("report gets nothing new" in line for line in lines)
+    assert any('|"gross: transformation"|' in line for line in lines)
+    harmless = cli("lineage", "impact", "orders.note", "shop.yaml", "--format", "mermaid")
+    assert (harmless.exit_code, "shop goes on" in harmless.output) == (0, True)
+
+
+def test_an_id_is_meant_before_a_file_of_that_name(shop: Path, cli: Run) -> None:
+    (shop / "shop.yaml").write_text((shop / "shop.yaml").read_text().replace("out.jsonl", "out/orders"))
+    assert "orders.csv#amount" in cli("lineage", "downstream", "orders.amount", "shop.yaml").output
+    assert "out/orders" in cli("lineage", "upstream", "out/orders", "shop.yaml").output
+
+
 def test_a_wrong_name_is_refused_with_a_guess(shop: Path, cli: Run) -> None:
     found = cli("lineage", "upstream", "out.grss", "shop.yaml")
     assert found.exit_code == 3
