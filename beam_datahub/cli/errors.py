@@ -30,6 +30,6 @@ def rows() -> list[tuple[str, str, str, str]]:
     while waiting:
         kind = waiting.pop()
         waiting.extend(kind.__subclasses__())
-        if kind.__module__ == errors.__name__ and kind is not errors.ErrorGroup:
+        if kind.__module__.startswith(f"{errors.__name__}.") and kind is not errors.ErrorGroup:
             found.append((kind.code, kind.__name__, str(kind.exit_status), inspect.getdoc(kind) or ""))
     return sorted(found)
