@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -80,7 +80,7 @@ class Relation:
         if self.table is not None:
             return dialect.table(self.table)
         assert self.query is not None
-        return f"({self.query.strip().rstrip(';').rstrip()}\n) AS dh_query"
+        return f"({self.query.strip().rstrip(';').rstrip()}\n) dh_query"
 
     def __str__(self) -> str:
         return str(self.table) if self.table is not None else "the query"
@@ -101,7 +101,7 @@ class Session(ABC):
     errors may escape: `failure` says what they mean.
     """
 
-    dialect: ClassVar[Dialect]
+    dialect: Dialect
 
     @abstractmethod
     def failure(self, error: Exception) -> Exception | None:

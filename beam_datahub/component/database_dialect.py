@@ -67,6 +67,15 @@ class Dialect:
         """The type of lists, structs and maps; JSON where the system has nothing closer."""
         return self.types["JSON"]
 
+    def orders(self, data_type: pa.DataType) -> bool:
+        """Whether the database compares values of a type as DuckDB does; texts depend on its collation."""
+        t = pa.types
+        return bool(t.is_integer(data_type) or t.is_decimal(data_type) or t.is_date(data_type) or t.is_timestamp(data_type))
+
+    def moment(self, text: str, data_type: pa.DataType) -> str:
+        """A date or a moment, given in DuckDB's text, as a literal."""
+        return self.literal(text)
+
     def keyed(self, data_type: pa.DataType) -> str:
         """The type of a new column that is in a key: some systems index no text of any length."""
         return self.declared(data_type)
@@ -80,15 +89,19 @@ class Dialect:
             parts.append(f"PRIMARY KEY ({self.names(key)})")
         return f"CREATE TABLE {self.table(table)} ({', '.join(parts)}{extra})"
 
+    def create_as(self, table: TableName, select: str) -> str:
+        """Make a table of the rows of a query."""
+        return f"CREATE TABLE {self.table(table)} AS {select}"
+
     def create_ledger(self, table: TableName) -> str:
-        """Make the table of what runs began and published, where there is none."""
+        """Make the table of what runs began and published."""
         text, moment = self.text(200), self.text(40)
         columns = (
             f"run_id {text} NOT NULL, step {text} NOT NULL, target {self.text(400)} NOT NULL, staging {moment} NOT NULL, "
             f"owner {self.text(1000)} NOT NULL, begun_at {moment} NOT NULL, committed_at {moment}, row_count BIGINT, "
             "PRIMARY KEY (run_id, step)"
         )
-        return f"CREATE TABLE IF NOT EXISTS {self.table(table)} ({columns})"
+        return f"CREATE TABLE {self.table(table)} ({columns})"
 
     def text(self, length: int) -> str:
         """The type of short text."""
@@ -142,7 +155,7 @@ class Dialect:
         others = [name for name in columns if name not in key]
         changes = ", ".join(f"{self.quoted(name)} = s.{self.quoted(name)}" for name in others or key)
         table = self.table(target)
-        return f"UPDATE {table} SET {changes} FROM {self.table(source)} AS s WHERE {self.same(key, f'{table}.', 's.')}"
+        return f"UPDATE {table} SET {changes} FROM {self.table(source)} s WHERE {self.same(key, f'{table}.', 's.')}"
 
     def same(self, key: Sequence[str], left: str, right: str) -> str:
         """A condition that two rows have the same key."""

@@ -14,7 +14,7 @@ from beam_datahub.component.database import Session, TableName
 from beam_datahub.component.database_dialect import LEDGER
 from beam_datahub.component.file_owner import is_gone, owner
 from beam_datahub.component.sink import WriteRequest
-from beam_datahub.errors import ConnectorError, TargetUnusable
+from beam_datahub.errors import DataHubError, TargetUnusable
 
 # What runs of other machines left is theirs to sweep, until nobody can be expected to come back for it.
 _LOST_DAYS = 7
@@ -43,12 +43,13 @@ class DatabaseLedger:
 
     def begin(self) -> None:
         """Say that the run begins to write, and sweep what dead runs staged."""
-        try:
-            self._session.execute(self._dialect.create_ledger(self._table))
-        except ConnectorError:
-            # Another run may have made it at the same moment.
-            if self._session.columns(self._table) is None:
-                raise
+        if self._session.columns(self._table) is None:
+            try:
+                self._session.execute(self._dialect.create_ledger(self._table))
+            except DataHubError:
+                # Another run may have made it at the same moment.
+                if self._session.columns(self._table) is None:
+                    raise
         self._sweep()
         if self._session.fetch(f"SELECT row_count FROM {self._name} WHERE {self._mine}"):
             return

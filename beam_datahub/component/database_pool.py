@@ -81,12 +81,13 @@ def pooled(key: Hashable, make: Callable[[], Session], *, limit: int, wait_secon
         pool.room.release()
 
 
-def close_pools() -> None:
-    """Close all connections that rest; those in use stay."""
+def close_pool(key: Hashable) -> None:
+    """Close the connections of one pool that rest, so that another process can have the file."""
     with _lock:
-        pools = list(_pools.values())
-    for pool in pools:
-        with pool.lock:
-            resting, pool.idle = pool.idle, []
-        for session, _ in resting:
-            session.close()
+        pool = _pools.get(key)
+    if pool is None:
+        return
+    with pool.lock:
+        resting, pool.idle = pool.idle, []
+    for session, _ in resting:
+        session.close()

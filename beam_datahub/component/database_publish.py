@@ -87,7 +87,7 @@ def _merge(
     if marker is not None:
         marked = f"{dialect.quoted(marker)} = {dialect.true}"
         same = dialect.same(key, f"{dialect.table(target)}.", "s.")
-        exists = f"EXISTS (SELECT 1 FROM {source} AS s WHERE {same} AND s.{marked})"
+        exists = f"EXISTS (SELECT 1 FROM {source} s WHERE {same} AND s.{marked})"
         session.execute(f"DELETE FROM {dialect.table(target)} WHERE {exists}")
         session.execute(f"DELETE FROM {source} WHERE {marked}")
     select = f"SELECT {dialect.names(shape.names)} FROM {source} WHERE {kept}"
@@ -130,5 +130,5 @@ def _winners(
     )
     session.execute(dialect.drop(found))
     names = dialect.names(columns)
-    session.execute(f"CREATE TABLE {dialect.table(found)} AS SELECT {names} FROM ({numbered}) AS n WHERE {_NUMBER} = 1")
+    session.execute(dialect.create_as(found, f"SELECT {names} FROM ({numbered}) n WHERE {_NUMBER} = 1"))
     return found

@@ -118,7 +118,11 @@ def _is_narrower(there: pa.DataType, given: pa.DataType) -> bool:
 def holds(there: pa.DataType, given: pa.DataType) -> bool:
     """Whether a column keeps each value of a type or refuses it, instead of changing it without a word."""
     t = pa.types
-    if there == given or there in (pa.string(), JSON) or t.is_nested(given):
+    if there in (given, JSON):
+        return True
+    if t.is_nested(given):
+        return bool(t.is_list(there) and t.is_list(given) and holds(there.value_type, given.value_type))
+    if there == pa.string():
         return True
     if given == pa.string() or given == JSON:
         # The database parses the text, and says of each value whether it can.

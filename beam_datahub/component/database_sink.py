@@ -48,7 +48,7 @@ class DatabaseSink(Sink):
 
     Options: ClassVar[type[Config]] = DatabaseWriteOptions
     capabilities = SinkCapabilities(write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE), rejects=True)
-    dialect: ClassVar[Dialect]
+    dialect: Dialect
 
     options: DatabaseWriteOptions
 

@@ -26,7 +26,7 @@ from beam_datahub.kernels.read_ahead import read_ahead
 
 # Splits are worth their while only past so many rows.
 _LEAST_ROWS = 20_000
-_MOST_SPLITS = 256
+_MOST_SPLITS, _ASKED_SPLITS = 256, 8
 
 
 class DatabaseReadOptions(Config):
@@ -65,7 +65,7 @@ class DatabaseSource(Source):
     Options: ClassVar[type[Config]] = DatabaseReadOptions
     capabilities = SourceCapabilities(columns=True, splits="key range")
     whole_originals = False
-    dialect: ClassVar[Dialect]
+    dialect: Dialect
 
     options: DatabaseReadOptions
 
@@ -122,9 +122,12 @@ class DatabaseSource(Source):
             assert request.split_bytes is not None
             count = min(_MOST_SPLITS, int((size or 0) / request.split_bytes) + 1, int((rows or 0) / _LEAST_ROWS) + 1)
             key = self.options.split_by or self.key(session, relation)
-            if key is None or (count < 2 and self.options.split_by is None):
+            if self.options.split_by is not None:
+                # The user knows better than statistics that there are none of.
+                count = max(count, _ASKED_SPLITS)
+            if key is None or count < 2:
                 return [Range()]
-            bounds = self.bounds(session, relation, key, max(count, 2))
+            bounds = self.bounds(session, relation, key, count)
         return [Range(where) for where in key_ranges(self.dialect.quoted(key), bounds)]
 
     def key(self, session: Session, relation: Relation) -> str | None:
