@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,33 +26,39 @@ _REJECTED_SHOWN = 10
 @click.argument("step", required=False)
 @set_option
 @click.option("--rows", type=click.IntRange(min=1), default=10, show_default=True, help="How many rows to show.")
-def command(spec: str, step: str | None, parameters: tuple[tuple[str, str], ...], rows: int) -> None:
+@click.option("--unmasked", is_flag=True, help="Show personal data that a source declares under `pii` as it is.")
+def command(spec: str, step: str | None, parameters: tuple[tuple[str, str], ...], rows: int, unmasked: bool) -> None:
     """Show the first rows after STEP of SPEC, and the records that were rejected on the way to it.
 
     STEP is a source, a transformation, a branch of a route (`step.branch`) or a destination; without it, the last
-    transformation. Reads the first 10,000 records of each file and writes nothing.
+    transformation. Reads the first 10,000 records of each file and writes nothing. Columns with personal data that no step has
+    masked, by the `pii` of the sources, are shown masked.
     """
     from beam_datahub.cli.session import out
     from beam_datahub.cli.specs import opened, planned
     from beam_datahub.cli.tables import print_data
+    from beam_datahub.compiler.discretion import tags_of
     from beam_datahub.runtime.collect import collect, step_outputs
 
     document = opened(spec, parameters)
     destinations = {sink.id: sink.input[0] for sink in document.integration.destinations}
     wanted = destinations.get(step or "", step)
-    plan = planned(_part(document, wanted), limit=max(_SAMPLE, rows), outputs=False)
+    part = _part(document, wanted)
+    plan = planned(part, limit=max(_SAMPLE, rows), outputs=False)
     reference = _reference(wanted, plan)
     references = [reference] if reference not in plan.nodes else step_outputs(plan, reference)
     collected = collect(plan, {each: each for each in references})
     if collected.result.error is not None:
         raise collected.result.error
+    tags = {} if unmasked else tags_of(plan, part)
     console = out()
     for each in references:
-        table = collected.tables[each]
-        _heading(console, each, table, rows)
+        table = _without_personal_data(collected.tables[each].slice(0, rows), tags.get(plan.node(each).id, {}))
+        count = collected.tables[each].num_rows
+        _heading(console, each, count, rows)
         print_data(console, table, rows)
         console.print()
-    _rejected(console, collected.rejected)
+    _rejected(console, collected.rejected, {node.step for node in plan if tags.get(node.id)})
     if any(line["read"] >= _SAMPLE for line in collected.result.books.values()):
         console.print(f"(over the first {_SAMPLE:,} records of each file)", style="dim")
 
@@ -106,16 +112,29 @@ def _reference(step: str | None, plan: Plan) -> str:
     return step
 
 
-def _heading(console: Console, reference: str, table: pa.Table, rows: int) -> None:
+def _without_personal_data(table: pa.Table, tags: Mapping[str, Any]) -> pa.Table:
+    from beam_datahub.compiler.discretion import masks_of
+    from beam_datahub.kernels.masking import masked
+    from beam_datahub.kernels.session import KernelSession
+
+    masks = masks_of(tags, table.schema)
+    if not masks:
+        return table
+    with KernelSession(threads=1) as session:
+        return masked(table, masks, session)
+
+
+def _heading(console: Console, reference: str, count: int, rows: int) -> None:
     from rich.text import Text
 
-    shown = min(rows, table.num_rows)
-    of = f" of {table.num_rows:,}" if table.num_rows > shown else ""
-    text = Text(reference, style="bold").append(f": {shown}{of} row{'' if (table.num_rows or 0) == 1 else 's'}", style="not bold")
+    shown = min(rows, count)
+    of = f" of {count:,}" if count > shown else ""
+    text = Text(reference, style="bold").append(f": {shown}{of} row{'' if count == 1 else 's'}", style="not bold")
     console.print(text)
 
 
-def _rejected(console: Console, rejected: pa.Table) -> None:
+def _rejected(console: Console, rejected: pa.Table, private: set[str]) -> None:
+    """The rejected records; of steps with personal data neither the record nor the message, which may quote from it."""
     from rich.text import Text
 
     from beam_datahub.security import redact
@@ -129,6 +148,10 @@ def _rejected(console: Console, rejected: pa.Table) -> None:
         place = f"{name}:{letter['line']}" if letter["line"] is not None else name
         head = Text(f"  {letter['step']}", style="bold").append(f"  {letter['reason']}  {place}", style="not bold")
         console.print(head)
+        if private & {letter["step"], letter["source"]}:
+            column = f"; the column at fault is {letter['column']}" if letter["column"] else ""
+            console.print(Text(f"    (may hold personal data: --unmasked shows it{column})", style="dim"))
+            continue
         console.print(Text(f"    {redact(letter['message'] or '')}"))
         original = redact((letter["original"] or "").replace("\n", "\\n"))
         console.print(Text(f"    {original}", style="dim"), no_wrap=True, overflow="ellipsis")

@@ -124,7 +124,7 @@ def _of_spec(
     for step in steps:
         if step not in known and step.partition(".")[0] not in known:
             raise UnknownName("source, step or destination", step, known)
-    wanted = ProfileSpec(steps=steps or None, columns=columns, values=True, drift=None)
+    wanted = ProfileSpec(steps=steps or None, columns=columns, values=None, drift=None)
     document = document.changed(profile=wanted)
     import_beam(cloud=needs_cloud(document))
     from beam_datahub.runtime.memory import reuse_batches

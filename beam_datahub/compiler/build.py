@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from beam_datahub.compiler.checks import check_unused
 from beam_datahub.compiler.clearance import cleared
 from beam_datahub.compiler.increment import increment_of, with_increment
+from beam_datahub.compiler.discretion import discreet
 from beam_datahub.compiler.plan import RULES, Node, Plan, PlanProfile, PlanRule, Read, Write
 from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.schema import edge_of
@@ -81,7 +82,7 @@ def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
     options = options or BuildOptions()
     plan = _Builder(expand(document, builtin=builtin), options).build()
     guarded = options.outputs and options.guards_personal_data
-    return cleared(plan, document, given=frozenset(options.sources)) if guarded else plan
+    return discreet(cleared(plan, document, given=frozenset(options.sources))) if guarded else plan
 
 
 def connected(document: SpecDocument, source: SourceSpec) -> Source:

@@ -13,6 +13,7 @@ from beam_datahub.compiler.plan import BESIDE, RULES
 from beam_datahub.compiler.rows import Flow, RowsRun, flat
 from beam_datahub.component.inspection import SEVERITIES, Inspect, Judged, Newest, RowTest
 from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.masking import masked
 from beam_datahub.kernels.rejection import REJECTION
 from beam_datahub.kernels.session import KernelSession, conform
 from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
@@ -58,7 +59,7 @@ class InspectRun:
             marks = session.fetch(f"SELECT {', '.join(f'{sql} AS {name}' for name, sql in self.marks.items())} FROM input")
         failing = self._failing(flow.table, marks, flow.findings) if flow.table.num_rows else {}
         if failing:
-            self._settle(flow, failing)
+            self._settle(flow, failing, session)
         if self.inspect.drops:
             flow.table = conform(flow.table.select(self.schema.names), self.schema)
         books.add(out=flow.table.num_rows)
@@ -91,7 +92,7 @@ class InspectRun:
                         tally.newest = newest if tally.newest is None else max(tally.newest, newest)
         return failing
 
-    def _settle(self, flow: Flow, failing: dict[int, pa.Array]) -> None:
+    def _settle(self, flow: Flow, failing: dict[int, pa.Array], session: KernelSession) -> None:
         rules = self.inspect.rules
         recorded = [mask for i, mask in failing.items() if rules[i].action != "reject"] if self.inspect.records else []
         refused = [mask for i, mask in failing.items() if rules[i].action == "reject"] if self.inspect.refuses else []
@@ -100,7 +101,8 @@ class InspectRun:
             names, severities, messages, _ = self._told(failing, rows)
             shown = flow.table.select([name for name in flow.table.schema.names if not is_hidden(name)])
             step = self.step.split(RULES)[0].removeprefix(BESIDE)
-            found = Broken(step, flow.positions().take(rows), shown.take(rows), names, severities, messages)
+            shown = masked(shown.take(rows), dict(self.inspect.masks), session)
+            found = Broken(step, flow.positions().take(rows), shown, names, severities, messages)
             flow.findings.broken.append(found)
             flow.books[self.step].add(violating=len(rows))
         if refused:

@@ -144,16 +144,18 @@ class PlanRule:
 class PlanProfile:
     """A step whose rows are profiled, and the reference to them: what a source or step gives, what a destination is given.
 
-    `columns` None are all that are in use; `values`: whether the profile shows values of the data. `drift` are the limits of
+    `columns` None are all that are in use; `values`: whether the profile shows values of the data; None:
+    but for those of the `private` columns. `drift` are the limits of
     `kernels.profiling.drift`, None compares nothing. `schema` is that of the rows, once columns are pruned.
     """
 
     step: str
     reference: str
     columns: tuple[str, ...] | None = None
-    values: bool = True
+    values: bool | None = None
     drift: Mapping[str, Any] | None = None
     schema: pa.Schema | None = None
+    private: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

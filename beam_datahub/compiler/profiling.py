@@ -62,13 +62,20 @@ class MergedProfiles:
 
     def to_json(self) -> dict[str, Any]:
         """For each step what people read (`summary`), and the sketches that merge with those of other runs."""
-        return {step: _told(each, values=self._wanted[step].values) for step, each in self._profiles.items()}
+        return {step: _told(each, self._wanted[step]) for step, each in self._profiles.items()}
 
 
-def _told(profile: Profile, *, values: bool) -> dict[str, Any]:
-    summary = summarise(profile, values=values)
-    kept = profile if values else profile.without_values()
+def _told(profile: Profile, wanted: PlanProfile) -> dict[str, Any]:
+    values = wanted.values is not False
+    private = [path for path in profile.columns if any(_is_part(path, name) for name in wanted.private)]
+    summary = summarise(profile, values=values, private=private)
+    kept = profile.without_values(private) if values else profile.without_values()
     return {"summary": summary, "sketches": base64.b64encode(kept.to_bytes()).decode()}
+
+
+def _is_part(path: str, column: str) -> bool:
+    """Whether a path of a profile is a column, or a part of it."""
+    return path == column or path.startswith((f"{column}.", f"{column}["))
 
 
 def sketches(profiles: Mapping[str, Any]) -> dict[str, Profile]:

@@ -155,7 +155,7 @@ class Inspect:
 
     `refuses`: rows that fail a rule whose action is reject are rejected. `records`: rows that fail another leave as
     violations, with the names of all rules that they fail. `drops` are hidden columns that end here. `beside`: the node that
-    feeds this one and others; here its rows end.
+    feeds this one and others; here its rows end. `masks` are columns with SQL of what of them may stand in a violation.
     """
 
     rules: tuple[Judged, ...]
@@ -163,6 +163,7 @@ class Inspect:
     records: bool = True
     drops: tuple[str, ...] = ()
     beside: str | None = None
+    masks: tuple[tuple[str, str], ...] = ()
 
     @property
     def can_reject(self) -> bool:

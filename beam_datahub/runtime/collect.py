@@ -63,6 +63,8 @@ def collect(plan: Plan, outputs: Mapping[str, str], request: RunRequest | None =
         # Nothing is published, so that no budget for rejected records can be exceeded.
         rules = plan.rules if quality else ()
         kept = replace(_reachable(plan.replaced(nodes), quality=quality), max_rejected=None, rules=rules)
+        # What is collected is not kept: there is nothing to seal.
+        kept = replace(kept, metadata={name: value for name, value in kept.metadata.items() if name != "sealed"})
         result = run(kept, run_request)
         tables = {name: sink.collected(schema) for name, (sink, schema) in sinks.items()}
         violations = broken.collected(VIOLATION) if quality else VIOLATION.empty_table()

@@ -95,7 +95,9 @@ def profile_plan(plan: Plan) -> list[DataProfile]:
             elif isinstance(node.operator, Write):
                 node = node.with_(operator=replace(node.operator, sink=CollectSink(folder)))
             nodes[node.id] = node
-        result = run(replace(plan, nodes=nodes, max_rejected=None), RunRequest(new_run_id()))
+        # The rejected records are not kept: there is nothing to seal.
+        metadata = {name: value for name, value in plan.metadata.items() if name != "sealed"}
+        result = run(replace(plan, nodes=nodes, max_rejected=None, metadata=metadata), RunRequest(new_run_id()))
     if result.error is not None:
         raise result.error
     found = sketches({step: {"sketches": text} for step, text in result.sketches.items()})

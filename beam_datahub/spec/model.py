@@ -169,8 +169,8 @@ class ProfileSpec(SpecModel):
     """None: all sources and destinations."""
     columns: tuple[str, ...] | Literal["all"] | None
     """None: those that are in use."""
-    values: bool
-    """Whether profiles show values of the data itself."""
+    values: bool | None
+    """Whether profiles show values of the data itself; None: but for personal data that is not masked."""
     drift: Mapping[str, Any] | None
     """The limits of `kernels.profiling.drift.DriftLimits`; None: nothing is compared."""
 

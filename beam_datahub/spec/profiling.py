@@ -72,9 +72,10 @@ class WrittenProfile(SpecModel):
     """The sources, steps and destinations whose records are profiled; all sources and destinations when left out."""
     columns: Literal["all"] | _Names | None = None
     """Only these columns, or `all`, where a source is to read those for it that no step uses; those in use when left out."""
-    values: bool = True
-    """Whether profiles show values of the data itself: extremes, quantiles, frequent values. Without them, frequent values and
-    distributions are not compared."""
+    values: bool | None = None
+    """Whether profiles show values of the data itself: extremes, quantiles, frequent values. When left out, they show none of
+    columns whose `pii` is not masked; `true` shows these as well. Without values, frequent values and distributions are not
+    compared."""
     drift: WrittenDrift | bool = True
     """From where on a difference to earlier runs is a violation; `false` compares nothing."""
 

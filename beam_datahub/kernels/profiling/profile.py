@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,10 +64,16 @@ class Profile:
             else:
                 self._columns[path] = column
 
-    def without_values(self) -> Profile:
-        """This profile without what shows values of the data: extremes, ranks and frequent values."""
+    def without_values(self, columns: Collection[str] | None = None) -> Profile:
+        """This profile without what shows values of the data (of `columns`): extremes, ranks and frequent values."""
         hidden: dict[str, Any] = {"least": None, "most": None, "ranks": Ranks(), "frequent": Frequent()}
-        return Profile({path: replace(each, **hidden) for path, each in self.columns.items()}, self.rows)
+        return Profile(
+            {
+                path: replace(each, **hidden) if columns is None or path in columns else each
+                for path, each in self.columns.items()
+            },
+            self.rows,
+        )
 
     def to_bytes(self) -> bytes:
         """The profile as bytes, from which `from_bytes` makes it again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,17 @@ _EXACT = 2**53
 _PATTERNS, _COVERED = 5, 0.8
 
 
-def summarise(profile: Profile, *, values: bool = True) -> dict[str, Any]:
-    """The profile in plain JSON values. Without `values` it shows none of the data's own: no extremes, quantiles or top values.
+def summarise(profile: Profile, *, values: bool = True, private: Collection[str] = ()) -> dict[str, Any]:
+    """The profile in plain JSON values. Without `values` it shows none of the data's own: no extremes, quantiles or top values;
+    nor does it of `private` columns.
 
     `distinct` is approximate where `distinct_exact` is false; a top value's count may be short by `top_error`. The deviation of
     dates is in days, of times in seconds.
     """
-    return {"rows": profile.rows, "columns": {path: _column(each, values) for path, each in profile.columns.items()}}
+    return {
+        "rows": profile.rows,
+        "columns": {path: _column(each, values and path not in private) for path, each in profile.columns.items()},
+    }
 
 
 def _column(column: ColumnProfile, values: bool) -> dict[str, Any]:

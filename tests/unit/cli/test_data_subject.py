@@ -74,15 +74,17 @@ def test_all_records_of_a_person_are_handed_out_and_removed(people: Path, cli: R
     assert done.exit_code == 0, done.output
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(record["place"] for record in records) == sorted(
-        [*["parted", "avro", "orc", "hashed", "lines"] * 2, "dead_letter", "violations"]
+        [*["parted", "avro", "orc", "hashed", "lines"] * 2, "dead_letter"]
     )
     letter = next(record["record"] for record in records if record["place"] == "dead_letter")
     assert json.loads(letter["original"])["id"] == "3", "a sealed original is handed out in clear"
 
     assert by_place(report(cli, "erase", "people.yaml", *ADA, "--dry-run"))["parted"] == 2
+    # Violations show the address masked: by their number, they are found as well.
+    assert by_place(report(cli, "erase", "people.yaml", "--subject", "id=5", "--dry-run"))["violations"] == 1
     done = cli("erase", "people.yaml", *ADA, "--yes")
     assert done.exit_code == 0, done.output
-    assert "erased 12 records" in done.stdout
+    assert "erased 11 records" in done.stdout
     assert "ada@x.org" not in done.stdout
     left = report(cli, "export", "people.yaml", *ADA, "--to", "left.jsonl")
     assert (left["found"], left["complete"], (people / "left.jsonl").read_text()) == (0, True, "")
@@ -127,7 +129,7 @@ def test_older_versions_are_looked_through_and_sources_may_be_gone(people: Path,
     found = report(cli, "erase", "--all", *ADA, "--yes")
     erased = [place["where"][0].rpartition("/")[2] for place in found["places"] if place["erased"]]
     assert "contact.avro" in erased
-    assert found["erased"] == 12
+    assert found["erased"] == 11
 
 
 def test_the_audit_keeps_who_asked_and_a_hash(people: Path, cli: Run) -> None:
