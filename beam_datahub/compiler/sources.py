@@ -1,0 +1,105 @@
+"""Sources of a plan: set up, their columns discovered or declared, behind what earlier runs have taken."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from beam_datahub.compiler.draft import Draft
+from beam_datahub.compiler.increment import increment_of, with_increment
+from beam_datahub.compiler.plan import Node, Read
+from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
+from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnreadableData
+from beam_datahub.kernels.expressions import data_type
+from beam_datahub.kernels.types import is_hidden
+from beam_datahub.spec import IncrementalSpec, SourceSpec, SubjectSpec
+
+
+def add_source(draft: Draft, spec: SourceSpec) -> None:
+    """Add a source to the plan. Raises DataHubError."""
+    given = draft.options.sources.get(spec.name)
+    source = given if given is not None else connector_of(draft, spec)
+    # Given rows bring their own columns: no registry is asked.
+    declared = None if given is not None and spec.subject is not None else _declared(draft, spec)
+    if given is not None or declared is None:
+        discovery = source.discover()
+        schema = discovery.schema
+    else:
+        discovery = _estimated(source, declared)
+        schema = declared
+    if not len(schema):
+        reason, hint = f"the source '{spec.name}' has no columns", "declare them under `schema`"
+        raise InvalidValue(reason, hint=hint) if declared is not None else UnreadableData(reason, hint=hint)
+    twice = [name for name in schema.names if sum(name.casefold() == other.casefold() for other in schema.names) > 1]
+    if twice:
+        raise UnreadableData(
+            f"the source '{spec.name}' has columns that differ at most in case: {', '.join(twice)}",
+            hint="rename them where they come from, or declare the source's `schema` with those that you need",
+        )
+    hidden = next((name for name in schema.names if is_hidden(name)), None)
+    if hidden is not None:
+        raise InvalidValue(f"the column name '{hidden}' is reserved", hint="rename the column")
+    request = ReadRequest(
+        schema=schema,
+        columns=tuple(schema.names),
+        contract=Contract(Drift(spec.contract.columns), Drift(spec.contract.types)),
+        declared=declared is not None,
+        limit=draft.options.limit,
+        threads=draft.options.threads or 1,
+        split_bytes=draft.options.split_bytes,
+    )
+    place = draft.document.place(*spec.at)
+    read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place, None if given else spec.subject)
+    if spec.incremental is not None and given is None:
+        read = _incremental(draft, read, spec, spec.incremental)
+    draft.nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
+
+
+def _incremental(draft: Draft, read: Read, spec: SourceSpec, wanted: IncrementalSpec) -> Read:
+    try:
+        increment = increment_of(wanted, read.request.schema)
+    except DataHubError as error:
+        raise error.at(draft.document.place(*spec.at, "incremental")) from error
+    # Without outputs nothing keeps how far it came: previews look at all that a first run would.
+    return with_increment(read, increment)
+
+
+def connector_of(draft: Draft, spec: SourceSpec) -> Source:
+    """The connector of a source, set up as the spec says; reaches nothing. Raises SpecError."""
+    kind = draft.component("source", spec.connector, *spec.at, "connector")
+    connection, options = draft.configs(kind, spec)
+    return kind(connection, options)  # type: ignore[no-any-return]
+
+
+def _declared(draft: Draft, spec: SourceSpec) -> pa.Schema | None:
+    if spec.subject is not None:
+        return _registered(draft, spec, spec.subject)
+    if spec.columns is None:
+        return None
+    fields, errors = [], []
+    for name, text in spec.columns.items():
+        try:
+            fields.append(pa.field(name, data_type(text)))
+        except SpecError as error:
+            errors.append(error.at(draft.document.place(*spec.at, "schema", name)))
+    if errors:
+        raise ErrorGroup(errors)
+    return pa.schema(fields)
+
+
+def _registered(draft: Draft, spec: SourceSpec, subject: SubjectSpec) -> pa.Schema:
+    place = draft.document.place(*spec.at, "subject")
+    if spec.columns is not None:
+        raise InvalidValue("a source has a `schema` or a `subject`, not both", hint="leave out one of them", place=place)
+    try:
+        return draft.registry(subject).columns(subject)
+    except DataHubError as error:
+        raise error.at(place) from error
+
+
+def _estimated(source: Source, declared: pa.Schema) -> Discovery:
+    """Sizes for a declared source; a source that cannot tell (it is empty as yet) is of unknown size."""
+    try:
+        found = source.estimate()
+    except DataHubError:
+        return Discovery(declared)
+    return Discovery(declared, found.rows, found.bytes)
