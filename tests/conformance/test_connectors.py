@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.component.capabilities import Delivery, WriteMode
+from beam_datahub.component.file_sink import FileSink
 from beam_datahub.component.registry import component, names
 from beam_datahub.component.sink import Receipt, Sink, WriteRequest
 from beam_datahub.component.source import Source
@@ -18,7 +19,7 @@ from beam_datahub.testing import conformance
 from beam_datahub.testing.connectors import read, sink, source, stage, write
 
 EVERY = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in ("source", "sink") for name in names(kind)]
-FILES = [name for name in names("sink") if name in names("source") and "path" in component("sink", name).Connection.model_fields]
+FILES = [name for name in names("sink") if name in names("source") and issubclass(component("sink", name), FileSink)]
 # What a format cannot do without.
 OPTIONS: dict[str, dict[str, Any]] = {"fixed_width": {"columns": {"n": 20, "text": 20, "x": 25}}}
 SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string()), ("x", pa.float64())])

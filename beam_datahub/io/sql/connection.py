@@ -1,0 +1,130 @@
+"""How a database is reached by its SQLAlchemy URL, and what its dialect says of its SQL."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from beam_datahub.component.config import Config
+from beam_datahub.component.database import TableName
+from beam_datahub.component.database_dialect import Dialect
+from beam_datahub.errors import InvalidValue, LossyWrite, MissingDependency
+from beam_datahub.io.sql.types import column_type
+from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ, sql_type
+from beam_datahub.security import Secret
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+
+class SqlConnection(Config):
+    """A database, by its SQLAlchemy URL."""
+
+    url: Secret | str
+    """`dialect+driver://user@host:port/database`; the dialect's package must be installed."""
+
+    password: Secret | None = None
+    """The user's password, as `${secret.NAME}`."""
+
+    pool_size: int = Field(default=5, gt=0)
+    """How many connections a process opens at most."""
+
+    @model_validator(mode="after")
+    def _closed(self) -> SqlConnection:
+        if isinstance(self.url, str) and re.search(r"://[^/@]*:[^/@]+@", self.url):
+            raise ValueError("has a password in clear: give it as `password: ${secret.NAME}`")
+        return self
+
+    def full(self) -> sa.URL:
+        """The URL with its password. Raises InvalidValue."""
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            found = make_url(self.url.reveal() if isinstance(self.url, Secret) else self.url)
+        except ArgumentError:
+            raise InvalidValue("`url` is no SQLAlchemy URL", hint="write `dialect+driver://user@host:port/database`") from None
+        return found if self.password is None else found.set(password=self.password.reveal())
+
+
+class SqlDialect(Dialect):
+    """What SQLAlchemy's dialect of a system says about its SQL."""
+
+    merges_in_place = False
+
+    def __init__(self, found: sa.Dialect) -> None:
+        self._found = found
+        self.transactional_ddl = found.name in ("postgresql", "sqlite", "mssql", "cockroachdb", "redshift", "duckdb")
+        self.true = "true" if found.supports_native_boolean else "1"
+
+    def quoted(self, name: str) -> str:
+        return str(self._found.identifier_preparer.quote_identifier(name))
+
+    def literal(self, text: str) -> str:
+        # Without standard strings a backslash is the beginning of something else.
+        escaped = text.replace("\\", "\\\\") if self._found.name in ("mysql", "mariadb") else text
+        return super().literal(escaped)
+
+    def declared(self, data_type: pa.DataType) -> str:
+        return self._compiled(column_type(data_type), data_type)
+
+    def keyed(self, data_type: pa.DataType) -> str:
+        from sqlalchemy import String
+
+        return self._compiled(String(255), data_type) if data_type == pa.string() else self.declared(data_type)
+
+    def _compiled(self, wanted: sa.types.TypeEngine[Any] | None, data_type: pa.DataType) -> str:
+        from sqlalchemy.exc import CompileError
+
+        try:
+            text = None if wanted is None else str(wanted.compile(dialect=self._found))
+        except CompileError:
+            text = None
+        if data_type == TIMESTAMPTZ and text == self.declared(TIMESTAMP):
+            # Its zone would be gone without a word.
+            text = None
+        if text is None:
+            raise LossyWrite(
+                f"{self._found.name} has no type for {sql_type(data_type)}", hint="cast it to text, or to another type"
+            )
+        return text
+
+    def decimal(self, precision: int, scale: int) -> str:
+        return self.declared(pa.decimal128(precision, scale))
+
+    def comparable(self, name: str) -> str:
+        return self.quoted(name)
+
+    def create_as(self, table: TableName, select: str) -> str:
+        if self._found.name == "mssql":
+            return f"SELECT * INTO {self.table(table)} FROM ({select}) rows_of_it"
+        return super().create_as(table, select)
+
+    def first_rows(self, count: int) -> str:
+        return {"mssql": "", "oracle": f"FETCH FIRST {count} ROWS ONLY"}.get(self._found.name, f"LIMIT {count}")
+
+    def widen_column(self, table: TableName, name: str, declared: str) -> str | None:
+        return None
+
+    def update_from(self, target: TableName, columns: Sequence[str], key: Sequence[str], source: TableName) -> str | None:
+        return None
+
+    def orders(self, data_type: pa.DataType) -> bool:
+        return bool(pa.types.is_integer(data_type))
+
+
+@functools.lru_cache(maxsize=32)
+def dialect_of(connection: SqlConnection) -> SqlDialect:
+    """The SQL of the system behind a URL. Raises InvalidValue, MissingDependency."""
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        return SqlDialect(connection.full().get_dialect()())
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        name = connection.full().drivername
+        raise MissingDependency(f"there is no SQLAlchemy dialect for '{name}' here", hint="pip install its package") from error

@@ -1,0 +1,234 @@
+"""One connection to a database through SQLAlchemy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
+from beam_datahub.component.database_pool import pooled
+from beam_datahub.component.database_rows import columns_of, python_rows
+from beam_datahub.errors import (
+    AccessDenied,
+    ConnectorError,
+    InvalidValue,
+    MissingDependency,
+    SourceMissing,
+    Transient,
+    UnreadableData,
+)
+from beam_datahub.io.sql.connection import SqlConnection, dialect_of
+from beam_datahub.io.sql.types import canonical_of, column_type, roomy
+from beam_datahub.kernels.types import JSON
+from beam_datahub.security import redact
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_BATCH_ROWS, _SAMPLE_ROWS = 20_000, 1000
+_NATIVE = frozenset({"bool", "date", "time", "timestamp", "decimal"})
+# Errors that all clients tell apart only by their words.
+_WORDS: tuple[tuple[str, type[ConnectorError]], ...] = (
+    (r"no such table|doesn't exist|does not exist|Unknown (database|table)|Invalid object name", SourceMissing),
+    (r"denied|authentication|password|permission|not authorized|login failed", AccessDenied),
+    (r"lock|deadlock|timed? ?out|refused|gone away|closed|lost connection|can't connect|unreachable|reset by peer", Transient),
+)
+
+
+class SqlSession(Session):
+    """A connection of SQLAlchemy's."""
+
+    def __init__(self, connection: SqlConnection) -> None:
+        import sqlalchemy
+
+        self.dialect = dialect_of(connection)
+        self._open = False
+        try:
+            self._engine = sqlalchemy.create_engine(connection.full(), poolclass=sqlalchemy.NullPool)
+        except ModuleNotFoundError as error:
+            raise MissingDependency(f"the driver '{error.name}' is not installed", hint=f"pip install {error.name}") from error
+        with self.telling():
+            self._connection = self._engine.connect()
+
+    def failure(self, error: Exception) -> Exception | None:
+        from sqlalchemy import exc
+
+        if isinstance(error, exc.NoSuchTableError):
+            return SourceMissing(f"there is no table '{error}'")
+        if not isinstance(error, exc.SQLAlchemyError):
+            return None
+        said = redact(str(getattr(error, "orig", None) or error))
+        if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+            return Transient(said)
+        if isinstance(error, exc.IntegrityError | exc.DataError):
+            return RowsRefused(said)
+        for pattern, kind in _WORDS:
+            if re.search(pattern, said, re.IGNORECASE):
+                return kind(said)
+        if isinstance(error, exc.ProgrammingError | exc.OperationalError):
+            return InvalidValue(said)
+        return ConnectorError(said)
+
+    def _run(self, sql: str) -> sa.CursorResult[Any]:
+        from sqlalchemy import text
+
+        # Nothing in our statements is a parameter.
+        return self._connection.execute(text(sql.replace("\\", "\\\\").replace(":", "\\:")))
+
+    def _execute(self, sql: str) -> int:
+        try:
+            count = self._run(sql).rowcount
+        except BaseException:
+            if not self._open:
+                self._connection.rollback()
+            raise
+        if not self._open:
+            self._connection.commit()
+        return count
+
+    def _fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        rows = [tuple(row) for row in self._run(sql)]
+        if not self._open:
+            self._connection.rollback()
+        return rows
+
+    def is_alive(self) -> bool:
+        try:
+            return not self.broken and bool(self._engine.dialect.do_ping(self._connection.connection.dbapi_connection))  # type: ignore[arg-type]
+        except Exception:
+            return False
+
+    def begin(self) -> None:
+        self._open = True
+
+    def commit(self) -> None:
+        self._connection.commit()
+        self._open = False
+
+    def rollback(self) -> None:
+        self._open = False
+        self._connection.rollback()
+
+    def close(self) -> None:
+        try:
+            self._connection.close()
+            self._engine.dispose()
+        except Exception:
+            self.broken = True
+
+    def columns(self, table: TableName) -> tuple[TableColumn, ...] | None:
+        import sqlalchemy
+
+        with self.telling():
+            try:
+                facts = sqlalchemy.inspect(self._connection).get_columns(table.name, table.schema)
+            except sqlalchemy.exc.NoSuchTableError:
+                return None
+            finally:
+                if not self._open:
+                    self._connection.rollback()
+        found = []
+        for fact in facts:
+            try:
+                declared = str(fact["type"].compile(dialect=self._engine.dialect))
+            except sqlalchemy.exc.CompileError:
+                declared = str(fact["type"])
+            filled = fact.get("default") is not None or bool(fact.get("autoincrement") is True or fact.get("identity"))
+            kind = canonical_of(fact["type"])
+            found.append(
+                TableColumn(fact["name"], declared, kind, bool(fact["nullable"]), filled, bool(fact.get("computed")), "known")
+            )
+        return tuple(found) or None
+
+    def tables(self, beside: TableName, prefix: str) -> list[TableName]:
+        import sqlalchemy
+
+        with self.telling():
+            names = sqlalchemy.inspect(self._connection).get_table_names(beside.schema)
+            if not self._open:
+                self._connection.rollback()
+        return [beside.beside(name) for name in names if name.lower().startswith(prefix.lower())]
+
+    def unique_keys(self, table: TableName) -> list[frozenset[str]]:
+        import sqlalchemy
+
+        with self.telling():
+            inspector = sqlalchemy.inspect(self._connection)
+            primary = inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"]
+            others = [each["column_names"] for each in inspector.get_unique_constraints(table.name, table.schema)]
+            if not self._open:
+                self._connection.rollback()
+        return [frozenset(names) for names in (primary, *others) if names]
+
+    def load(self, table: TableName, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> None:
+        import sqlalchemy
+
+        types = [column_type(field.type) if field.type != JSON else sqlalchemy.Text() for field in batch.schema]
+        # A lightweight table: its columns' types say how Python's values are bound.
+        target = sqlalchemy.table(
+            table.name,
+            *(sqlalchemy.column(each.name, kind) for each, kind in zip(columns, types, strict=True)),
+            schema=table.schema,
+        )
+        names = [column.name for column in columns]
+        rows = [dict(zip(names, row, strict=True)) for row in python_rows(batch, native=_NATIVE)]
+        with self.telling(refused=None), self.transaction_of_rows():
+            self._connection.execute(sqlalchemy.insert(target), rows)
+
+    @contextmanager
+    def transaction_of_rows(self) -> Iterator[None]:
+        """A transaction whose errors are still the client's own."""
+        try:
+            yield
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def describe(self, relation: Relation) -> tuple[TableColumn, ...]:
+        if relation.table is not None:
+            found = self.columns(relation.table)
+            if found is None:
+                raise SourceMissing(f"there is no table '{relation.table}'")
+            return found
+        # A client says nothing of a query's types that all of them mean alike: the first rows do.
+        with self.telling():
+            result = self._run(f"SELECT * FROM {relation.sql(self.dialect)}")
+            names, rows = list(result.keys()), [tuple(row) for row in result.fetchmany(_SAMPLE_ROWS)]
+            result.close()
+            self._connection.rollback()
+        if not rows:
+            return tuple(TableColumn(name, "", pa.string()) for name in names)
+        batch = columns_of(rows, [(name, pa.null()) for name in names])
+        return tuple(TableColumn(field.name, "", roomy(field.type)) for field in batch.schema)
+
+    def stream(
+        self, columns: Sequence[TableColumn], relation: Relation, where: Sequence[str], limit: int | None, batch_bytes: int
+    ) -> Iterator[pa.RecordBatch]:
+        from sqlalchemy import text
+
+        names = self.dialect.names([column.name for column in columns])
+        conditions = f" WHERE {' AND '.join(f'({each})' for each in where)}" if where else ""
+        sql = f"SELECT {names} FROM {relation.sql(self.dialect)}{conditions}"
+        left = limit
+        with self.telling(refused=UnreadableData):
+            streaming = self._connection.execution_options(stream_results=True, max_row_buffer=_BATCH_ROWS)
+            result = streaming.execute(text(sql.replace("\\", "\\\\").replace(":", "\\:")))
+            try:
+                while rows := result.fetchmany(_BATCH_ROWS if left is None else min(left, _BATCH_ROWS)):
+                    left = None if left is None else left - len(rows)
+                    yield columns_of([tuple(row) for row in rows], [(column.name, column.type) for column in columns])
+            finally:
+                result.close()
+                self._connection.rollback()
+
+
+@contextmanager
+def connected(connection: SqlConnection) -> Iterator[Session]:
+    """A connection of the process's pool. Raises ConnectorError, MissingDependency."""
+    with pooled(connection, lambda: SqlSession(connection), limit=connection.pool_size, wait_seconds=600) as session:
+        yield session
