@@ -187,8 +187,9 @@ class Recorder:
 
     def _begin(self) -> None:
         facts = self.facts
-        self.folder.mkdir(parents=True, exist_ok=True)
+        # Before anything else, so that a store that cannot be is what is told.
         lost = self.store.writer.runs.recover()
+        self.folder.mkdir(parents=True, exist_ok=True)
         for each in lost:
             LOGGER.warning("run %s of %s had died and is marked as %s", each.run_id, each.integration, each.status)
         if any(each.cause == "replay" for each in lost):

@@ -146,6 +146,8 @@ def _of_sqlite(cause: sqlite3.Error, words: str, location: Location) -> DataHubE
 def _why_not(location: Location) -> str | None:
     folder = location.path.parent if location.path else None
     with suppress(OSError):
+        if location.path is not None and location.path.is_dir():
+            return "it is a folder: name a file, or a folder that holds store.db"
         if folder is not None and not folder.is_dir():
             return f"there is no folder {folder}"
         if folder is not None and not os.access(folder, os.W_OK):

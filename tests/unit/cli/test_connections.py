@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import Result
 
-from .conftest import SPEC, Run, rows
+from tests.unit.cli.conftest import SPEC, Run, rows
 
 PASSWORD = "correct horse battery"
 
@@ -183,9 +183,7 @@ def test_a_wrong_or_open_key_changes_nothing(shop: Path, cli: Run, monkeypatch: 
     assert "nothing is wrong" in cli("store", "check").output
 
 
-def test_a_test_of_a_connection_reaches_out_and_its_outcome_is_kept(
-    shop: Path, cli: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_test_reaches_out_and_its_outcome_is_kept(shop: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     cli("connections", "add", "orders", "csv", "--set", "path=orders.csv")
     done = cli("connections", "test", "orders")
     assert (done.exit_code, "✓ reading, files: 1 file" in done.output) == (0, True), done.output
