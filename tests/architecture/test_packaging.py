@@ -35,6 +35,23 @@ def test_an_installed_wheel_finds_its_content(installed: Path, name: str) -> Non
     assert visible_files(found) == visible_files(ROOT / name)
 
 
+def test_an_installed_wheel_makes_a_store(installed: Path, tmp_path: Path) -> None:
+    # The migrations are files that nothing imports.
+    code = (
+        "import sys, beam_datahub.store.versions as versions\n"
+        "from beam_datahub.cli import main\n"
+        "print(versions.MIGRATIONS)\n"
+        "main(['store', 'init', '--store', sys.argv[1]])\n"
+    )
+    place = tmp_path / "store.db"
+    done = subprocess.run([sys.executable, "-c", code, place], cwd=installed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    migrations, told = done.stdout.splitlines()
+    assert Path(migrations).is_relative_to(installed)
+    assert told.startswith("made a store of version ")
+    assert place.is_file()
+
+
 def visible_files(folder: Path) -> set[str]:
     files = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
     return {str(file) for file in files if not any(part.startswith((".", "__")) for part in file.parts)}
