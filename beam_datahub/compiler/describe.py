@@ -24,7 +24,7 @@ from beam_datahub.compiler.plan import (
     spec_name,
 )
 from beam_datahub.component.capabilities import Delivery
-from beam_datahub.component.inspection import Inspect, RowCount, RowTest, Settled
+from beam_datahub.component.inspection import Figure, Inspect, RowCount, RowTest, Settled
 from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows, Union
 from beam_datahub.component.source import ReadRequest
 from beam_datahub.kernels.types import sql_type, visible
@@ -125,6 +125,8 @@ def _rule(rule: PlanRule, plan: Plan) -> RuleView:
         about = f"fails where {test.message}"
         if test.passes is not None and test.message.startswith(_NOT_SO):
             about = f"must be so: {test.passes.text}"
+    elif isinstance(test, Figure):
+        how, about = "beside", f"{test.name} must be {test.limits}"
     elif isinstance(test, RowCount):
         bounds = [f"at least {test.least:,}"] if test.least is not None else []
         bounds += [f"at most {test.most:,}"] if test.most is not None else []

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 @dataclass
 class RuleTally:
-    """What a rule has seen: rows checked, rows that failed, and the newest value in seconds since 1970."""
+    """What a rule has seen: rows checked, rows that failed, the newest value in seconds since 1970, and the figure as text."""
 
     checked: int = 0
     failed: int = 0
     newest: float | None = None
+    figure: str | None = None
 
     def add(self, other: RuleTally) -> None:
         """Take in what another part of the rows gave."""
@@ -23,6 +24,7 @@ class RuleTally:
         self.failed += other.failed
         if other.newest is not None:
             self.newest = other.newest if self.newest is None else max(self.newest, other.newest)
+        self.figure = self.figure if other.figure is None else other.figure
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from beam_datahub.compiler.findings import Broken, Findings
 from beam_datahub.compiler.plan import BESIDE, RULES
 from beam_datahub.compiler.rows import Flow, RowsRun, flat
-from beam_datahub.component.inspection import SEVERITIES, Inspect, Judged, Newest, RowTest
+from beam_datahub.component.inspection import SEVERITIES, Figure, Inspect, Judged, Newest, RowTest
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.masking import masked
 from beam_datahub.kernels.rejection import REJECTION
@@ -40,7 +40,7 @@ class InspectRun:
             applies = rule.test.applies
             if applies is not None and _filled(applies) is None:
                 found[_about(index)] = f"coalesce({_tried(applies)}, false)"
-            if isinstance(rule.test, RowTest) and rule.test.passes is not None:
+            if isinstance(rule.test, RowTest | Figure) and rule.test.passes is not None:
                 fails = f"NOT coalesce({_tried(rule.test.passes)}, false)"
                 if applies is not None:
                     about = applies.sql if _filled(applies) is not None else f"coalesce({_tried(applies)}, false)"
@@ -80,12 +80,14 @@ class InspectRun:
                 wrong = pc.and_(about, wrong) if about is not None else wrong
                 mask = pc.or_(mask, wrong) if mask is not None else wrong
             failed = mask.true_count if mask is not None else 0
-            if failed:
+            if failed and isinstance(rule.test, RowTest):
                 failing[index] = mask
             if rule.counted:
                 tally = findings.tally(rule.name)
                 tally.checked += _checked(rule, table, about)
                 tally.failed += failed
+                if isinstance(rule.test, Figure):
+                    tally.figure = _figure(table[rule.test.name][0].as_py())
                 if isinstance(rule.test, Newest):
                     newest = _newest(table[rule.test.column], about)
                     if newest is not None:
@@ -158,6 +160,12 @@ def _checked(rule: Judged, table: pa.Table, about: pa.Array | None) -> int:
     empty: int = table[_filled(applies)].null_count if applies is not None else 0
     count: int = table.num_rows
     return count - empty
+
+
+def _figure(value: object) -> str | None:
+    if isinstance(value, float):
+        return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else None if value is None else str(value)
 
 
 def _newest(column: pa.ChunkedArray, about: pa.Array | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import pyarrow as pa
 
-from beam_datahub.component.inspection import Action, Inspect, Newest, RowCount, RowTest, Settled, Severity
+from beam_datahub.component.inspection import Action, Inspect, Severity, Test
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
@@ -19,6 +19,17 @@ from beam_datahub.spec import SubjectSpec
 # How the ids of nodes begin that look at the rows of a step beside their way, and what the ids of a step's rules end in.
 BESIDE = "quality:"
 RULES = "#quality"
+
+
+@dataclass(frozen=True)
+class Positions:
+    """How far a log has been read: by partition its position, and the revision of the cursor that keeps it. `unit` is what a
+    position is called; a run that `moves` nothing leaves the cursors where they are.
+    """
+
+    unit: str
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    moves: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class Read:
     """The subject of the schema registry that holds the schema."""
     increment: Increment | None = None
     """Which of its records are new; None takes all."""
+    positions: Positions | None = None
+    """How far the log has been read, of a source that resumes."""
     columns: tuple[str, ...] | None = None
     """The columns that go on, where others are read for the increment alone; None: all that are read."""
 
@@ -130,7 +143,7 @@ class PlanRule:
     name: str
     step: str
     type: str
-    test: RowTest | RowCount | Newest | Settled
+    test: Test
     action: Action = "report"
     severity: Severity = "medium"
     share: float | None = 1.0

@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_datahub.compiler.plan import BESIDE, RULES, Node, Plan, PlanRule, Write
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
-from beam_datahub.component.inspection import Inspect, Judged, Lookup, RowTest, SameKey, Settled
+from beam_datahub.component.inspection import Figure, Inspect, Judged, Lookup, RowTest, SameKey, Settled
 from beam_datahub.component.operators import Aggregate, Join, JoinKind, Measure, Operator, PerKey
 from beam_datahub.component.rule import Rule
 from beam_datahub.errors import ErrorGroup, InvalidValue, Place
@@ -112,12 +112,13 @@ class _Edge:
     def attach(self) -> None:
         """Add the nodes."""
         judged = [
-            Judged(rule.name, rule.test, rule.action, rule.severity) for rule in self.rules if not isinstance(rule.test, Settled)
+            Judged(rule.name, rule.test, rule.action, rule.severity)
+            for rule in self.rules
+            if not isinstance(rule.test, Settled | Figure)
         ]
-        if not judged:
-            return
         is_write = self.step in self.nodes and isinstance(self.nodes[self.step].operator, Write)
         source = self.nodes[self.step].inputs[0] if is_write else self.end or self.step
+        figures = [rule for rule in self.rules if isinstance(rule.test, Figure)]
         consumers = [self.step] if is_write else [node.id for node in self.nodes.values() if source in node.inputs]
         consumers = [] if self.end is not None else consumers
         marked = [rule for rule in judged if isinstance(rule.test, RowTest) and rule.test.mark is not None]
@@ -129,11 +130,22 @@ class _Edge:
         if marked and not in_the_way:
             rows = [replace(rule, counted=rule in marked) for rule in judged if isinstance(rule.test, RowTest)]
             self._inspected(source, rows, beside=source, records=True)
+        for number, rule in enumerate(figures):
+            self._figure(number, rule, source)
         if last == source:
             return
         for name in consumers:
             node = self.nodes[name]
             self.nodes[name] = node.with_(inputs=tuple(last if each == source else each for each in node.inputs))
+
+    def _figure(self, number: int, rule: PlanRule, source: str) -> None:
+        """Nodes that compute a figure beside the rows' way, and judge it."""
+        assert isinstance(rule.test, Figure)
+        step = f"{BESIDE}{self.step}"
+        for part, operator in enumerate(rule.test.operators):
+            source = self._add(f"{step}{RULES}_figure_{number}_{part}", step, operator, (source,))
+        judged = Judged(rule.name, rule.test, rule.action, rule.severity)
+        self._add(f"{step}{RULES}_figure_{number}", step, Inspect((judged,), beside=source), (source,))
 
     def _inspected(self, source: str, rules: Sequence[Judged], *, beside: str | None, records: bool) -> str:
         """Nodes that mark and inspect the rows of `source`; gives the last one's id."""

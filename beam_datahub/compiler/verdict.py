@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_datahub.compiler.findings import RuleTally
 from beam_datahub.compiler.plan import PlanRule
-from beam_datahub.component.inspection import RowTest, Settled
+from beam_datahub.component.inspection import Figure, RowTest, Settled
 
 
 def judge(rules: Sequence[PlanRule], tallies: Mapping[str, RuleTally], now: datetime) -> list[dict[str, Any]]:
@@ -28,6 +28,11 @@ def _judged(rule: PlanRule, tally: RuleTally, now: datetime) -> dict[str, Any]:
         outcome = f"{failed:,} of {checked:,} {'record' if checked == 1 else 'records'} failed"
         outcome += "" if passed else f", {rule.threshold} wanted" if rule.failures is None else f", {rule.threshold}"
         outcome = outcome if failed else f"all {checked:,} records passed" if checked != 1 else "the one record passed"
+    elif isinstance(test, Figure):
+        passed = bool(tally.checked) and not tally.failed
+        outcome = f"{test.name}: {'there is no value' if tally.figure is None else tally.figure}"
+        outcome += "" if passed else f", {test.limits} wanted"
+        checked, failed, ratio = 1, 0 if passed else 1, 1.0 if passed else 0.0
     else:
         passed, outcome = (test.fine, test.detail) if isinstance(test, Settled) else test.judge(tally.checked, tally.newest, now)
         checked, failed = 1, 0 if passed else 1

@@ -44,6 +44,12 @@ class Rule(Config):
     max: Limit | None = None
     """The greatest value; a number, or a date or time for a field of such a type."""
 
+    above: Limit | None = None
+    """What the value must be greater than."""
+
+    below: Limit | None = None
+    """What the value must be less than."""
+
     min_length: int | None = Field(default=None, ge=0)
     """The least number of characters of a text, or of elements of a list."""
 
@@ -97,7 +103,12 @@ def field_conditions(rule: Rule, name: str, schema: pa.Schema, scope: Scope, at:
         target = sql_type(scope.data_type(rule.type, *at, "type"))
         source = f"({column} ->> '$')" if kind == JSON else column
         yield f"'{name}' is no {rule.type}", f"coalesce(TRY({source} IS NULL OR CAST({source} AS {target}) IS NOT NULL), false)"
-    for key, limit, operator, words in (("min", rule.min, ">=", "less than"), ("max", rule.max, "<=", "more than")):
+    for key, limit, operator, words in (
+        ("min", rule.min, ">=", "less than"),
+        ("max", rule.max, "<=", "more than"),
+        ("above", rule.above, ">", "not above"),
+        ("below", rule.below, "<", "not below"),
+    ):
         if limit is not None and (sql := _limit_sql(limit, kind, name, scope, *at, key)) is not None:
             yield f"'{name}' is {words} {limit}", f"{null} OR {column} {operator} {sql}"
     yield from _length_conditions(rule, name, kind, scope, at)
@@ -109,7 +120,7 @@ def field_conditions(rule: Rule, name: str, schema: pa.Schema, scope: Scope, at:
             yield f"'{name}' does not match {rule.pattern}", f"{null} OR {found.sql}"
     for key, values, word, end in (("in", rule.in_, "IN", "is not one of"), ("not_in", rule.not_in, "NOT IN", "is one of")):
         if values is not None:
-            listed = _list_sql(values, kind, name, scope, *at, key)
+            listed = list_sql(values, kind, name, scope, *at, key)
             shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
             yield f"'{name}' {end} {shown}", f"{null} OR {column} {word} ({listed})"
 
@@ -153,8 +164,10 @@ def _limit_sql(limit: Limit, kind: pa.DataType, name: str, scope: Scope, *at: st
     return None
 
 
-def _list_sql(values: Sequence[Any], kind: pa.DataType, name: str, scope: Scope, *at: str | int) -> str:
+def list_sql(values: Sequence[Any], kind: pa.DataType, name: str, scope: Scope, *at: str | int) -> str:
+    """`values` as literals of the column's type, for SQL's `IN`; what is none is reported."""
     if not values:
-        scope.error(InvalidValue("the list is empty: no value could meet it"), *at)
+        reason = "any value would meet it" if at and at[-1] == "not_in" else "no value could meet it"
+        scope.error(InvalidValue(f"the list is empty: {reason}"), *at)
     found = [typed_literal(value, name, kind, scope, *at, index) for index, value in enumerate(values)]
     return ", ".join(sql for sql in found if sql is not None) or "NULL"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.value_forms import ValueForm
+
+if TYPE_CHECKING:
+    from beam_datahub.component.operators import Operator
 
 Action = Literal["report", "reject", "fail"]
 Severity = Literal["low", "medium", "high", "critical"]
@@ -132,7 +135,22 @@ class Settled:
     columns: tuple[str, ...] = ()
 
 
-Test = RowTest | RowCount | Newest | Settled
+@dataclass(frozen=True)
+class Figure:
+    """A test of a whole table: `operators` make one row of it, whose only column is `name`; `passes` holds in that row.
+
+    `limits` says between what it must lie. `columns` are those of the step that the operators read.
+    """
+
+    name: str
+    passes: Expression
+    operators: tuple[Operator, ...]
+    columns: tuple[str, ...]
+    limits: str
+    applies: None = None
+
+
+Test = RowTest | RowCount | Newest | Figure | Settled
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ class Judged:
     """
 
     name: str
-    test: RowTest | RowCount | Newest
+    test: RowTest | RowCount | Newest | Figure
     action: Action = "report"
     severity: Severity = "medium"
     counted: bool = True
@@ -184,6 +202,8 @@ class Inspect:
 def _read(rule: Judged) -> tuple[str, ...]:
     test: Any = rule.test
     marks: tuple[str, ...] = ()
+    if isinstance(test, Figure):
+        return (test.name,)
     if isinstance(test, RowTest) and test.mark is not None:
         marks = (test.mark.adds,) if isinstance(test.mark, SameKey) else tuple(test.mark.adds)
     return (*test.columns, *marks)

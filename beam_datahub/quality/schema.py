@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+from pydantic import Field
 
 from beam_datahub.component.config import Config
 from beam_datahub.component.inspection import Settled
@@ -18,8 +19,11 @@ from beam_datahub.kernels.types import sql_type, visible
 class SchemaConfig(Config):
     """Options of a schema rule."""
 
-    columns: tuple[str, ...] | dict[str, str | None]
+    columns: tuple[str, ...] | dict[str, str | None] = ()
     """The columns that must be there: a list, or a mapping of columns to SQL types (null: any type)."""
+
+    count: int | None = Field(default=None, ge=0)
+    """How many columns there must be."""
 
     others: bool = True
     """Whether there may be further columns."""
@@ -57,8 +61,8 @@ class SchemaRule(Rule):
         """The schema holds what is wanted."""
         columns = self.config.columns
         wanted: dict[str, str | None] = dict(columns) if isinstance(columns, dict) else dict.fromkeys(columns)
-        if not wanted:
-            scope.error(MissingValue("there is no column", hint="name those that must be there"), "columns")
+        if not wanted and self.config.count is None:
+            scope.error(MissingValue("there is no column", hint="name those that must be there, or their `count`"), "columns")
             return None
         types = {name: scope.data_type(kind, "columns", name) for name, kind in wanted.items() if kind is not None}
         shown = visible(schema)
@@ -68,6 +72,8 @@ class SchemaRule(Rule):
             for name, kind in types.items()
             if name in shown.names and shown.field(name).type != kind
         ]
+        if self.config.count is not None and len(shown) != self.config.count:
+            faults.append(f"there are {len(shown)} columns, not {self.config.count}")
         if not self.config.others:
             faults += [f"'{name}' is one too many" for name in shown.names if name not in wanted]
         present = [name for name in shown.names if name in wanted]

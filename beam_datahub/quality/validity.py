@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import duckdb
 import pyarrow as pa
 from pydantic import Field
 
@@ -17,8 +18,10 @@ from beam_datahub.component.registry import register
 from beam_datahub.component.rule import Rule, RuleExample, RuleScope
 from beam_datahub.errors import InvalidValue, MissingValue, SpecError, UnknownName
 from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.expressions.typing import typing_session
 from beam_datahub.kernels.types import literal, quoted, sql_type
 from beam_datahub.kernels.value_forms import FORMS, SQL_FORMS, value_form
+from beam_datahub.kernels.widening import is_number
 
 _WORDS = {
     "bic": "a BIC",
@@ -45,7 +48,7 @@ _WORDS = {
 }
 # Forms of digits, which a column of whole numbers may hold, too.
 _DIGITS = ("credit_card", "ean", "imei", "isbn", "phone", "ssn")
-_OF_ROWS = ("min", "max", "min_length", "max_length", "in_", "not_in")
+_OF_ROWS = ("min", "max", "above", "below", "min_length", "max_length", "in_", "not_in")
 
 
 class ValidityConfig(Config):
@@ -60,11 +63,23 @@ class ValidityConfig(Config):
     not_pattern: str | None = None
     """A regular expression (RE2 syntax) that must not be found in the text."""
 
+    like: tuple[str, ...] | str | None = None
+    """A pattern of SQL (`%`: any text, `_`: any character) that the whole text must match, or a list: one of them."""
+
+    not_like: tuple[str, ...] | str | None = None
+    """A pattern of SQL that the whole text must not match, or a list: none of them."""
+
     min: Limit | None = None
     """The least value; a number, or a date or time for a column of such a type."""
 
     max: Limit | None = None
     """The greatest value; a number, or a date or time for a column of such a type."""
+
+    above: Limit | None = None
+    """What the value must be greater than."""
+
+    below: Limit | None = None
+    """What the value must be less than."""
 
     min_length: int | None = Field(default=None, ge=0)
     """The least number of characters of a text, or of elements of a list."""
@@ -82,6 +97,9 @@ class ValidityConfig(Config):
     """The form of the text: bic, country, credit_card (12 to 19 digits that pass the Luhn check), currency, date, datetime
     (both of ISO 8601), ean, email, eu_vat, hostname, iban, imei, ip, ipv4, ipv6, isbn, issn, json, lei, mac, phone, ssn, time,
     url or uuid."""
+
+    time_format: str | None = None
+    """How a text writes a date or a time, in the signs of strftime, as `%d.%m.%Y`; it must be one that exists."""
 
     region: str | None = None
     """For `format: phone`: the country (as DE) of numbers without a country code; without it they need one."""
@@ -149,6 +167,10 @@ class Validity(Rule):
         if name is None:
             return None
         column, kind = quoted(name), schema.field(name).type
+        least, most = self.config.min, self.config.max
+        if is_number(kind) and isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+            scope.error(InvalidValue(f"no value is at least {least} and at most {most}"), "min")
+            return None
         rule = FieldRule(pattern=self.config.pattern, **{key: getattr(self.config, key) for key in _OF_ROWS})
         conditions = [*field_conditions(rule, name, schema, scope, ()), *self._further(name, kind, schema, scope)]
         probes = tuple(self._probes(name, kind, scope))
@@ -174,6 +196,27 @@ class Validity(Rule):
             else:
                 found = scope.predicate(f"regexp_matches({column}, {literal(config.not_pattern)})", schema, "not_pattern")
                 yield f"'{name}' matches {config.not_pattern}", f"NOT ({found.sql})"
+        for key, patterns, word in (("like", config.like, "is not like"), ("not_like", config.not_like, "is like")):
+            if patterns is None:
+                continue
+            listed = (patterns,) if isinstance(patterns, str) else patterns
+            if kind != pa.string() or not listed:
+                reason = f"a pattern is for text, and '{name}' is {sql_type(kind)}" if listed else "there is no pattern"
+                scope.error(InvalidValue(reason), key)
+                continue
+            like = " OR ".join(f"{column} LIKE {literal(pattern)}" for pattern in listed)
+            yield f"'{name}' {word} {' or '.join(listed)}", f"({like})" if key == "like" else f"NOT ({like})"
+        if config.time_format is not None:
+            if kind != pa.string():
+                scope.error(InvalidValue(f"a format is for text, and '{name}' is {sql_type(kind)}"), "time_format")
+            elif not _is_time_format(config.time_format):
+                hint = "as %Y-%m-%d or %d.%m.%Y %H:%M"
+                scope.error(InvalidValue(f"'{config.time_format}' is no format of dates or times", hint=hint), "time_format")
+            else:
+                yield (
+                    f"'{name}' is not of the form {config.time_format}",
+                    (f"try_strptime({column}, {literal(config.time_format)}) IS NOT NULL"),
+                )
         if config.data_type is not None:
             target = sql_type(scope.data_type(config.data_type, "data_type"))
             yield f"'{name}' is no {config.data_type}", f"TRY_CAST({column} AS {target}) IS NOT NULL"
@@ -204,3 +247,11 @@ class Validity(Rule):
             return True
         scope.error(InvalidValue(f"a format is for text, and '{name}' is {sql_type(kind)}"), "format")
         return False
+
+
+def _is_time_format(text: str) -> bool:
+    try:
+        typing_session().scalar(f"SELECT try_strptime('', {literal(text)})")
+    except duckdb.Error:
+        return False
+    return "%" in text

@@ -37,7 +37,7 @@ def _violation(rule: Mapping[str, Any], places: Mapping[str, list[str]]) -> NewV
         failed=rule["failed"],
         ratio=rule["ratio"],
         threshold=float(wanted.rstrip("%")) / 100 if wanted.endswith("%") else None,
-        samples=kept[0] if kept and rule["type"] not in ("row_count", "freshness", "schema") else None,
+        samples=kept[0] if kept and rule["type"] not in ("row_count", "freshness", "schema", "statistics") else None,
         details={"where": rule["where"], "threshold": wanted, "files": kept},
     )
 
