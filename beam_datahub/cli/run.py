@@ -93,6 +93,8 @@ def command(
 
     if span.facts():
         facts = {**facts, "span": span.facts()}
+    if limit is not None:
+        kind, facts = "partial", {**facts, "limit": limit}
     given = given_values(dict(parameters))
     run = RunFacts(new_run_id(), document.integration.name, engine, kind=kind, given=given, spec=facts)
     turns = is_incremental(document) and not span.is_part
