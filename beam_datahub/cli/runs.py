@@ -234,6 +234,8 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
     span = span_of(spec)
     if span.facts():
         facts["span"] = span.facts()
+    if (limit := spec.get("limit")) is not None:
+        facts["limit"] = limit
     again = RunFacts(
         new_run_id(),
         found.integration,
@@ -246,4 +248,4 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
     )
     turns = is_incremental(document) and not span.is_part
     with Recorder(again, location, warn=None if quiet else warn, store=link, takes_turns=turns) as recorder:
-        execute(document, Way(found.engine, span=span, quiet=quiet, as_json=as_json), again.run_id, recorder)
+        execute(document, Way(found.engine, limit=limit, span=span, quiet=quiet, as_json=as_json), again.run_id, recorder)

@@ -64,6 +64,17 @@ def test_a_run_that_fails_is_recorded_with_its_error_and_can_be_resumed(shop: Pa
     assert "DH351" in again.output
 
 
+def test_a_run_of_the_first_records_is_a_partial_one_also_when_it_is_resumed(shop: Path, cli: Run) -> None:
+    (shop / "orders.csv").rename(shop / "gone.csv")
+    assert cli("run", "shop.yaml", "--limit", "1").exit_code == 4
+    (shop / "gone.csv").rename(shop / "orders.csv")
+    assert cli("runs", "resume", "last").exit_code == 0
+    assert [(each["kind"], each["written"]) for each in listed(cli)] == [("partial", 1), ("partial", 0)]
+    assert cli("run", "shop.yaml").exit_code == 0
+    assert len(listed(cli, "--kind", "partial")) == 2
+    assert listed(cli, "--kind", "full")[0]["written"] == 2
+
+
 def test_nothing_is_recorded_where_that_is_not_wanted(shop: Path, cli: Run) -> None:
     assert cli("run", "shop.yaml", "--no-record").exit_code == 0
     assert cli("run", "shop.yaml", "--dry-run").exit_code == 0
