@@ -35,7 +35,7 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
     rate = f" ({result.read / result.seconds:,.0f} rows/s)" if result.seconds and result.read else ""
     head = Text(result.integration, style="bold").append(": ", style="not bold").append(words, style=style)
     console.print(head)
-    facts = f"{result.read:,} records read in {duration(result.seconds)}{rate}, engine {result.engine}, run {result.run_id}"
+    facts = f"{result.read:,} {'record' if result.read == 1 else 'records'} read in {duration(result.seconds)}{rate}, engine {result.engine}, run {result.run_id}"
     console.print(Text(facts, style="dim"))
     console.print()
     console.print(_books(plan, result))
@@ -48,7 +48,10 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
     console.print()
     console.print(_written(plan, result))
     for source, goal in result.cursors.items():
-        console.print(Text(f"{source}: read up to {goal['column']} = {goal['last']}, where the next run goes on", "dim"))
+        last = goal["last"]
+        if isinstance(last, Mapping):
+            last = ", ".join(f"{partition}: {place}" if partition else str(place) for partition, place in last.items())
+        console.print(Text(f"{source}: read up to {goal['column']} = {last}, where the next run goes on", "dim"))
     if result.profiles:
         _profiled(console, result)
     for drift in result.drifted:

@@ -177,7 +177,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
 
     from beam_datahub.cli.session import err
     from beam_datahub.cli.watch import progress
-    from beam_datahub.compiler.increment import increments
+    from beam_datahub.compiler.increment import moves_cursors
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.increments import moves
     from beam_datahub.runtime.launch import RunRequest, run
@@ -188,7 +188,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
         from beam_datahub.runtime.store_link import locate
 
         keep_sealed(recorder.location if recorder is not None else locate())
-    if journal is None and recorder is not None and any(each.moves for each in increments(plan).values()):
+    if journal is None and recorder is not None and moves_cursors(plan):
         journal = journal_of(recorder.folder)
     options = how.options or EngineOptions()
     if how.memory is not None:

@@ -44,7 +44,9 @@ def show(integration: str | None, store: str | None, as_json: bool) -> None:
     rows = []
     for each in found:
         moved = ago(each.updated_at) if each.updated_at is not None else "·"
-        rows.append([each.integration, each.source, each.value["column"], each.value["last"], moved, each.run_id or "by hand"])
+        source = f"{each.source}, partition {each.partition}" if each.partition else each.source
+        last = str(each.value["last"])
+        rows.append([each.integration, source, each.value["column"], last, moved, each.run_id or "by hand"])
     heads = [(name, "left") for name in ("integration", "source", "column", "read up to", "moved", "by run")]
     out().print(simple(None, heads, rows))
 
@@ -53,15 +55,16 @@ def show(integration: str | None, store: str | None, as_json: bool) -> None:
 @click.argument("spec", type=click.Path())
 @click.argument("source")
 @click.argument("value")
+@click.option("--partition", default="", help="The partition of a log whose position it is.")
 @set_option
 @store_option
-def set_value(spec: str, source: str, value: str, parameters: tuple[tuple[str, str], ...], store: str | None) -> None:
+def set_value(
+    spec: str, source: str, value: str, partition: str, parameters: tuple[tuple[str, str], ...], store: str | None
+) -> None:
     """Let the next run of SPEC read SOURCE from VALUE on, inclusive; SPEC is a file or the name of a registered integration."""
     import beam_datahub
     from beam_datahub.cli.registered import spec_of
     from beam_datahub.cli.specs import planned
-    from beam_datahub.compiler.increment import increments
-    from beam_datahub.errors import UnknownName
     from beam_datahub.runtime.increments import cursor_at
     from beam_datahub.runtime.store_link import StoreHere, locate
 
@@ -69,15 +72,13 @@ def set_value(spec: str, source: str, value: str, parameters: tuple[tuple[str, s
     location = locate(store)
     document, _, link = spec_of(spec, parameters, location)
     plan = planned(document, outputs=False)
-    wanted = increments(plan)
-    if source not in wanted:
-        raise UnknownName("incremental source", source, wanted)
     link = link or StoreHere(location)
     try:
-        cursor = cursor_at(link, plan.name, source, wanted[source], value)
+        cursor = cursor_at(link, plan, source, value, partition)
     finally:
         link.close()
-    click.echo(f"the next run of {plan.name} reads {source} from {cursor.value['column']} = {cursor.value['last']} on")
+    where = f", partition {partition}," if partition else ""
+    click.echo(f"the next run of {plan.name} reads {source}{where} from {cursor.value['column']} = {cursor.value['last']} on")
 
 
 @command.command(short_help="Forget how far sources were read.")

@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,13 +16,12 @@ import apache_beam as beam
 
 from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.findings import merged_tallies
-from beam_datahub.compiler.increment import cursors
+from beam_datahub.compiler.increment import Marks, cursors
 from beam_datahub.compiler.plan import PlanProfile, PlanRule, Write, is_aside
 from beam_datahub.compiler.profiling import MergedProfiles
 from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.sink import Receipt
-from beam_datahub.kernels.increment import Increment
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ class Commit(beam.DoFn):
         *,
         rules: tuple[PlanRule, ...] = (),
         profiles: tuple[PlanProfile, ...] = (),
-        increments: Mapping[str, Increment] | None = None,
+        marks: Marks | None = None,
         started_at: datetime | None = None,
     ) -> None:
         self._ledger, self._targets, self._budget, self._report_path = ledger, targets, budget, report_path
         self._journal, self._rules, self._started_at = journal, rules, started_at or datetime.now(UTC)
-        self._profiles, self._increments = profiles, dict(increments or {})
+        self._profiles, self._marks = profiles, marks or Marks()
 
     @carried
     def process(self, reports: tuple[Any, Iterable[tuple[str, str]]]) -> Iterator[str]:
@@ -88,6 +87,7 @@ class Commit(beam.DoFn):
         tallied: list[str] = []
         profiles = MergedProfiles(self._profiles)
         taken: dict[str, list[str]] = {}
+        reached: dict[str, dict[str, Any]] = {}
         for kind, body in reports[1]:
             if kind == "books":
                 for part, terms in json.loads(body).items():
@@ -105,6 +105,9 @@ class Commit(beam.DoFn):
             elif kind == "cursor":
                 facts = json.loads(body)
                 taken.setdefault(facts["source"], []).append(facts["taken"])
+            elif kind == "position":
+                facts = json.loads(body)
+                reached.setdefault(facts["source"], {}).update(facts["reached"])
         written = {t.request.step: sum(r.rows for r in receipts[t.request.step]) for t in self._targets}
         letter = next((t.request.step for t in self._targets if t.dead_letter), None)
         broken = next((t.request.step for t in self._targets if t.violations), None)
@@ -121,7 +124,7 @@ class Commit(beam.DoFn):
             "quality": quality,
             "profiles": profiles.to_json(),
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
-            "cursors": cursors(self._increments, taken) if verdict["status"] == "completed" else {},
+            "cursors": cursors(self._marks, taken, reached) if verdict["status"] == "completed" else {},
         }
         chosen = []
         for target in self._targets:

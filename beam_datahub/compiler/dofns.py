@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,6 +40,16 @@ from beam_datahub.kernels.types import empty_table
 REJECTED, REPORT, VIOLATING = "rejected", "report", "violating"
 
 
+# The DoFns of this process whose sessions may be open.
+_LIVE: weakref.WeakSet[beam.DoFn] = weakref.WeakSet()
+
+
+def close_sessions() -> None:
+    """Close what workers in this process left open, because their engine went away under them."""
+    for dofn in list(_LIVE):
+        dofn.teardown()
+
+
 @dataclass(frozen=True)
 class KernelOptions:
     """How kernel sessions are set up: threads of one session (None: all cores), DuckDB's memory budget in bytes, and
@@ -62,6 +73,7 @@ class KernelDoFn(beam.DoFn):
         """The session of this worker, opened when it is first needed."""
         if self._session is None:
             kernel = self._kernel
+            _LIVE.add(self)
             self._session = KernelSession(threads=kernel.threads, memory_bytes=kernel.memory_bytes, spill_dir=kernel.spill_dir)
         return self._session
 
@@ -108,15 +120,20 @@ def _global(value: Any) -> WindowedValue:
 
 
 class ListSplits(beam.DoFn):
-    """Lists the splits of a source."""
+    """Lists the splits of a source; up to where they read leaves as a report."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, source: str, read: Read) -> None:
+        self._source, self._read = source, read
 
     @carried
-    def process(self, element: Any) -> Iterator[Split]:
+    def process(self, element: Any) -> Iterator[Any]:
+        reached: dict[str, Any] = {}
         with placed(self._read.place):
-            yield from self._read.source.splits(self._read.request)
+            for split in self._read.source.splits(self._read.request):
+                reached.update(split.reached)
+                yield split
+        if reached:
+            yield beam.pvalue.TaggedOutput(REPORT, ("position", json.dumps({"source": self._source, "reached": reached})))
 
 
 class RunStage(KernelDoFn):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from beam_datahub.compiler.plan import Plan, Read, Stage
+from beam_datahub.compiler.plan import Plan, Positions, Read, Stage
 from beam_datahub.component.source import Block, Since
 from beam_datahub.errors import InvalidValue, UnknownColumn
 from beam_datahub.kernels.increment import Increment, Taking, can_order, check_lag, moved
@@ -72,17 +72,54 @@ def taken(source: str, taking: Taking | None) -> Iterator[tuple[str, str]]:
 
 def increments(plan: Plan) -> dict[str, Increment]:
     """The increment of each source that has one, before and after the passes."""
+    return {source: read.increment for source, read in _reads(plan).items() if read.increment is not None}
+
+
+def _reads(plan: Plan) -> dict[str, Read]:
     reads = {node.id: node.operator for node in plan.reads() if isinstance(node.operator, Read)}
-    reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
-    return {source: read.increment for source, read in reads.items() if read.increment is not None}
+    return reads | {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
 
 
-def cursors(wanted: Mapping[str, Increment], taken: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """Where the cursor of each source goes that had new records; those of partial runs stay. Raises RunError."""
-    found = {}
-    for source, increment in wanted.items():
+@dataclass(frozen=True)
+class Marks:
+    """How the sources of a plan go on from run to run: by a column's values, or by positions in a log."""
+
+    increments: Mapping[str, Increment] = field(default_factory=dict)
+    positions: Mapping[str, Positions] = field(default_factory=dict)
+
+
+def marks(plan: Plan) -> Marks:
+    """The marks of a plan, before or after the passes."""
+    positions = {source: read.positions for source, read in _reads(plan).items() if read.positions is not None}
+    return Marks(increments(plan), positions)
+
+
+def moves_cursors(plan: Plan) -> bool:
+    """Whether a run of the plan moves the cursor of a source."""
+    found = marks(plan)
+    return any(each.moves for each in found.increments.values()) or any(each.moves for each in found.positions.values())
+
+
+def cursors(
+    wanted: Marks, taken: Mapping[str, Sequence[str]], reached: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Where the cursors of each source go that had new records: `column` and `last` for people, and by partition the `value`
+    to keep and the `revision` that it follows. Those of partial runs stay. Raises RunError.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for source, increment in wanted.increments.items():
         goal = moved(increment, taken.get(source, ())) if increment.moves else None
         if goal is not None:
-            facts = {"column": increment.column, "type": sql_type(increment.data_type), "revision": increment.revision}
-            found[source] = {**facts, **goal}
+            part = {"value": {"column": increment.column, **goal}, "revision": increment.revision}
+            kind = sql_type(increment.data_type)
+            found[source] = {"column": increment.column, "last": goal["last"], "type": kind, "parts": {"": part}}
+    for source, positions in wanted.positions.items():
+        last = reached.get(source)
+        if last and positions.moves:
+            unit = positions.unit
+            parts = {
+                name: {"value": {"column": unit, "last": value}, "revision": positions.revisions.get(name, 0)}
+                for name, value in last.items()
+            }
+            found[source] = {"column": unit, "last": dict(last), "type": unit, "parts": parts}
     return found

@@ -15,7 +15,7 @@ from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
-from beam_datahub.compiler.increment import increments
+from beam_datahub.compiler.increment import marks
 from beam_datahub.compiler.plan import (
     BESIDE,
     RULES,
@@ -135,7 +135,7 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
                 lowering.journal,
                 rules=plan.rules,
                 profiles=plan.profiles,
-                increments=increments(plan),
+                marks=marks(plan),
                 started_at=lowering.started_at,
             )
         )
@@ -193,7 +193,11 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
     built.broadcast.update({step: built.entries[reference] for step, (reference, _) in stage.sides.items()})
     previous: tuple[Entry, ...]
     if stage.read is not None and stage.read_id is not None:
-        source = pipeline | f"{label}/start" >> beam.Create([0]) | f"{label}/list" >> beam.ParDo(ListSplits(stage.read))
+        listing = ListSplits(stage.read_id, stage.read)
+        found = pipeline | f"{label}/start" >> beam.Create([0]) | f"{label}/list" >> _tagged(listing, Any, {REPORT: _Reports})
+        source = found["out"]
+        if stage.read.positions is not None:
+            built.reports.append(found[REPORT])
         if lowering.reshuffle_splits:
             source = source | f"{label}/spread" >> beam.Reshuffle()
         previous = (Entry(_part(built, stage.read_id, stage.read_id)),)

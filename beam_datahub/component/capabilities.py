@@ -27,12 +27,14 @@ class SourceCapabilities:
 
     `columns`: reads only the columns that are asked for. `predicate`: skips rows that a pushed predicate excludes (it may
     still return some). `splits`: what one split is, in words ("byte range", "row group"), or None when it cannot split.
+    `resumes`: it is a log, and each run reads on from where the last one ended; what a position in it is called ("offset").
     """
 
     columns: bool = False
     predicate: bool = False
     splits: str | None = None
     unbounded: bool = False
+    resumes: str | None = None
 
 
 @dataclass(frozen=True)

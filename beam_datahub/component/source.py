@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,7 @@ import pyarrow as pa
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
+from beam_datahub.errors import InvalidValue
 
 if TYPE_CHECKING:
     from beam_datahub.component.originals import Part
@@ -75,7 +76,8 @@ class ReadRequest:
     the schema's order. `declared` says that the user wrote the schema. `limit` ends each split early. `threads` is how
     many cores one read may use. `split_bytes` asks for splits of about that size where the engine has several workers;
     None asks for one split a file (or so). With `dictionaries`, text may come dictionary-encoded where it is stored so.
-    Records outside `since` need not be read, where the system can tell them apart cheaply.
+    Records outside `since` need not be read, where the system can tell them apart cheaply. `reached` are the positions up to
+    which earlier runs have read a source that resumes, by partition; it is empty for the first run.
     """
 
     schema: pa.Schema
@@ -88,6 +90,7 @@ class ReadRequest:
     split_bytes: int | None = None
     dictionaries: bool = False
     since: Since | None = None
+    reached: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def projected(self) -> pa.Schema:
@@ -97,12 +100,17 @@ class ReadRequest:
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a source that one worker reads: a file or a range of it; picklable. `detail` is the connector's own."""
+    """A part of a source that one worker reads: a file or a range of it; picklable. `detail` is the connector's own.
+
+    Of a source that resumes, `reached` says up to which position the split reads which partitions: JSON values, which the next
+    run gets once this one is through.
+    """
 
     name: str
     start: int | None = None
     end: int | None = None
     detail: Any = None
+    reached: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
         """Read one split, in order. Raises ConnectorError where the split as a whole cannot be read."""
+
+    def position(self, partition: str, text: str) -> Any:
+        """The position that a user wrote for a partition of a source that resumes. Raises InvalidValue."""
+        raise InvalidValue(f"'{self.name}' keeps no positions that can be set")
 
     def parts_of(self, file: str | None, originals: Sequence[str], schema: pa.Schema, folder: str) -> Sequence[Part]:
         """What gives rejected records of `file` again, by this source's rules, from their originals in the dead letter.

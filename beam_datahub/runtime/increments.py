@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from beam_datahub.errors import InvalidValue, MissingValue
+from beam_datahub.errors import InvalidValue, MissingValue, UnknownName
 from beam_datahub.kernels.types import sql_type
 from beam_datahub.runtime.store_link import Call, StoreLink, later
 from beam_datahub.store.records import Cursor, RunKind
@@ -14,7 +14,6 @@ from beam_datahub.store.records import Cursor, RunKind
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
     from beam_datahub.kernels.increment import Increment
-    from beam_datahub.runtime.store_link import StoreHere
     from beam_datahub.spec import SpecDocument
 
 
@@ -42,8 +41,15 @@ def span_of(facts: Mapping[str, Any]) -> Span:
 
 
 def is_incremental(document: SpecDocument) -> bool:
-    """Whether a source of the spec is incremental."""
-    return any(source.incremental for source in document.integration.sources.values())
+    """Whether a source of the spec is incremental, or a log that is read on."""
+    return any(source.incremental or _resumes(source.connector) for source in document.integration.sources.values())
+
+
+def _resumes(connector: str) -> bool:
+    from beam_datahub.component.registry import component, is_known
+
+    kind: Any = component("source", connector) if is_known("source", connector) else None
+    return kind is not None and kind.capabilities.resumes is not None
 
 
 def kind_of(document: SpecDocument, span: Span) -> RunKind:
@@ -64,46 +70,83 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
     A partial run and one that is limited move no cursor. Raises MissingValue without a store, InvalidValue for a bound that is
     not of the column's type, and the store's errors.
     """
-    from beam_datahub.compiler.increment import increments, with_increment
+    from beam_datahub.compiler.increment import marks, with_increment
     from beam_datahub.compiler.plan import Read
 
-    wanted = increments(plan)
-    if not wanted:
+    wanted = marks(plan)
+    if not wanted.increments and not wanted.positions:
         return plan
     if store is None and not span.is_part:
         raise MissingValue(
             f"'{plan.name}' reads what is new since its last run, which the store knows",
             hint="leave out --no-record, or name what to read with --since and --until",
         )
-    known = {} if store is None else {each.source: each for each in store.reader.cursors.find(plan.name)}
+    known: dict[str, dict[str, Cursor]] = {}
+    for cursor in store.reader.cursors.find(plan.name) if store is not None else ():
+        known.setdefault(cursor.source, {})[cursor.partition] = cursor
     nodes = dict(plan.nodes)
-    for source, increment in wanted.items():
-        cursor = known.get(source)
-        moves = not limited and not span.is_part
-        increment = replace(increment, moves=moves, revision=cursor.revision if cursor else 0)
-        if span.is_part:
-            floor = None if span.since is None else increment.value(span.since)
-            until = None if span.until is None else increment.value(span.until)
-            increment = replace(increment, floor=floor, until=until)
-        elif cursor is not None and not span.whole:
-            if cursor.value["column"] != increment.column:
-                raise InvalidValue(
-                    f"'{source}' was read by the column '{cursor.value['column']}' so far, not by '{increment.column}'",
-                    hint=f"begin anew: beam-datahub state reset {plan.name} {source}",
-                )
-            increment = increment.after(increment.value(cursor.value["last"]), cursor.value.get("seen"), cursor.revision)
+    moves = not limited and not span.is_part
+    for source, increment in wanted.increments.items():
         read = nodes[source].operator
         assert isinstance(read, Read)
-        nodes[source] = nodes[source].with_(operator=with_increment(read, increment))
+        behind = _behind(plan.name, source, replace(increment, moves=moves), known.get(source, {}).get(""), span)
+        nodes[source] = nodes[source].with_(operator=with_increment(read, behind))
+    for source, positions in wanted.positions.items():
+        if span.is_part:
+            raise InvalidValue(
+                f"'{source}' is a log, which goes on from its last {positions.unit}: it has no range of values",
+                hint="leave out --since and --until",
+            )
+        read = nodes[source].operator
+        assert isinstance(read, Read)
+        there = known.get(source, {})
+        revisions = {name: cursor.revision for name, cursor in there.items()}
+        reached = {} if span.whole else {name: cursor.value["last"] for name, cursor in there.items()}
+        read = replace(read, positions=replace(positions, revisions=revisions, moves=moves))
+        nodes[source] = nodes[source].with_(operator=replace(read, request=replace(read.request, reached=reached)))
     return plan.replaced(nodes)
 
 
-def cursor_at(store: StoreHere, integration: str, source: str, increment: Increment, value: str) -> Cursor:
-    """Put the cursor of a source to a value that the user wrote. Raises InvalidValue where it is not of the column's type."""
-    before = store.reader.cursors.get(integration, source)
-    last = {"column": increment.column, "last": increment.value(value), "seen": None}
+def _behind(integration: str, source: str, increment: Increment, cursor: Cursor | None, span: Span) -> Increment:
+    """An increment as this run has it."""
+    increment = replace(increment, revision=cursor.revision if cursor else 0)
+    if span.is_part:
+        floor = None if span.since is None else increment.value(span.since)
+        return replace(increment, floor=floor, until=None if span.until is None else increment.value(span.until))
+    if cursor is None or span.whole:
+        return increment
+    if cursor.value["column"] != increment.column:
+        raise InvalidValue(
+            f"'{source}' was read by the column '{cursor.value['column']}' so far, not by '{increment.column}'",
+            hint=f"begin anew: beam-datahub state reset {integration} {source}",
+        )
+    return increment.after(increment.value(cursor.value["last"]), cursor.value.get("seen"), cursor.revision)
+
+
+def cursor_at(store: StoreLink, plan: Plan, source: str, text: str, partition: str = "") -> Cursor:
+    """Put the cursor of a source (or of a partition of its log) to a value that the user wrote.
+
+    Raises UnknownName, and InvalidValue where it is not a value of the column or a position of the log.
+    """
+    from beam_datahub.compiler.increment import marks
+    from beam_datahub.compiler.plan import Read
+
+    wanted = marks(plan)
+    known = [*wanted.increments, *wanted.positions]
+    if source not in known:
+        raise UnknownName("incremental source", source, known)
+    before = store.reader.cursors.get(plan.name, source, partition)
+    if source in wanted.increments:
+        increment = wanted.increments[source]
+        kind = sql_type(increment.data_type)
+        value = {"column": increment.column, "last": increment.value(text), "seen": None}
+    else:
+        read = plan.nodes[source].operator
+        assert isinstance(read, Read)
+        kind = wanted.positions[source].unit
+        value = {"column": kind, "last": read.source.position(partition, text)}
     revision = before.revision if before else 0
-    return store.writer.cursors.move(Cursor(integration, source, last, sql_type(increment.data_type), revision=revision))
+    return store.writer.cursors.move(Cursor(plan.name, source, value, kind, partition=partition, revision=revision))
 
 
 def take_turn(integration: str, run_id: str) -> list[Call]:
@@ -113,17 +156,11 @@ def take_turn(integration: str, run_id: str) -> list[Call]:
 
 def moves(integration: str, run_id: str, cursors: Mapping[str, Mapping[str, Any]]) -> Sequence[Call]:
     """Calls that move the cursors of a run whose destinations are published."""
-    return [
-        later(
-            "cursors.move",
-            Cursor(
-                integration,
-                source,
-                {name: goal[name] for name in ("column", "last", "seen")},
-                goal["type"],
-                revision=goal["revision"],
-                run_id=run_id,
-            ),
-        )
-        for source, goal in cursors.items()
-    ]
+    found = []
+    for source, goal in cursors.items():
+        for partition, part in goal["parts"].items():
+            cursor = Cursor(
+                integration, source, part["value"], goal["type"], partition=partition, revision=part["revision"], run_id=run_id
+            )
+            found.append(later("cursors.move", cursor))
+    return found
