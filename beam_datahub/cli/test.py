@@ -76,20 +76,28 @@ def _updated(file: Path, outcomes: list[TestOutcome]) -> list[TestOutcome]:
     from dataclasses import replace
 
     from beam_datahub.spec.tree import read_text
-    from beam_datahub.testing.rewriting import rewritten, write_back
+    from beam_datahub.testing.rewriting import rewritten, rewritten_files, write_back
 
     if any(outcome.test is not None and outcome.place.path[:1] == ("test_cases",) for outcome in outcomes):
         click.echo("      test cases of reusable transformations are changed by hand")
         return outcomes
     before = read_text(file)
     after = rewritten(before, outcomes, is_json=file.suffix == ".json")
-    if after == before:
-        return outcomes
-    write_back(file, after)
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="", n=2)
+    if after != before:
+        write_back(file, after)
+        _show_change(str(file), before, after)
+    for target, old, new in rewritten_files(outcomes, file.parent):
+        _show_change(str(target), old, new)
+    return [each if each.found is None else replace(each, problems=()) for each in outcomes]
+
+
+def _show_change(name: str, before: str | None, after: str | None) -> None:
+    if after is None:
+        click.echo(f"    wrote {name}")
+        return
+    lines = difflib.unified_diff((before or "").splitlines(), after.splitlines(), name, name, lineterm="", n=2)
     for line in lines:
         click.secho(f"    {line}", fg={"-": "red", "+": "green", "@": "cyan"}.get(line[0]))
-    return [each if each.found is None else replace(each, problems=()) for each in outcomes]
 
 
 def _files(named: str) -> Iterator[Path]:

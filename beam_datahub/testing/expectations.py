@@ -11,7 +11,16 @@ import pyarrow as pa
 
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.compiler.plan import Plan
-from beam_datahub.errors import DataHubError, InvalidValue, Place, QualityFailed, UnknownColumn, nearest
+from beam_datahub.errors import (
+    DataHubError,
+    InvalidValue,
+    Place,
+    QualityFailed,
+    SourceMissing,
+    UnknownColumn,
+    UnreadableData,
+    nearest,
+)
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.lineage.tracing import step_lineage
 from beam_datahub.runtime.collect import Collected, collect
@@ -123,7 +132,11 @@ def _run(
     problems: list[str] = []
     for name, rows in test.expect.items():
         table = collected.tables[name]
-        expected = file_rows(rows, table.schema, document) if isinstance(rows, FileRows) else rows
+        try:
+            expected = file_rows(rows, table.schema, document) if isinstance(rows, FileRows) else rows
+        except (SourceMissing, UnreadableData) as error:
+            problems.append(f"{name}: {error.reason}")
+            continue
         problems += compare_rows(name, table, expected)
     problems += compare_rejected(collected, test.rejected)
     problems += compare_violations(collected, test.violations)

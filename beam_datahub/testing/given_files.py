@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -9,8 +11,9 @@ import pyarrow as pa
 from beam_datahub.component.files import FileSource
 from beam_datahub.component.registry import component, names
 from beam_datahub.component.source import ReadRequest, Source
-from beam_datahub.errors import InvalidValue
+from beam_datahub.errors import InvalidValue, UnreadableData
 from beam_datahub.spec import FileRows, SourceSpec, SpecDocument
+from beam_datahub.testing.connectors import sink, write
 
 
 def from_file(source: SourceSpec, given: FileRows) -> SourceSpec:
@@ -49,5 +52,20 @@ def file_rows(rows: FileRows, schema: pa.Schema, document: SpecDocument) -> pa.T
     blocks = [block for split in source.splits(request) for block in source.read(split, request)]
     refused = sum(block.rejected.num_rows for block in blocks if block.rejected is not None)
     if refused:
-        raise InvalidValue(f"{refused} rows of '{rows.file}' do not fit the columns that they are compared with")
+        raise UnreadableData(f"{refused} rows of '{rows.file}' do not fit the columns that they are compared with")
     return pa.Table.from_batches([block.batch for block in blocks], wanted)
+
+
+def write_file(rows: FileRows, table: pa.Table, folder: Path) -> Path:
+    """Put a table in the place of a test's file, by the connector that writes such files. Raises InvalidValue."""
+    name = rows.connector or connector_for(rows.file)
+    if name not in names("sink"):
+        raise InvalidValue(f"no connector writes files like '{rows.file}'", hint="change that file by hand")
+    target = Path(folder, rows.file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".beam-datahub-", dir=target.parent) as staging:
+        # What a sink remembers of its runs is not to lie about between tests.
+        made = Path(staging, target.name)
+        write(sink(name, str(made)), table.combine_chunks(), mode="overwrite")
+        made.replace(target)
+    return target

@@ -11,7 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from beam_datahub.compiler.build import BuildOptions, build
-from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run
+from beam_datahub.runtime.engines import EngineOptions
+from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run_together
 from beam_datahub.spec import load
 from beam_datahub.testing.comparing import difference
 
@@ -24,14 +25,27 @@ def run_spec(
     path: str | Path, parameters: Mapping[str, Any] | None = None, *, engine: str = "direct", threads: int = 2
 ) -> RunResult:
     """Run the integration in a file to its end. Raises what `beam-datahub run` would report, also a broken budget."""
+    return run_specs([(path, parameters or {})], engine=engine, threads=threads)[0]
+
+
+def run_specs(
+    specs: Sequence[tuple[str | Path, Mapping[str, Any]]],
+    *,
+    engine: str = "direct",
+    threads: int = 2,
+    options: Sequence[str] = (),
+) -> list[RunResult]:
+    """Run integrations as one job of an engine: starting one takes longer than most of them. `options` are Beam's."""
     run_id = new_run_id()
-    options = BuildOptions(
+    how = BuildOptions(
         run_id=run_id, threads=threads if engine == "direct" else 1, split_bytes=None if engine == "direct" else 1 << 20
     )
-    result = run(build(load(path, parameters=parameters), options), RunRequest(run_id, engine))
-    if result.error is not None:
-        raise result.error
-    return result
+    plans = [build(load(path, parameters=parameters), how) for path, parameters in specs]
+    results = run_together(plans, RunRequest(run_id, engine, EngineOptions(options=tuple(options))))
+    for result in results:
+        if result.error is not None:
+            raise result.error
+    return results
 
 
 def written(result: RunResult, destination: str) -> pa.Table:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_datahub.errors import InvalidValue
 from beam_datahub.spec import FileRows
 from beam_datahub.testing.comparing import alike
 from beam_datahub.testing.expectations import Found, TestOutcome
+from beam_datahub.testing.given_files import write_file
 from beam_datahub.testing.values import meant
 from beam_datahub.testing.verdicts import failing_rows, failures
 
@@ -23,7 +23,7 @@ _WIDE = 4096
 
 
 def rewritten(text: str, outcomes: Sequence[TestOutcome], *, is_json: bool = False) -> str:
-    """The text of a spec whose failed tests expect what came. Raises InvalidValue for rows that stand in files.
+    """The text of a spec whose failed tests expect what came; rows that stand in files are `rewritten_files`' to change.
 
     Only the lines of these tests change. A test whose run failed stays as it is.
     """
@@ -111,8 +111,6 @@ def _expect(written: Any, outcome: TestOutcome) -> None:
     collected = found.collected
     for name, expected in test.expect.items():
         if isinstance(expected, FileRows):
-            if _stands(outcome, name):
-                raise InvalidValue(f"the rows of '{name}' stand in '{expected.file}'", hint="change that file by hand")
             continue
         _rows(written["expect"][name], collected.tables[name])
     if test.rejected is not None:
@@ -128,6 +126,30 @@ def _expect(written: Any, outcome: TestOutcome) -> None:
         came = found.origins[name]
         if came is not None and set(came) != set(test.lineage[name]):
             written["lineage"][name] = _flow(list(came))
+
+
+def rewritten_files(outcomes: Sequence[TestOutcome], folder: Path) -> Iterator[tuple[Path, str | None, str | None]]:
+    """Put what came into the files of rows that failed tests expect: each file with its text before and after.
+
+    The text is None where there was no file, or where it is not text. Raises
+    InvalidValue for a file that no connector writes.
+    """
+    for outcome in outcomes:
+        if outcome.found is None or outcome.test is None:
+            continue
+        for name, expected in outcome.test.expect.items():
+            if isinstance(expected, FileRows) and _stands(outcome, name):
+                target = Path(folder, expected.file)
+                before = _text_of(target)
+                write_file(expected, outcome.found.collected.tables[name], folder)
+                yield target, before, _text_of(target)
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
 
 def _stands(outcome: TestOutcome, name: str) -> bool:

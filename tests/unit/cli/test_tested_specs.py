@@ -159,8 +159,34 @@ def test_an_update_adds_and_drops_rows(folder: Path, cli: Run) -> None:
     assert "id: 9" not in Path("shop.yaml").read_text()
 
 
-def test_rows_in_a_file_are_not_updated(folder: Path, cli: Run) -> None:
-    Path("want.csv").write_text("id,gross\n5,16\n")
+@pytest.mark.parametrize("before", ["id,gross\n5,16\n", "id,gross\nfive,16\n", None])
+def test_an_update_changes_the_rows_of_a_file(folder: Path, cli: Run, before: str | None) -> None:
+    Path("want.csv").unlink() if before is None else Path("want.csv").write_text(before)
+    spec, files = Path("shop.yaml").read_text(), {"shop.yaml", "given.csv", "want.csv"}
+    failed = cli("test", "shop.yaml")
+    assert (failed.exit_code, failed.stdout.count("✗")) == (1, 1)
     found = cli("test", "shop.yaml", "--update")
-    assert found.exit_code == 3
-    assert "stand in 'want.csv'" in found.stderr
+    assert found.exit_code == 0
+    assert "    +5,15.00" in found.stdout
+    assert Path("want.csv").read_text() == "id,gross\n5,15.00\n"
+    assert Path("shop.yaml").read_text() == spec
+    assert {each.name for each in folder.iterdir()} == files
+    changed("factor: 10", "factor: 20")
+    assert cli("test", "shop.yaml", "--update").exit_code == 0
+    assert Path("want.csv").read_text() == "id,gross\n5,30.00\n"
+    assert cli("test", "shop.yaml").exit_code == 0
+
+
+def test_an_update_makes_files_of_other_formats_in_new_folders(folder: Path, cli: Run) -> None:
+    changed("{file: want.csv}", "{file: cases/new/want.parquet}")
+    found = cli("test", "shop.yaml", "--update")
+    assert (found.exit_code, "wrote cases/new/want.parquet" in found.stdout) == (0, True)
+    assert cli("test", "shop.yaml").exit_code == 0
+
+
+def test_an_update_leaves_a_file_that_no_connector_writes(folder: Path, cli: Run) -> None:
+    Path("want.xyz").write_text("5 16\n")
+    changed("{file: want.csv}", "{file: want.xyz}")
+    refused = cli("test", "shop.yaml", "--update")
+    assert (refused.exit_code, "no connector reads files like 'want.xyz'" in refused.stderr) == (3, True)
+    assert Path("want.xyz").read_text() == "5 16\n"
