@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from beam_datahub.compiler.draft import Draft
 from beam_datahub.compiler.increment import increment_of, with_increment
-from beam_datahub.compiler.plan import Node, Read
+from beam_datahub.compiler.plan import Node, Positions, Read
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
 from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnreadableData
 from beam_datahub.kernels.expressions import data_type
@@ -49,6 +51,8 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     )
     place = draft.document.place(*spec.at)
     read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place, None if given else spec.subject)
+    if source.capabilities.resumes is not None and given is None:
+        read = replace(read, positions=Positions(source.capabilities.resumes))
     if spec.incremental is not None and given is None:
         read = _incremental(draft, read, spec, spec.incremental)
     draft.nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
