@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from beam_datahub.compiler.dofns import close_sessions
 from beam_datahub.component.failure import unpacked
 from beam_datahub.errors import EngineFailed, InvalidValue
 from beam_datahub.runtime.engines.declaration import Engine, EngineOptions, Start, pipeline
@@ -45,17 +46,23 @@ class PortableEngine(Engine):
         endpoint = options.given("job_endpoint")
         if endpoint is not None:
             _answers(endpoint)
-            yield pipeline("PortableRunner", [*usual, *options.options])
+            try:
+                yield pipeline("PortableRunner", [*usual, *options.options])
+            finally:
+                _let_workers_end()
             return
         with JobServer(self.server(options, start), start.folder, start.log_folder) as server:
             try:
                 yield pipeline("PortableRunner", [*usual, f"--job_endpoint={server.endpoint}", *options.options])
-                _let_workers_end()
             except Exception as failure:
                 lost = server.lost() if unpacked(failure) is None else None
                 if lost is not None:
                     raise lost from failure
                 raise
+            finally:
+                if server.pid is not None:
+                    _let_workers_end()
+        close_sessions()
 
 
 def _let_workers_end() -> None:
