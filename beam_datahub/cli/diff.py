@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -113,6 +114,7 @@ def _record(found: VersionDiff) -> dict[str, Any]:
                 ],
                 "columns": {name: _sides(sides) for name, sides in each.columns.items()},
                 "lineage": {name: _sides(sides) for name, sides in each.origins.items()},
+                "decided_by": _sides(each.deciding) if each.deciding is not None else {},
             }
             for each in found.outputs
         ],
@@ -150,11 +152,16 @@ def _show_output(each: OutputChange) -> None:
     for name, (before, after) in each.columns.items():
         if before is None or after is None:
             sign, colour = ("+", "green") if before is None else ("-", "red")
-            click.secho(f"  {sign} column {name} {after or before}", fg=colour)
+            origins = ", ".join(itertools.chain.from_iterable(each.origins.get(name, ())))
+            _line(f"  {sign} column {name} {after or before}{f'  ← {origins}' if origins else ''}", colour)
         else:
             click.secho(f"  ~ column {name} {before} → {after}", fg="yellow")
-    for name, (origins, others) in each.origins.items():
-        _line(f"  ~ lineage of {name}: {', '.join(origins) or 'nothing'} → {', '.join(others) or 'nothing'}", "yellow")
+    for name, (froms, others) in each.origins.items():
+        if None not in each.columns.get(name, ()):
+            _line(f"  ~ lineage of {name}: {', '.join(froms) or 'nothing'} → {', '.join(others) or 'nothing'}", "yellow")
+    if each.deciding is not None:
+        before, after = (", ".join(sides) or "nothing" for sides in each.deciding)
+        _line(f"  ~ its rows are decided by {before} → {after}", "yellow")
     lines = [(f"  - {row}", "red") for row in each.removed[:_SHOWN]]
     lines += [(f"  + {row}", "green") for row in each.added[:_SHOWN]]
     for change in each.changed[:_SHOWN]:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import QualityFailed
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.kernels.types import sql_type, visible
-from beam_datahub.lineage.tracing import step_lineage
+from beam_datahub.lineage.tracing import trace
 from beam_datahub.runtime.collect import Collected, collect
 from beam_datahub.runtime.launch import RunRequest, new_run_id
 from beam_datahub.runtime.rows import RowsSource
@@ -44,7 +45,8 @@ class RowChange:
 @dataclass(frozen=True)
 class OutputChange:
     """What differs at one destination; rows as texts. `columns` maps a column to its (old, new) SQL type, None where it is
-    absent; `origins` to the (old, new) source columns whose values go into it.
+    absent; `origins` to the (old, new) source columns whose values go into it. `deciding` are the (old, new) source columns
+    that decide which rows there are, with how, where they differ.
     """
 
     destination: str
@@ -54,11 +56,12 @@ class OutputChange:
     changed: tuple[RowChange, ...] = ()
     columns: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     origins: Mapping[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    deciding: tuple[list[str], list[str]] | None = None
 
     @property
     def is_same(self) -> bool:
         """Whether nothing differs."""
-        return not (self.added or self.removed or self.changed or self.columns or self.origins)
+        return not (self.added or self.removed or self.changed or self.columns or self.origins or self.deciding)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class _Ran:
     collected: Collected
     inputs: Mapping[str, str]
     keys: Mapping[str, tuple[str, ...]]
+
+    @cached_property
+    def traced(self) -> Mapping[str, Any]:
+        """The lineage of every step."""
+        return trace(self.plan)
 
 
 def sample_of(
@@ -192,7 +200,8 @@ def _output(name: str, one: _Ran, other: _Ran) -> OutputChange:
         tuple(removed),
         tuple(changed),
         columns,
-        _origins(name, one, other, shared),
+        _origins(one.traced[one.inputs[name]].columns, other.traced[other.inputs[name]].columns),
+        _deciding(one.traced[one.inputs[name]].rows, other.traced[other.inputs[name]].rows),
     )
 
 
@@ -243,14 +252,18 @@ def _change(apart: Difference, old: tuple[Any, ...], new: tuple[Any, ...], keys:
     return RowChange(key, {name: (a, b) for name, a, b in apart.cells(old, new)})
 
 
-def _origins(name: str, one: _Ran, other: _Ran, shared: list[str]) -> dict[str, tuple[list[str], list[str]]]:
-    before, after = step_lineage(one.plan), step_lineage(other.plan)
+def _origins(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
     found = {}
-    for column in shared:
-        old, new = origins(before, one.inputs[name], column), origins(after, other.inputs[name], column)
-        if old != new:
-            found[column] = (old or [], new or [])
+    for column in dict.fromkeys([*old, *new]):
+        before, after = (origins({"": columns}, "", column) or [] for columns in (old, new))
+        if before != after:
+            found[column] = (before, after)
     return found
+
+
+def _deciding(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> tuple[list[str], list[str]] | None:
+    before, after = (sorted({f"{source}.{column} ({flow})" for (source, column), flow in rows}) for rows in (old, new))
+    return None if before == after else (before, after)
 
 
 def _refused(collected: Collected) -> dict[tuple[str, str], int]:

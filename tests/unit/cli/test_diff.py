@@ -75,8 +75,25 @@ def test_columns_and_their_lineage_differ(two: Any, cli: Run) -> None:
     two(("fields: {id: id,", "fields: {id: customer, note: note,"))
     _, out = compared(cli)
     assert out["columns"] == {"note": {"old": None, "new": "VARCHAR"}}
-    assert out["lineage"] == {"id": {"old": ["orders.id"], "new": ["orders.customer"]}}
-    assert "+ column note VARCHAR" in cli("diff", "old.yaml", "new.yaml").output
+    assert out["lineage"] == {
+        "id": {"old": ["orders.id"], "new": ["orders.customer"]},
+        "note": {"old": [], "new": ["orders.note"]},
+    }
+    assert out["decided_by"] == {}
+    shown = cli("diff", "old.yaml", "new.yaml").output
+    assert "+ column note VARCHAR  ← orders.note" in shown
+    assert "~ lineage of id: orders.id → orders.customer" in shown
+    assert "lineage of note" not in shown
+
+
+def test_what_decides_over_rows_differs_even_where_the_rows_are_the_same(two: Any, cli: Run) -> None:
+    two(("status = 'paid'", "status = 'paid' and id > 0"))
+    record, out = compared(cli)
+    assert (record["same"], out["same"], out["added"], out["removed"]) == (False, False, [], [])
+    assert out["decided_by"] == {"old": ["orders.status (filter)"], "new": ["orders.id (filter)", "orders.status (filter)"]}
+    shown = cli("diff", "old.yaml", "new.yaml")
+    assert "~ its rows are decided by orders.status (filter) → orders.id (filter), orders.status (filter)" in shown.output
+    assert shown.exit_code == 1
 
 
 def test_rejects_and_violations_are_counted(two: Any, cli: Run) -> None:
