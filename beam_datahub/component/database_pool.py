@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -91,3 +92,10 @@ def close_pool(key: Hashable) -> None:
         resting, pool.idle = pool.idle, []
     for session, _ in resting:
         session.close()
+
+
+@atexit.register
+def close_pools() -> None:
+    """Close all connections that rest; those in use stay."""
+    for key in list(_pools) if _owner == os.getpid() else ():
+        close_pool(key)

@@ -76,8 +76,7 @@ class SqlSession(Session):
     def _run(self, sql: str) -> sa.CursorResult[Any]:
         from sqlalchemy import text
 
-        # Nothing in our statements is a parameter.
-        return self._connection.execute(text(sql.replace("\\", "\\\\").replace(":", "\\:")))
+        return self._connection.execute(text(_without_parameters(sql)))
 
     def _execute(self, sql: str) -> int:
         try:
@@ -216,15 +215,20 @@ class SqlSession(Session):
         sql = f"SELECT {names} FROM {relation.sql(self.dialect)}{conditions}"
         left = limit
         with self.telling(refused=UnreadableData):
-            streaming = self._connection.execution_options(stream_results=True, max_row_buffer=_BATCH_ROWS)
-            result = streaming.execute(text(sql.replace("\\", "\\\\").replace(":", "\\:")))
+            streaming = {"stream_results": True, "max_row_buffer": _BATCH_ROWS}
+            result = self._connection.execute(text(_without_parameters(sql)), execution_options=streaming)
             try:
-                while rows := result.fetchmany(_BATCH_ROWS if left is None else min(left, _BATCH_ROWS)):
+                while left != 0 and (rows := result.fetchmany(_BATCH_ROWS if left is None else min(left, _BATCH_ROWS))):
                     left = None if left is None else left - len(rows)
                     yield columns_of([tuple(row) for row in rows], [(column.name, column.type) for column in columns])
             finally:
                 result.close()
                 self._connection.rollback()
+
+
+def _without_parameters(sql: str) -> str:
+    """A statement as SQLAlchemy's `text` takes it: nothing in ours is a parameter."""
+    return sql.replace(":", "\\:")
 
 
 @contextmanager
