@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from beam_datahub.errors import MissingDependency
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT.parent / "shared" / "cases"
@@ -48,6 +50,8 @@ def cases() -> Path:
 @pytest.fixture(scope="session")
 def prism() -> str:
     """The path of Beam's Prism runner, built once and kept."""
+    from beam_datahub.runtime.engines.prism import prism_program
+
     return str(obtained(prism_program))
 
 
@@ -59,6 +63,21 @@ def obtained(get: Callable[[], Path]) -> Path:
         if IN_CI:
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def rights_hold(tmp_path: Path) -> Iterator[None]:
+    """Let the rights of files hold for this user, also where it is root, in this thread and those that it starts."""
+    from tests.file_rights import without_overriding
+
+    with without_overriding():
+        probe = tmp_path / "probe"
+        probe.touch(mode=0o400)
+        may = os.access(probe, os.W_OK)
+        probe.unlink()
+        if may:
+            pytest.skip("this user may write what is read-only")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,7 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
     started = time.monotonic()
     began = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = engine(request.engine)
+    request = replace(request, options=chosen.completed(request.options))
     physical = [optimise(plan) for plan in plans]
     writes = [node.operator for plan in physical for node in plan.writes() if isinstance(node.operator, Write)]
     _prepare(writes)

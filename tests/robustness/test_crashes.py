@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -323,43 +322,3 @@ def test_an_error_of_a_worker_reaches_the_user_with_its_code_place_and_hint(gate
     assert "the system is away" in message
     assert "hint: wait" in message
     assert "out.csv" not in gated.files()
-
-
-@pytest.mark.prism
-def test_on_prism_an_error_of_a_worker_reaches_the_user_and_no_process_stays(
-    gated: Any, refused: Callable[..., str], prism: str
-) -> None:
-    source = "{connector: jsonl, connection: {path: data.jsonl}, schema: {a: bigint}, contract: {types: freeze}}"
-    (gated.folder / "data.jsonl").write_text('{"a": 1}\n{"a": "x"}\n')
-    gated.spec(source, "input: in, connector: csv, connection: {path: out.csv}")
-    running = gated.start("run", "spec.yaml", "--json", "--engine", "prism", BEAM_DATAHUB_PRISM=prism)
-    refused(running.end(), "DH203", 4, place=r"spec\.yaml:3 \(sources\.in\)")
-    assert members(running.process.pid) == []
-    assert gated.staged() == []
-
-
-@pytest.mark.prism
-def test_ctrl_c_on_prism_ends_it_and_its_workers(gated: Any, refused: Callable[..., str], prism: str) -> None:
-    before = seeded(gated, "out.csv")
-    spec(gated, "out.csv", "overwrite")
-    running = gated.start("run", "spec.yaml", "--json", "--engine", "prism", BEAM_DATAHUB_PRISM=prism)
-    running.until(lambda: (gated.folder / "reached").exists())
-    running.signal(signal.SIGINT)
-    (gated.folder / "go").touch()
-    refused(running.end(), "DH305", 130, place=None)
-    assert gated.lines("out.csv") == before
-    assert members(running.process.pid) == []
-    assert gated.staged() == []
-
-
-def members(session: int) -> list[str]:
-    """The processes of a session that are alive: each command line is started in one of its own."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, fields = stat.read_text().rpartition(")")
-        except OSError:
-            continue
-        if int(fields.split()[3]) == session and fields.split()[0] not in "ZX":
-            found.append(name)
-    return found

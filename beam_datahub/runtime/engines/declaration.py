@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from beam_datahub.errors import InvalidValue
@@ -78,6 +78,10 @@ class Engine(ABC):
     def with_preset(self, preset: Sequence[str]) -> Self:
         """This engine with options of a profile."""
         return type(self)((*self.preset, *preset))
+
+    def completed(self, options: EngineOptions) -> EngineOptions:
+        """The options of a run behind those of the profile: the last of several values counts."""
+        return replace(options, options=(*self.preset, *options.options))
 
     @abstractmethod
     def readiness(self) -> Readiness:

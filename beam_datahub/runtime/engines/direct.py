@@ -28,6 +28,6 @@ class Direct(Engine):
         """A pipeline whose batches move by reference."""
         from beam_datahub.component.coder import BatchStore
 
-        arguments = ["--direct_num_workers=1", "--direct_running_mode=in_memory", *self.preset, *options.options]
+        arguments = ["--direct_num_workers=1", "--direct_running_mode=in_memory", *options.options]
         with BatchStore(options.memory_bytes // 2, options.spill_dir):
             yield pipeline("apache_beam.runners.portability.fn_api_runner.FnApiRunner", arguments)

@@ -37,9 +37,6 @@ class PortableEngine(Engine):
     @contextmanager
     def started(self, options: EngineOptions, start: Start) -> Iterator[Any]:
         """A pipeline for the job service."""
-        import dataclasses
-
-        options = dataclasses.replace(options, options=(*self.preset, *options.options))
         usual = [f"--job_server_timeout={_ANSWER_SECONDS}", *self.arguments(options)]
         if options.given("environment_type") is None:
             usual.append("--environment_type=LOOPBACK")
