@@ -224,7 +224,8 @@ class RunWriter:
         with self._writing.transaction() as connection:
             before = _found(connection, run_id)
             if before.status in ENDED:
-                raise Conflict(f"the run '{before.run_id}' has ended already: {before.status}")
+                status = before.status.replace("_", " ")
+                raise Conflict(f"the run '{before.run_id}' has ended already: {status}", hint="there is nothing to stop")
             asked = {"cancel_requested_at": now(connection), "cancel_requested_by": self._writing.who}
             connection.execute(update(runs).where(runs.c.run_id == before.run_id).values(asked))
             self._writing.audit(connection, "cancel", "run", before.run_id)

@@ -97,5 +97,7 @@ def _found(connection: Connection, number: int) -> Violation:
     row = connection.execute(select(*_COLUMNS).where(violations.c.id == number)).one_or_none()
     if row is None:
         newest = connection.execute(select(func.max(violations.c.id))).scalar_one()
-        raise UnknownName("violation", str(number), [] if newest is None else [f"{newest} is the newest"])
+        error = UnknownName("violation", str(number))
+        error.hint = "there are none" if newest is None else f"the newest is {newest}"
+        raise error
     return Violation(*row)

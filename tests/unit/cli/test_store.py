@@ -219,6 +219,21 @@ def test_a_store_that_another_process_holds_stops_only_a_run_that_named_it(shop:
     assert [each["status"] for each in listed(cli)] == ["completed_with_errors"] * 2
 
 
+@pytest.mark.usefixtures("rights_hold")
+def test_a_read_only_store_can_be_read_and_stops_only_a_run_that_named_it(shop: Path, cli: Run) -> None:
+    assert cli("run", "shop.yaml", "-q").exit_code == 0
+    (shop / STORE).chmod(0o400)
+    done = cli("run", "shop.yaml")
+    assert (done.exit_code, "the run is not recorded: " in done.stderr, "read-only" in done.stderr) == (0, True, True), (
+        done.output
+    )
+    (shop / "out.jsonl").unlink()
+    refused = cli("run", "shop.yaml", "--store", STORE)
+    assert (refused.exit_code, "[DH210]" in refused.stderr, "read-only" in refused.stderr) == (4, True, True), refused.output
+    assert not (shop / "out.jsonl").exists()
+    assert len(listed(cli)) == 1
+
+
 def test_a_full_disk_loses_no_run_that_was_recorded(shop: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("run", "shop.yaml", "-q").exit_code == 0
     real = database._opened

@@ -123,6 +123,17 @@ def test_a_file_that_is_no_database_is_left_alone(in_file: Location, content: by
     assert [path.name for path in in_file.folder.iterdir()] == ["store.db"]
 
 
+def test_a_store_that_is_damaged_inside_is_left_alone(made: Location) -> None:
+    content = bytearray(path_of(made).read_bytes())
+    for page in range(2 * 4096, len(content), 4096):
+        content[page : page + 40] = b"\xff" * 40
+    path_of(made).write_bytes(content)
+    for error in (refused_writing(made), refused_reading(made)):
+        assert (type(error), error.code) == (StoreDamaged, "DH212")
+        assert "backup" in str(error.hint)
+    assert path_of(made).read_bytes() == content
+
+
 def test_a_database_of_something_else_is_left_alone(in_file: Location) -> None:
     with database(in_file) as other:
         other.execute("create table invoices (id integer)")
