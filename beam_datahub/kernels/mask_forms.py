@@ -16,6 +16,15 @@ from beam_datahub.kernels.widening import is_number
 
 # Everything up to the last four digits, and these with what stands between and behind them.
 _LAST_FOUR = r"^(.*?)((?:[0-9][^0-9]*){4})$"
+# Blanks, and what stands between digits: blanks, dots, slashes and dashes, those of word processors as well.
+_BLANK = r"\s\x{A0}\x{2007}\x{202F}\x{3000}"
+_DASH = r"\-\x{2010}-\x{2015}\x{2212}\x{FF0D}"
+_BETWEEN = rf"[{_DASH}{_BLANK}./]{{0,3}}"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
+_FOUR = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+_PORT = "(?::[0-9]{1,5})?"
+_NUMBER = rf"\+?[{_BLANK}(]*[0-9](?:[{_DASH}{_BLANK}()./]{{0,3}}[0-9]){{6,19}}"
+_EXTENSION = rf"(?:[{_BLANK},;]*(?:[xX#]|[eE][xX][tT])[{_BLANK}.:=]*[0-9]{{1,6}})?"
 
 
 def partial(text: str, first: int, last: int, character: str) -> str:
@@ -29,53 +38,60 @@ def partial(text: str, first: int, last: int, character: str) -> str:
 
 
 def email(text: str, shown: int, hidden: str) -> str:
-    """`a***@example.org`: the first `shown` characters and the domain."""
-    # The last @ parts the domain off. No more characters before it than are shown: then none of them is.
-    local, domain = _part(text, "^(.+)@([^@]+)$", 1), _part(text, "^(.+)@([^@]+)$", 2)
+    """`ab***@example.org`: the first `shown` characters and the domain, of a single plain address."""
+    form = rf"^[{_BLANK}]*([^{_BLANK}@<>(),;:\"]+)@([^{_BLANK}@<>(),;:\"]+)[{_BLANK}]*$"
+    # No more characters before the @ than are shown: then none of them is.
+    local, domain = _part(text, form, 1), _part(text, form, 2)
     return (
         f"CASE WHEN {text} IS NULL THEN NULL WHEN {domain} = '' THEN {literal(hidden)} "
-        f"ELSE CASE WHEN length({local}) > {shown} THEN left({local}, {shown}) ELSE '' END "
+        f"ELSE CASE WHEN length_grapheme({local}) > {shown} THEN left_grapheme({local}, {shown}) ELSE '' END "
         f"|| {literal(hidden + '@')} || {domain} END"
     )
 
 
 def ssn(text: str, hidden: str) -> str:
     """`XXX-XX-1234`, with or without separators in the value."""
-    digits = f"regexp_replace({text}, '[^0-9]', '', 'g')"
-    return _formed(text, r"\s*[0-9]{3}[- .]?[0-9]{2}[- .]?[0-9]{4}\s*", f"'XXX-XX-' || right({digits}, 4)", hidden)
+    form = rf"[{_BLANK}]*[0-9]{{3}}{_BETWEEN}[0-9]{{2}}{_BETWEEN}[0-9]{{4}}[{_BLANK}]*"
+    return _formed(text, form, f"'XXX-XX-' || {_last_digits(text)}", hidden)
 
 
-def card(text: str, hidden: str) -> str:
-    """`XXXX-XXXX-XXXX-1234`: the last four digits, in the value's own grouping."""
-    return _formed(text, r"[0-9](?:[ .-]?[0-9]){11,18}", _last_four(text), hidden)
+def card(text: str, hidden: str, *, own: bool = False) -> str:
+    """`XXXX-XXXX-XXXX-1234`: the last four of 12 to 19 digits; `own`: in the value's own grouping."""
+    form = rf"[{_BLANK}]*[0-9](?:{_BETWEEN}[0-9]){{11,18}}[{_BLANK}]*"
+    return _formed(text, form, _last_four(text) if own else f"'XXXX-XXXX-XXXX-' || {_last_digits(text)}", hidden)
 
 
-def phone(text: str, hidden: str) -> str:
-    """`XXX-XXX-1234`: the last four digits of at least seven, in the value's own layout."""
-    return _formed(text, r"[ ]*\+?[ (]*[0-9](?:[-() ./]{0,3}[0-9]){6,19}[ ]*", _last_four(text), hidden)
+def phone(text: str, hidden: str, *, own: bool = False) -> str:
+    """`XXX-XXX-1234`: the last four of at least seven digits, without the extension; `own`: in the value's own layout."""
+    form = rf"[{_BLANK}]*(?:[tT][eE][lL]:)?({_NUMBER}){_EXTENSION}[{_BLANK}]*"
+    number = _part(text, f"^{form}$", 1)
+    return _formed(text, form, _last_four(number) if own else f"'XXX-XXX-' || {_last_digits(number)}", hidden)
 
 
 def ip(text: str, hidden: str) -> str:
-    """`XXX.XXX.XXX.n` and, of version 6, `XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:n`: the last number."""
-    four = r"(?:[0-9]{1,3}\.){3}([0-9]{1,3})"
-    six = "[0-9A-Fa-f:]*:[0-9A-Fa-f:]*"
-    last = _part(text, "([0-9A-Fa-f]{0,4})$", 1)
+    """`XXX.XXX.XXX.n` and, of version 6, `XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:n`: the last number, without port and prefix."""
+    four = rf"^[{_BLANK}]*({_FOUR})(?:{_PORT}|/[0-9]{{1,2}})[{_BLANK}]*$"
+    rest = rf"(?:%[0-9A-Za-z._-]+)?(?:/[0-9]{{1,3}})?(?:\]{_PORT})?[{_BLANK}]*$"
+    both = rf"^[{_BLANK}]*\[?([0-9A-Fa-f:]*:{_FOUR}){rest}"
+    six = rf"^[{_BLANK}]*\[?([0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}){rest}"
+    octet, last = f"({_OCTET})$", "([0-9A-Fa-f]{0,4})$"
     return (
         f"CASE WHEN {text} IS NULL THEN NULL "
-        f"WHEN regexp_full_match({text}, {literal(four)}) THEN 'XXX.XXX.XXX.' || {_part(text, four, 1)} "
-        f"WHEN regexp_full_match({text}, {literal('[0-9A-Fa-f:]*:' + four)}) "
-        f"THEN 'XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXX.XXX.XXX.' || {_part(text, four + '$', 1)} "
-        f"WHEN regexp_full_match({text}, {literal(six)}) AND length({text}) BETWEEN 2 AND 39 AND length({last}) <= 4 "
-        f"THEN 'XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:' || CASE {last} WHEN '' THEN '0' ELSE {last} END "
+        f"WHEN {_part(text, four, 1)} <> '' THEN 'XXX.XXX.XXX.' || {_part(_part(text, four, 1), octet, 1)} "
+        f"WHEN {_part(text, both, 1)} <> '' "
+        f"THEN 'XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXX.XXX.XXX.' || {_part(_part(text, both, 1), octet, 1)} "
+        f"WHEN {_part(text, six, 1)} <> '' "
+        f"THEN 'XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:' || coalesce(nullif({_part(_part(text, six, 1), last, 1)}, ''), '0') "
         f"ELSE {literal(hidden)} END"
     )
 
 
 def iban(text: str, hidden: str) -> str:
     """`DEXX XXXX XXXX XXXX XX30 00`: the country and the last four characters, in the value's own grouping."""
-    form = "([A-Za-z]{2})([0-9]{2}[ -]?(?:[A-Za-z0-9][ -]?){7,27})((?:[A-Za-z0-9][ -]?){4})"
+    inner = "([A-Za-z]{2})([0-9]{2}[ -]?(?:[A-Za-z0-9][ -]?){7,27})((?:[A-Za-z0-9][ -]?){4})"
+    form = rf"\s*(?:IBAN[: ]+)?{inner}\s*"
     middle = f"regexp_replace({_part(text, f'^{form}$', 2)}, '[A-Za-z0-9]', 'X', 'g')"
-    return _formed(text, form, f"{_part(text, f'^{form}$', 1)} || {middle} || {_part(text, f'^{form}$', 3)}", hidden)
+    return _formed(text, form, f"{_part(text, f'^{form}$', 1)} || {middle} || rtrim({_part(text, f'^{form}$', 3)})", hidden)
 
 
 def name(text: str, hidden: str) -> str:
@@ -132,6 +148,10 @@ def _number(bound: float | int | Decimal, target: str) -> str:
 
 def _part(text: str, pattern: str, group: int) -> str:
     return f"regexp_extract({text}, {literal(pattern)}, {group})"
+
+
+def _last_digits(text: str) -> str:
+    return f"right(regexp_replace({text}, '[^0-9]', '', 'g'), 4)"
 
 
 def _last_four(text: str) -> str:

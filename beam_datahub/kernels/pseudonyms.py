@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from beam_datahub.errors import MissingDependency
 from beam_datahub.kernels.distinct import Mapped, map_distinct, map_distinct_pairs
+from beam_datahub.kernels.rejection import rejections
 from beam_datahub.security import Secret
 from beam_datahub.security.field_cipher import FieldCipher, derived_key
 
@@ -251,6 +252,23 @@ class Decrypted(Pseudonym):
     def masked(self, batch: pa.RecordBatch) -> Mapped:
         cipher = FieldCipher(self.key.reveal(), [key.reveal() for key in self.old_keys])
         return map_distinct(batch.column(self.name), cipher.decrypt, pa.string())
+
+
+def pseudonymised(batch: pa.RecordBatch, masks: Sequence[Pseudonym]) -> tuple[pa.RecordBatch, pa.Array | None, pa.Table | None]:
+    """`batch` with its columns masked; where values are refused, the rows that are left, and a REJECTION table of the others."""
+    made, broken = batch, dict[int, list[tuple[str, str]]]()
+    for mask in masks:
+        mapped = mask.masked(batch)
+        made = made.set_column(made.schema.get_field_index(mask.name), pa.field(mask.name, mask.type), mapped.column)
+        if mask.can_reject:
+            for row, message in zip(mapped.failed.to_pylist(), mapped.messages, strict=True):
+                broken.setdefault(row, []).append((mask.name, f"'{mask.name}' {message}"))
+    if not broken:
+        return made, None, None
+    rows = sorted(broken)
+    good = pa.array(sorted(set(range(batch.num_rows)) - broken.keys()), pa.int64())
+    messages = ["; ".join(message for _, message in broken[row]) for row in rows]
+    return made.take(good), good, rejections(rows, "not_masked", messages, [broken[row][0][0] for row in rows])
 
 
 def has_text_form(kind: pa.DataType) -> bool:

@@ -16,6 +16,8 @@ from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue, MissingValue
 from beam_datahub.kernels import mask_forms as forms
 from beam_datahub.kernels.expressions import Expression, cast_sql, column
+from beam_datahub.kernels.masking import Mask as Shown
+from beam_datahub.kernels.masking import is_text_list
 from beam_datahub.kernels.pseudonyms import (
     Decrypted,
     Encrypted,
@@ -25,10 +27,10 @@ from beam_datahub.kernels.pseudonyms import (
     Shifted,
     Tokenised,
     has_text_form,
+    pseudonymised,
 )
-from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.kernels.types import JSON, literal, quoted, sql_type, visible
+from beam_datahub.kernels.types import JSON, quoted, sql_type, visible
 from beam_datahub.security import Secret
 from beam_datahub.security.field_cipher import LEAST_KEY_LENGTH
 from beam_datahub.security.sensitive_names import sensitive_kind
@@ -52,10 +54,12 @@ _OPTIONS: dict[str, set[str]] = {
     "fpe_decrypt": {"key", "alphabet", "tenant", "on_error"},
     "encrypt": {"key", "deterministic"},
     "decrypt": {"key", "old_keys", "type", "on_error"},
-    **{form: {"text"} for form in ("ssn", "card", "phone", "ip", "iban", "name")},
+    **{form: {"text"} for form in ("ssn", "ip", "iban", "name")},
+    **{form: {"text", "layout"} for form in ("card", "phone")},
 }
 _KEYED = {method for method, options in _OPTIONS.items() if "key" in options}
 _NESTED = {"null", "redact", "encrypt"}
+_FORMS = {"partial", "email", "ssn", "card", "phone", "ip", "iban", "name"}
 _PROTECTION = {
     **dict.fromkeys(("redact", "null", "hash", "tokenise", "fpe", "encrypt"), Protection.HIDDEN),
     **dict.fromkeys(("decrypt", "fpe_decrypt"), Protection.RESTORED),
@@ -69,8 +73,9 @@ class MaskRule(Config):
     """`redact` puts a fixed text in place of every value; `null` removes the value; `partial` shows the first or last
     characters only.
 
-    `email` shows `a***@example.org`, `ssn` XXX-XX-1234, `card` XXXX-XXXX-XXXX-1234 and `phone` XXX-XXX-1234 in the value's own
-    layout, `ip` XXX.XXX.XXX.7, `iban` DEXX XXXX … 30 00, `name` A*** L***. A value that does not have the form is hidden whole.
+    `email` shows `ad***@example.org`, `ssn` XXX-XX-1234, `card` XXXX-XXXX-XXXX-1234, `phone` XXX-XXX-1234, `ip` XXX.XXX.XXX.7,
+    `iban` DEXX XXXX … 30 00, `name` A*** L***. A value that does not have the form is hidden whole; a list of texts is masked
+    text by text.
 
     `generalise` makes a number a band, a date the beginning of its month, quarter, year or decade, and a text its beginning.
 
@@ -84,11 +89,14 @@ class MaskRule(Config):
     has another form."""
 
     first: int = Field(default=0, ge=0)
-    """How many characters `partial` shows at the beginning, `email` before the dots (1 when left out), and `generalise` of a
+    """How many characters `partial` shows at the beginning, `email` before the stars (2 when left out), and `generalise` of a
     text such as a postcode."""
 
     last: int = Field(default=0, ge=0)
     """How many characters `partial` shows at the end. A value with no more characters than are shown is hidden whole."""
+
+    layout: Literal["usual", "own"] = "usual"
+    """What `card` and `phone` put around the last four digits: the usual form, or X for each digit in the value's own layout."""
 
     character: str = Field(default="*", min_length=1, max_length=1)
     """What `partial` and `generalise` put in place of each hidden character."""
@@ -137,6 +145,12 @@ class MaskRule(Config):
     """What becomes of a value that cannot be encrypted in its format or decrypted: `reject` refuses its row (`not_masked`),
     `null` leaves it out."""
 
+    @property
+    def shown(self) -> Shown:
+        """The mask, of a method that needs no key."""
+        own = self.layout == "own"
+        return Shown(self.method, self.text, self.first, self.last, self.character, own, self.width, self.bounds, self.to)
+
 
 Rule = Annotated[
     MaskRule,
@@ -164,6 +178,18 @@ class MaskConfig(Config):
     """The secret of every rule that needs one and has none of its own."""
 
 
+# Form → a value and what is shown of it, and one that has another form.
+_USUAL = {
+    "ssn": ("078-05-1120", "XXX-XX-1120", "unknown", "***"),
+    "card": ("4111-1111-1111-1111", "XXXX-XXXX-XXXX-1111", "4111", "***"),
+    "phone": ("(555) 010-4477", "XXX-XXX-4477", "none", "***"),
+    "ip": ("192.0.2.17", "XXX.XXX.XXX.17", "2001:db8::7", "XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:7"),
+    "iban": ("DE89 3704 0044 0532 0130 00", "DEXX XXXX XXXX XXXX XX30 00", "", "***"),
+    "name": ("Ada Lovelace", "A*** L***", "X", "***"),
+    "email": ("ada@example.org", "ad***@example.org", "-", "***"),
+}
+
+
 @register("transform", "mask", since="0.1.0")
 class Mask(Transform):
     """Hides values of columns with personal data, wholly or in part; the other columns stay as they are."""
@@ -189,65 +215,15 @@ class Mask(Transform):
             },
             schema={"input": {"id": "bigint", "name": "varchar", "email": "varchar", "card": "varchar", "born": "date"}},
             expect=[
-                {"id": 1, "name": "***", "email": "a***@example.org", "card": "************1111", "born": None},
+                {"id": 1, "name": "***", "email": "ad***@example.org", "card": "************1111", "born": None},
                 {"id": 2, "name": None, "email": "***", "card": "***", "born": None},
             ],
         ),
         Example(
-            title="The usual forms; the value keeps its layout, and what has another form is hidden whole",
-            config={
-                "fields": {
-                    "ssn": "ssn",
-                    "card": "card",
-                    "phone": "phone",
-                    "ip": "ip",
-                    "iban": "iban",
-                    "name": "name",
-                    "email": {"method": "email", "first": 2},
-                }
-            },
-            given={
-                "input": [
-                    {
-                        "ssn": "078-05-1120",
-                        "card": "4111-1111-1111-1111",
-                        "phone": "(555) 010-4477",
-                        "ip": "192.0.2.17",
-                        "iban": "DE89 3704 0044 0532 0130 00",
-                        "name": "Ada Lovelace",
-                        "email": "ada@example.org",
-                    },
-                    {
-                        "ssn": "unknown",
-                        "card": "4111",
-                        "phone": "none",
-                        "ip": "2001:db8::7",
-                        "iban": "",
-                        "name": "X",
-                        "email": "-",
-                    },
-                ]
-            },
-            expect=[
-                {
-                    "ssn": "XXX-XX-1120",
-                    "card": "XXXX-XXXX-XXXX-1111",
-                    "phone": "(XXX) XXX-4477",
-                    "ip": "XXX.XXX.XXX.17",
-                    "iban": "DEXX XXXX XXXX XXXX XX30 00",
-                    "name": "A*** L***",
-                    "email": "ad***@example.org",
-                },
-                {
-                    "ssn": "***",
-                    "card": "***",
-                    "phone": "***",
-                    "ip": "XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:XXXX:7",
-                    "iban": "***",
-                    "name": "***",
-                    "email": "***",
-                },
-            ],
+            title="The usual forms; what has another form is hidden whole",
+            config={"fields": {kind: kind for kind in _USUAL}},
+            given={"input": [{kind: row[n] for kind, row in _USUAL.items()} for n in (0, 2)]},
+            expect=[{kind: row[n] for kind, row in _USUAL.items()} for n in (1, 3)],
         ),
         Example(
             title="Less exact values: ages and incomes in bands, days as months, the beginning of a postcode",
@@ -286,7 +262,7 @@ class Mask(Transform):
         for name, rule in rules.items():
             at = between.names.index(name)
             if name not in keyed:
-                columns[at] = Column(name, _masked(name, schema, rule, scope), protection=_protection(rule))
+                columns[at] = Column(name, rule.shown.of_column(name, schema.field(name).type), protection=_protection(rule))
             elif rule.method == "decrypt" and (kind := scope.data_type(rule.type, "fields", name, "type")) != pa.string():
                 sql = cast_sql(quoted(name), pa.string(), kind)
                 columns[at] = Column(name, Expression(f"{name}, decrypted", sql, kind, (name,)), reason="not_masked")
@@ -337,10 +313,12 @@ def _problem(rule: MaskRule, name: str, schema: pa.Schema) -> InvalidValue | Mis
         return InvalidValue(f"the key has fewer than {LEAST_KEY_LENGTH} characters: it could be guessed", hint=hint)
     if method == "partial" and not rule.first and not rule.last:
         return InvalidValue("nothing would be shown", hint="say how much: `last: 4`")
-    if pa.types.is_nested(kind) and method not in _NESTED:
-        return InvalidValue(f"'{name}' is {sql_type(kind)}: only `redact`, `null` and `encrypt` mask nested values")
+    if pa.types.is_nested(kind) and method not in (_NESTED | _FORMS if is_text_list(kind) else _NESTED):
+        more = ", and the forms lists of texts" if method in _FORMS else ""
+        return InvalidValue(f"'{name}' is {sql_type(kind)}: only `redact`, `null` and `encrypt` mask nested values{more}")
     if method == "generalise":
-        return _generalising_problem(rule, name, kind)
+        problem = rule.shown.generalising_problem(name, kind)
+        return None if problem is None else InvalidValue(problem[0], hint=problem[1])
     if method == "shift_date" and not forms.takes_truncation(kind):
         return InvalidValue(f"'{name}' is {sql_type(kind)}, not a date or a time", hint="convert it with a `cast` before")
     if method == "shift_date" and rule.subject is None:
@@ -354,21 +332,6 @@ def _problem(rule: MaskRule, name: str, schema: pa.Schema) -> InvalidValue | Mis
             return InvalidValue(
                 f"'{other}' is {sql_type(schema.field(other).type)}: a {option} is a text, a whole number or a date"
             )
-    return None
-
-
-def _generalising_problem(rule: MaskRule, name: str, kind: pa.DataType) -> InvalidValue | MissingValue | None:
-    chosen = [option for option in ("width", "bounds", "to", "first") if getattr(rule, option)]
-    if len(chosen) != 1:
-        hint = "numbers take `width` or `bounds`, dates `to`, texts `first`"
-        return MissingValue(f"generalising takes one of `width`, `bounds`, `to` and `first`, not {len(chosen)}", hint=hint)
-    fits = {"to": forms.takes_truncation(kind), "first": kind == pa.string()}.get(chosen[0], forms.takes_bands(kind))
-    if not fits:
-        wanted = {"to": "dates and times", "first": "texts"}.get(chosen[0], "numbers")
-        hint = "convert it with a `cast` before"
-        return InvalidValue(f"`{chosen[0]}` is for {wanted}, and '{name}' is {sql_type(kind)}", hint=hint)
-    if list(rule.bounds) != sorted(set(rule.bounds)):
-        return InvalidValue("the bounds must ascend", hint=f"write {sorted(set(rule.bounds))}")
     return None
 
 
@@ -405,32 +368,6 @@ def _as_text(name: str, schema: pa.Schema, made: Pseudonym | None) -> Expression
     return Expression(f"{name}, as text", sql, pa.string(), (name,), can_fail=kind == JSON or pa.types.is_nested(kind))
 
 
-def _masked(name: str, schema: pa.Schema, rule: MaskRule, scope: Scope) -> Expression:
-    """The column as the rule shows it."""
-    kind = schema.field(name).type
-    if rule.method == "null":
-        return Expression(f"{name}, removed", f"CAST(NULL AS {sql_type(kind)})", kind, (name,), can_fail=False)
-    if rule.method == "redact":
-        sql = f"CASE WHEN {quoted(name)} IS NOT NULL THEN {literal(rule.text)} END"
-        return Expression(f"{name}, redacted", sql, pa.string(), (name,), can_fail=False)
-    if rule.to is not None:
-        return Expression(f"{name}, its {rule.to}", forms.truncated(name, kind, rule.to), kind, (name,), can_fail=False)
-    text = cast_sql(quoted(name), kind, pa.string())
-    if rule.width is not None:
-        sql = forms.band(name, kind, rule.width)
-    elif rule.bounds:
-        sql = forms.bands(name, kind, rule.bounds)
-    elif rule.method == "generalise":
-        sql = forms.partial(text, rule.first, 0, rule.character)
-    elif rule.method == "partial":
-        sql = forms.partial(text, rule.first, rule.last, rule.character)
-    elif rule.method == "email":
-        sql = forms.email(text, rule.first or 1, rule.text)
-    else:
-        sql = getattr(forms, rule.method)(text, rule.text)
-    return Expression(f"{name}, masked ({rule.method})", sql, pa.string(), (name,), can_fail=kind == JSON)
-
-
 class Pseudonyms(BatchKernel):
     """Replaces columns by their keyed masks; it pickles without the keys."""
 
@@ -441,17 +378,4 @@ class Pseudonyms(BatchKernel):
         return next((mask.depends for mask in self._masks if mask.name == column), (column,))
 
     def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
-        made, broken = batch, dict[int, list[tuple[str, str]]]()
-        for mask in self._masks:
-            mapped = mask.masked(batch)
-            made = made.set_column(made.schema.get_field_index(mask.name), pa.field(mask.name, mask.type), mapped.column)
-            if mask.can_reject:
-                for row, message in zip(mapped.failed.to_pylist(), mapped.messages, strict=True):
-                    broken.setdefault(row, []).append((mask.name, f"'{mask.name}' {message}"))
-        if not broken:
-            return Applied(made)
-        rows = sorted(broken)
-        good = pa.array(sorted(set(range(batch.num_rows)) - broken.keys()), pa.int64())
-        messages = ["; ".join(message for _, message in broken[row]) for row in rows]
-        rejected = rejections(rows, "not_masked", messages, [broken[row][0][0] for row in rows])
-        return Applied(made.take(good), good, rejected)
+        return Applied(*pseudonymised(batch, self._masks))

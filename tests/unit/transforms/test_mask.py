@@ -21,7 +21,7 @@ def test_what_is_shown_is_never_the_whole_value() -> None:
 def test_an_email_shows_its_domain_and_what_is_none_shows_nothing() -> None:
     mails = ["ada@example.org", "a@b.de", '"x@y"@example.org', "no mail", "@example.org", None]
     found = run_step("mask", {"fields": {"m": "email"}}, {"input": [{"m": mail} for mail in mails]})
-    assert [row["m"] for row in found.rows] == ["a***@example.org", "***@b.de", '"***@example.org', "***", "***", None]
+    assert [row["m"] for row in found.rows] == ["ad***@example.org", "***@b.de", "***", "***", "***", None]
 
 
 def test_every_type_can_be_masked_and_null_keeps_the_type() -> None:
