@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from beam_datahub.compiler.dofns import close_sessions
-from beam_datahub.component.failure import unpacked
 from beam_datahub.errors import EngineFailed, InvalidValue
 from beam_datahub.runtime.engines.declaration import Engine, EngineOptions, Start, pipeline
 from beam_datahub.runtime.engines.server import JobServer, ServerCommand
 
 # How long a job service may take to answer.
 _ANSWER_SECONDS = 120
+CONNECT_SECONDS = 15.0
 # How long workers may take to close what they hold once the job is through.
 _WORKERS_END_SECONDS = 5.0
 
@@ -37,6 +36,9 @@ class PortableEngine(Engine):
     @contextmanager
     def started(self, options: EngineOptions, start: Start) -> Iterator[Any]:
         """A pipeline for the job service."""
+        from beam_datahub.compiler.dofns import close_sessions
+        from beam_datahub.component.failure import unpacked
+
         usual = [f"--job_server_timeout={_ANSWER_SECONDS}", *self.arguments(options)]
         if options.given("environment_type") is None:
             usual.append("--environment_type=LOOPBACK")
@@ -75,7 +77,7 @@ def _answers(endpoint: str) -> None:
 
     channel = grpc.insecure_channel(endpoint)
     try:
-        grpc.channel_ready_future(channel).result(timeout=15)
+        grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
     except grpc.FutureTimeoutError as error:
         hint = "is the job server running, and the port right?"
         raise EngineFailed(f"no job service answers at {endpoint}", hint=hint) from error
