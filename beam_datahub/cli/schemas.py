@@ -224,26 +224,40 @@ def diff(old: str, new: str, kind: str | None, store: str | None, as_json: bool)
     "--to", "target", required=True, type=click.Choice([*_FORMATS, "arrow", "sql"]), help="What to make; arrow shows columns."
 )
 @_format_option
-@click.option("--dialect", default="postgresql", show_default=True, help="The SQL dialect.")
+@click.option("--dialect", default="postgresql", show_default=True, help="The SQL dialect to write.")
+@click.option("--from-dialect", "spoken", default="postgresql", show_default=True, help="The SQL dialect of a .sql file.")
 @click.option("--name", help="The name of the record, message or table; that of the file or subject unless given.")
 @click.option("--strict", is_flag=True, help="Refuse what loses anything.")
 @store_option
 @json_option
 def convert(
-    schema: str, target: str, kind: str | None, dialect: str, name: str | None, strict: bool, store: str | None, as_json: bool
+    schema: str,
+    target: str,
+    kind: str | None,
+    dialect: str,
+    spoken: str,
+    name: str | None,
+    strict: bool,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Write the schema in a file, or the one of a subject's version (SUBJECT:VERSION or SUBJECT), in another format.
 
+    A file called *.sql holds a CREATE TABLE.
     What the other format cannot keep is told on standard error; --strict refuses it (exit code 3).
     """
+    from beam_datahub.cli.schema_tables import columns_text, table_of
     from beam_datahub.schemas import conversion
     from beam_datahub.schemas.document import Format
 
-    columns = conversion.to_columns(_either(schema, kind, store))
+    if schema.endswith(".sql") and kind is None:
+        columns = table_of(_read(schema, "json")[0], spoken)
+    else:
+        columns = conversion.to_columns(_either(schema, kind, store))
     lossy = list(columns.lossy)
     called = name or Path(schema.partition(":")[0]).stem.replace("-", "_").strip("_") or "row"
     if target in ("arrow", "sql"):
-        text, more = _columns(columns.schema, called, dialect if target == "sql" else None)
+        text, more = columns_text(columns.schema, called, dialect if target == "sql" else None)
     else:
         made = conversion.from_columns(columns.schema, Format(target), called)
         text, more = made.text, [*made.lossy, *made.values]
@@ -256,16 +270,6 @@ def convert(
     click.echo(text.rstrip("\n"))
     for each in lossy:
         click.secho(f"not kept: {each}", fg="yellow", err=True)
-
-
-def _columns(schema: Any, name: str, dialect: str | None) -> tuple[str, list[str]]:
-    from beam_datahub.kernels.types import sql_type
-    from beam_datahub.schemas.sql_columns import create_table
-
-    if dialect is None:
-        return "\n".join(f"{field.name}: {sql_type(field.type)}" for field in schema), []
-    lossy: list[str] = []
-    return create_table(schema, name, dialect, lambda path, what: lossy.append(f"{path}: {what}")), lossy
 
 
 @command.command(short_help="Show or set what versions keep to.")

@@ -135,3 +135,13 @@ def test_a_schema_is_converted_and_what_is_not_kept_is_told_beside_it(work: Path
     assert cli("schemas", "convert", file, "--to", "avro", "--strict").exit_code == 3
     assert "optional int64 id = 1;" in cli("schemas", "convert", file, "--to", "protobuf").stdout
     assert cli("schemas", "convert", file, "--to", "arrow").stdout == "id: BIGINT\ns: VARCHAR\n"
+
+
+def test_a_table_is_converted_from_one_dialect_to_a_schema_and_to_another(work: Path, cli: Run) -> None:
+    file = write(work, "orders.sql", "CREATE TABLE `orders` (`id` BIGINT NOT NULL, `paid` DATETIME(6), `note` LONGTEXT)")
+    made = cli("schemas", "convert", file, "--from-dialect", "mysql", "--to", "avro")
+    assert [each["name"] for each in json.loads(made.stdout)["fields"]] == ["id", "paid", "note"]
+    assert made.stderr.strip() == "not kept: id: that it is never null"
+    made = cli("schemas", "convert", file, "--from-dialect", "mysql", "--to", "sql", "--dialect", "postgresql")
+    assert made.stdout == 'CREATE TABLE "orders" (\n  "id" BIGINT,\n  "paid" TIMESTAMP,\n  "note" TEXT\n);\n'
+    assert "there is no dialect 'db2'" in cli("schemas", "convert", file, "--from-dialect", "db2", "--to", "avro").stderr

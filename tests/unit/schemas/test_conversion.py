@@ -14,6 +14,7 @@ from beam_datahub.schemas.compatibility import differences, validate
 from beam_datahub.schemas.conversion import from_columns, strict, to_columns
 from beam_datahub.schemas.document import Document, Format
 from beam_datahub.schemas.sql_columns import DIALECTS, arrow_of_neutral, create_table, neutral_type, sql_columns
+from beam_datahub.schemas.sql_table import table_columns
 
 SCALARS = [
     pa.bool_(),
@@ -260,3 +261,48 @@ def test_sqlite_is_not_given_decimals_that_it_would_round() -> None:
     told: dict[str, Any] = {}
     assert sql_columns(pa.schema([("a", pa.decimal128(30, 2))]), "sqlite", told.__setitem__) == {"a": "TEXT"}
     assert "no digit is lost" in told["a"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_table_comes_back_as_the_columns_that_it_was_made_for_or_is_told(dialect: str) -> None:
+    told: dict[str, str] = {}
+    schema = pa.schema([(f"c{i}", each) for i, each in enumerate(SCALARS)])
+    text = create_table(schema, "t", dialect, lambda path, what: told.update({path: what}))
+    back = table_columns(text, dialect, lambda path, what: told.update({path: what}))
+    assert back.names == schema.names
+    for field in schema:
+        came = back.field(field.name).type
+        same = came == field.type
+        wider = any(kind(field.type) and kind(came) for kind in (pa.types.is_integer, pa.types.is_floating))
+        wider = wider and came.bit_width >= field.type.bit_width
+        assert same or wider or field.name in told, (field, came)
+
+
+def test_what_columns_do_not_say_of_a_table_is_told() -> None:
+    text = "create table t (id bigint primary key, v varchar(9) not null default 'x', n numeric, e text null, unique (v))"
+    told: list[str] = []
+    found = table_columns(text, "postgresql", lambda path, what: told.append(f"{path}: {what}"))
+    assert found == pa.schema([("id", pa.int64()), ("v", pa.string()), ("n", pa.float64()), ("e", pa.string())])
+    assert told == [
+        "id: that it is the key",
+        "v: that it is never null",
+        "v: the default",
+        "v: that it has at most 9 characters",
+        "n: digits beyond the 15th, since it has no precision",
+        ": the constraint UNIQUE (v)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("select 1", "no CREATE TABLE"),
+        ("create table t as select 1", "no CREATE TABLE"),
+        ("create table t (a", "no SQL of postgresql"),
+        ("create table t (a geometry)", "a: the type GEOMETRY"),
+    ],
+)
+def test_what_is_no_table_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InvalidSchema, match=words):
+        table_columns(text, "postgresql", lambda path, what: None)
