@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "beam_datahub").rglob("*.py"))
 # Longer than a file should be: each waits for a cut along what its parts are for.
-LONGER = {"transforms/mask.py": 460}
+LONGER: dict[str, int] = {}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
 
 
