@@ -39,6 +39,7 @@ COMMANDS = {
     "store": "store",
     "connectors": "connectors",
     "transforms": "transforms",
+    "rules": "rules",
     "templates": "templates",
     "engines": "engines",
     "doctor": "doctor",

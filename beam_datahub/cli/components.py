@@ -1,4 +1,4 @@
-"""What the commands `connectors` and `transforms` show of a component: its declaration."""
+"""What the commands `connectors`, `transforms` and `rules` show of a component: its declaration."""
 
 from __future__ import annotations
 

@@ -33,13 +33,24 @@ def test_every_transformation_is_listed_and_shown_with_its_options(cli: Run) -> 
         assert f"type: {name}" in shown
 
 
+def test_every_quality_rule_is_listed_and_shown_with_its_options(cli: Run) -> None:
+    listed = cli("rules").stdout
+    for name in names("rule"):
+        assert f"\n{name} " in listed
+        shown = cli("rules", name).stdout
+        assert f"type: {name}" in shown
+        for option, field in getattr(component("rule", name), "Config").model_fields.items():  # noqa: B009
+            assert f"\n  {field.alias or option}  " in shown
+
+
 def test_a_reusable_transformation_is_shown_with_its_parameters(cli: Run) -> None:
     shown = cli("transforms", "split_name").stdout
     assert "first_name" in shown
 
 
 @pytest.mark.parametrize(
-    "arguments", [("connectors", "cvs"), ("transforms", "mapping2"), ("templates", "ordres"), ("errors", "DH999")]
+    "arguments",
+    [("connectors", "cvs"), ("transforms", "mapping2"), ("rules", "validty"), ("templates", "ordres"), ("errors", "DH999")],
 )
 def test_an_unknown_name_is_refused(cli: Run, arguments: tuple[str, ...]) -> None:
     assert cli(*arguments).exit_code == 3
