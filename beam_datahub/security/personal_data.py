@@ -104,10 +104,11 @@ def _of_column(name: str, values: pa.Array) -> Iterator[Finding]:
 
 def _checked(name: str, texts: pa.Array, check: Check, named: bool) -> Finding | None:
     """What a check says of a column's different values."""
-    shaped = texts.filter(pc.match_substring_regex(texts, rf"^\s*(?:{check.shape})\s*$"))
+    shape = check.named if named and check.named is not None else check.shape
+    shaped = texts.filter(pc.match_substring_regex(texts, rf"^(?:{shape})$"))
     if not len(shaped):
         return None
-    matched = sum(check.holds(text.strip()) for text in shaped.to_pylist())
+    matched = sum(check.holds(text) for text in shaped.to_pylist())
     share, passing = matched / len(texts), matched / len(shaped)
     if not matched or (check.chance and passing < 3 * check.chance):
         return None
@@ -139,10 +140,15 @@ def _leaf(name: str, values: Any) -> Iterator[tuple[str, pa.Array]]:
 
 
 def _texts(values: pa.Array) -> pa.Array | None:
-    """The different values as texts, without nulls; None for types that hold none of what is checked."""
+    """The different values as texts, trimmed, with plain blanks and dashes, without empty ones; None for types that hold none of
+    what is checked.
+    """
     if isinstance(values, pa.ExtensionArray) or not (_is_text(values.type) or pa.types.is_integer(values.type)):
         return None
-    return pc.unique(values.drop_null()).slice(0, _MOST_VALUES).cast(pa.string())
+    texts = pc.unique(values.drop_null()).slice(0, _MOST_VALUES).cast(pa.string())
+    texts = pc.replace_substring_regex(texts, r"[\x{A0}\x{2007}\x{202F}\x{3000}]", " ")
+    texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, r"[\x{2010}-\x{2015}\x{2212}\x{FF0D}]", "-"))
+    return texts.filter(pc.not_equal(texts, ""))
 
 
 def _is_text(data_type: pa.DataType) -> bool:

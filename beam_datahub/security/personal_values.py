@@ -19,7 +19,7 @@ _ISSUERS = re.compile(
     """,
     re.VERBOSE,
 )
-_CARD = re.compile(r"\d(?:[ -]?\d){12,18}")
+_CARD = re.compile(r"\d(?:[ .-]?\d){12,18}")
 _NORTH_AMERICAN = re.compile(r"\(?[2-9]\d\d\)?[ .-]{1,2}\d{3}[ .-]\d{4}")
 # Personal numbers with check digits, by country; `stdnum` knows their rules.
 _NATIONAL = {
@@ -46,7 +46,8 @@ _NATIONAL = {
 class Check:
     """How one kind of value is told: `shape` is what it looks like (RE2 syntax, of the whole text), `holds` whether it is one.
 
-    `chance`: the share of other values of the same shape that pass by accident. `words` say what was checked.
+    `chance`: the share of other values of the same shape that pass by accident. `words` say what was checked. `named` is what it
+    looks like in a column whose name says that it holds the kind.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Check:
     holds: Callable[[str], bool]
     words: str
     chance: float = 0.0
+    named: str | None = None
 
 
 def is_credit_card(text: str) -> bool:
@@ -72,17 +74,20 @@ def passes_luhn(digits: str) -> bool:
 
 def is_ssn(text: str) -> bool:
     """Whether a text can be a number of the social security of the United States."""
-    found = re.fullmatch(r"(\d{3})[- ]?(\d{2})[- ]?(\d{4})", text.strip())
+    found = re.fullmatch(r"(\d{2,3})[- .]?(\d{2})[- .]?(\d{4})", text.strip())
     if found is None:
         return False
     area, group, serial = found.groups()
+    # Where it was taken for a number, its first digit may have been a zero.
+    area = area.zfill(3)
     return area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
 
 
 def is_ip(text: str) -> bool:
     """Whether a text is an IP address of version 4 or 6."""
+    plain = re.sub(r"^((?:\d+\.){3}\d+)(?::\d{1,5}|/\d{1,2})$|^\[(.*)\](?::\d{1,5})?$", r"\1\2", text.strip())
     try:
-        ipaddress.ip_address(text.strip())
+        ipaddress.ip_address(plain)
     except ValueError:
         return False
     return True
@@ -128,11 +133,11 @@ def national_ids() -> list[Check]:
 CHECKS = (
     Check(
         "email",
-        r"[\w.%+'-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}",
+        r"[\p{L}\p{M}\p{N}_.%+'-]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{M}\p{N}-]*[\p{L}\p{M}\p{N}])?\.)+[\p{L}]{2,24}",
         lambda text: True,
         "form of an e-mail address",
     ),
-    Check("credit_card", r"\d(?:[ -]?\d){12,18}", is_credit_card, "issuer, length and Luhn", chance=0.1),
+    Check("credit_card", r"\d(?:[ .-]?\d){12,18}", is_credit_card, "issuer, length and Luhn", chance=0.1),
     Check(
         "iban",
         r"[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9](?:[ -]?[A-Za-z0-9]){10,29}",
@@ -140,9 +145,14 @@ CHECKS = (
         "country, length and remainder of 97",
         0.01,
     ),
-    Check("ssn", r"\d{3}[- ]\d{2}[- ]\d{4}", is_ssn, "form and ranges of numbers"),
+    Check("ssn", r"\d{3}[- ]\d{2}[- ]\d{4}", is_ssn, "form and ranges of numbers", named=r"\d{2,3}[- .]?\d{2}[- .]?\d{4}"),
     Check("phone", r"\+[\d ()./-]{7,24}|\(?[2-9]\d\d\)?[ .-]{1,2}\d{3}[ .-]\d{4}", is_phone, "country and length"),
-    Check("ip", r"(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", is_ip, "form of an IP address"),
+    Check(
+        "ip",
+        r"(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5}|/\d{1,2})?|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*(?:\](?::\d{1,5})?)?",
+        is_ip,
+        "form of an IP address",
+    ),
 )
 
 

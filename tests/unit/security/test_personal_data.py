@@ -176,3 +176,24 @@ def test_national_numbers_need_their_check_digits() -> None:
 )
 def test_names_of_secrets_are_known(name: str, kind: str | None) -> None:
     assert sensitive_kind(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "kind"),
+    [
+        ("ssn", ["078051120", "219 09 9999"], "ssn"),
+        ("ssn", [78051120, 219099999], "ssn"),
+        ("x", ["4111\u20131111\u20131111\u20131111", None], "credit_card"),
+        ("cc", ["4111.1111.1111.1111"], "credit_card"),
+        ("x", ["192.0.2.1:8080", " [2001:db8::1]:443", "10.0.0.1/24"], "ip"),
+        ("x", ["ädä@bücher.example", ""], "email"),
+        ("x", [["ada@example.org"], [], None], "email"),
+        ("email", ["", " "], "email"),
+    ],
+)
+def test_unusual_spellings_are_found(column: str, values: list[Any], kind: str) -> None:
+    assert kinds(**{column: values}) == {column: {kind}}
+
+
+def test_digits_alone_are_no_social_security_number_without_a_name() -> None:
+    assert kinds(x=["078051120", "219099999"]) == {}
