@@ -219,7 +219,10 @@ def _write(write: Write) -> tuple[list[str], dict[str, object]]:
     mode = write.request.mode.value + (f" by {', '.join(write.request.key)}" if write.request.key else "")
     kept = "exactly once" if delivery is Delivery.EXACTLY_ONCE else "at least once: a repeated attempt may repeat records"
     path = getattr(write.sink.connection, "path", None)
-    place = [f"to {path}"] if isinstance(path, str) else []
+    table = getattr(write.sink.options, "table", None)
+    named = [path] if isinstance(path, str) else []
+    named += [f"table {table}"] if isinstance(table, str) else []
+    place = [f"to {', '.join(named)}"] if named else []
     traits: dict[str, object] = {
         "write_mode": write.request.mode.value,
         "key": list(write.request.key),

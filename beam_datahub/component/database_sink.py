@@ -244,7 +244,8 @@ class DatabaseWriter(Writer):
             return []
         except RowsRefused as error:
             if batch.num_rows == 1:
-                return [(at, error.message, error.column)]
+                # What the user knows is the target.
+                return [(at, error.message.replace(self._table.name, self._sink.target.name), error.column)]
         half = batch.num_rows // 2
         return [
             *self._load(session, columns, batch.slice(0, half), at),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts a PostgreSQL server on 127.0.0.1 for tests and prints its URL; `postgresql.sh stop FOLDER` stops it again.
-# `postgresql.sh start FOLDER` keeps everything in FOLDER. Exit status 3: it cannot be had here.
+# `postgresql.sh start FOLDER` keeps everything in FOLDER; `postgresql.sh again FOLDER PORT` starts one that was stopped. Exit status 3: it cannot be had here.
 set -eu
 action=${1:?start or stop}
 folder=${2:?a folder for its data}
@@ -34,6 +34,11 @@ if [ "$action" = stop ]; then
     cd /
     "${as[@]}" "$found/pg_ctl" -D "$data" -m immediate -w stop >/dev/null
     exit 0
+fi
+if [ "$action" = again ]; then
+    cd /
+    "${as[@]}" "$found/pg_ctl" -D "$data" -o "-p ${3:?its port}" -l "$data/server.log" -w -t 30 start >/dev/null 2>&1
+    exit $?
 fi
 
 mkdir -p "$folder"

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from beam_datahub.component.arrow_blocks import fit_array
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.component.database_source import Range
 from beam_datahub.errors import DataHubError, UnreadableData
@@ -193,6 +195,11 @@ class PostgresqlSession(Session):
     def convert(self, column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
         if column.detail == "numeric" and pa.types.is_decimal(field.type):
             return as_decimal(array, field.type)
+        if array.type == pa.time64("us"):
+            # 24:00 is a time there, and none of Arrow's.
+            late = pc.greater_equal(array.view(pa.int64()), 86_400_000_000)
+            if pc.any(late, min_count=0).as_py():
+                return fit_array(pc.if_else(late, pa.scalar(None, array.type), array), field.type)[0], late
         return super().convert(column, array, field)
 
     def arrow(self) -> Any:
