@@ -7,7 +7,6 @@ and as a strict expected failure.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,8 @@ def verdicts(result: RunResult) -> list[tuple[Any, ...]]:
 def letters(result: RunResult) -> Counter[tuple[Any, ...]]:
     """The rejected records, with where they came from and why."""
     told = ("step", "reason", "message", "column", "source", "file", "line", "original")
-    files = result.written["dead_letter"]["locations"]
-    records = [json.loads(line) for file in files for line in Path(file).read_text("utf-8").split("\n") if line]
-    return Counter(tuple(record[name] for name in told) for record in records)
+    records = oracle.written(result, "dead_letter").to_pylist() if result.written["dead_letter"]["locations"] else []
+    return Counter(tuple(str(record[name]) for name in told) for record in records)
 
 
 CELLS = [
