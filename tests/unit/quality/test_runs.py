@@ -199,7 +199,8 @@ def test_an_exploding_pattern_takes_no_longer_than_others(tmp_path: Path) -> Non
 @pytest.mark.prism
 def test_prism_finds_what_the_direct_engine_finds(tmp_path: Path, prism: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEAM_DATAHUB_PRISM", prism)
-    rules = [EMAIL, {**AGE, "action": "reject"}, ID, COUNTRY]
+    mean = {"name": "mean", "step": "people", "type": "statistics", "field": "age", "figure": "mean", "max": 50}
+    rules = [EMAIL, {**AGE, "action": "reject"}, ID, COUNTRY, mean]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     ours, theirs = Ran(tmp_path / "a", *rules), Ran(tmp_path / "b", *rules, engine="prism")
