@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import io
 import random
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import xlsxwriter
 
 from beam_datahub.component.registry import component
 from beam_datahub.component.source import Contract, Drift
-from beam_datahub.errors import InvalidValue, LossyWrite, SchemaDrift, TargetUnusable, UnreadableData
+from beam_datahub.errors import InvalidValue, LossyWrite, MissingDependency, SchemaDrift, TargetUnusable, UnreadableData
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.kernels.types import JSON
 from beam_datahub.testing.connectors import read, sink, source, write
@@ -399,3 +400,14 @@ def test_a_spreadsheet_of_libreoffice_is_read_as_well(tmp_path: Path) -> None:
     (tmp_path / "a.ods").write_bytes(held.getvalue())
     found = read(excel(str(tmp_path / "a.ods")))
     assert found.rows == [{"n": 1.5, "day": dt.date(2025, 1, 31), "at": "14:05:09", "ok": True}]
+
+
+def test_without_its_packages_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = workbook(tmp_path / "a.xlsx", ("S", [["n"], [1]]))
+    for package in ("fastexcel", "xlsxwriter"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependency, match="'fastexcel'") as missing:
+        read(excel(path))
+    assert missing.value.hint == "pip install 'beam-datahub[excel]'"
+    with pytest.raises(MissingDependency, match="'xlsxwriter'"):
+        write(sink("excel", str(tmp_path / "out.xlsx")), column("BIGINT", [1]))
