@@ -52,9 +52,9 @@ def discreet(plan: Plan) -> Plan:
     return replace(plan.replaced(nodes), profiles=tuple(profiles))
 
 
-def tags_of(plan: Plan, document: SpecDocument) -> Tags:
-    """The tags of a plan's columns, where a source declares personal data; refuses nothing."""
-    declared = declared_kinds(plan, document)
+def tags_of(plan: Plan, document: SpecDocument, *, given: frozenset[str] = frozenset()) -> Tags:
+    """The tags of a plan's columns, where a source declares personal data; refuses nothing. `given` as in `cleared`."""
+    declared = declared_kinds(plan, document, given=given)
     return personal_tags(plan, declared) if declared else {}
 
 

@@ -18,11 +18,14 @@ Meant = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows of one side alone, each as often as it occurs there, as meanings in the order of `columns`."""
+    """Rows of one side alone, each as often as it occurs there, as meanings in the order of `columns`; values of `private` ones
+    are not shown.
+    """
 
     columns: tuple[str, ...]
     missing: tuple[Meant, ...] = ()
     unexpected: tuple[Meant, ...] = ()
+    private: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected)
@@ -41,13 +44,17 @@ class Difference:
 
     def text(self, row: Meant) -> str:
         """A row as it could stand in a YAML file."""
-        return "{" + ", ".join(f"{name}: {shown(value)}" for name, value in zip(self.columns, row, strict=True)) + "}"
+        return "{" + ", ".join(f"{name}: {self.shown(name, value)}" for name, value in zip(self.columns, row, strict=True)) + "}"
 
     def cells(self, one: Meant, other: Meant) -> Iterator[tuple[str, str, str]]:
         """The columns in which two rows differ, with both values."""
         for name, a, b in zip(self.columns, one, other, strict=True):
             if a != b:
-                yield name, shown(a), shown(b)
+                yield name, self.shown(name, a), self.shown(name, b)
+
+    def shown(self, name: str, value: Any) -> str:
+        """A value of a column as it could stand in a YAML file."""
+        return "'***'" if name in self.private and value is not None else shown(value)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from beam_datahub.compiler.build import BuildOptions, build, connected
+from beam_datahub.compiler.discretion import masks_of, tags_of
+from beam_datahub.compiler.personal import Tags
 from beam_datahub.compiler.plan import Plan
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import QualityFailed
@@ -27,7 +29,6 @@ from beam_datahub.testing.comparing import Difference, difference
 from beam_datahub.testing.given import GivenSource
 from beam_datahub.testing.given_files import from_file
 from beam_datahub.testing.steps import as_table
-from beam_datahub.testing.values import shown
 from beam_datahub.testing.verdicts import failures, origins
 
 # So many pairs of rows are looked at for likeness; beyond, a row without a key is just added or removed.
@@ -89,11 +90,17 @@ class _Ran:
     collected: Collected
     inputs: Mapping[str, str]
     keys: Mapping[str, tuple[str, ...]]
+    tags: Tags
 
     @cached_property
     def traced(self) -> Mapping[str, Any]:
         """The lineage of every step."""
         return trace(self.plan)
+
+    def private(self, destination: str) -> frozenset[str]:
+        """The columns of a destination with personal data that nothing has masked."""
+        node = self.plan.node(self.inputs[destination])
+        return frozenset(masks_of(self.tags.get(node.id, {}), node.schema))
 
 
 def sample_of(
@@ -178,7 +185,8 @@ def _run(document: SpecDocument, sample: Mapping[str, Source]) -> _Ran:
     error = collected.result.error
     if error is not None and not isinstance(error, QualityFailed):
         raise error
-    return _Ran(plan, collected, inputs, {sink.id: sink.key for sink in spec.destinations})
+    tags = tags_of(plan, document, given=frozenset(sample))
+    return _Ran(plan, collected, inputs, {sink.id: sink.key for sink in spec.destinations}, tags)
 
 
 def _output(name: str, one: _Ran, other: _Ran) -> OutputChange:
@@ -190,7 +198,7 @@ def _output(name: str, one: _Ran, other: _Ran) -> OutputChange:
         if types[0].get(column) != types[1].get(column)
     }
     shared = [column for column in types[0] if column in types[1]]
-    apart = difference(before.select(shared), after.select(shared))
+    apart = replace(difference(before.select(shared), after.select(shared)), private=one.private(name) | other.private(name))
     keys = other.keys[name] or one.keys[name]
     added, removed, changed = _by_key(apart, [key for key in keys if key in shared] or _implied_key(apart))
     return OutputChange(
@@ -248,7 +256,7 @@ def _by_likeness(apart: Difference) -> tuple[list[str], list[str], list[RowChang
 
 
 def _change(apart: Difference, old: tuple[Any, ...], new: tuple[Any, ...], keys: list[str]) -> RowChange:
-    key = {name: shown(value) for name, value in zip(apart.columns, old, strict=True) if name in keys}
+    key = {name: apart.shown(name, value) for name, value in zip(apart.columns, old, strict=True) if name in keys}
     return RowChange(key, {name: (a, b) for name, a, b in apart.cells(old, new)})
 
 

@@ -23,6 +23,7 @@ profile: PROFILE
 destination: {id: out, connector: jsonl, connection: {path: out.jsonl}, clearance: all}
 dead_letter: {connector: jsonl, connection: {path: rejected/}, sealed: true}
 """
+STEP = "transformations: [{id: few, type: filtering, config: {where: id > 1}}]\n"
 PEOPLE = "id,email,born,firm\n1,ada@x.org,1815-12-10,a\n2,bob@x.org,1912-06-23,b\n3,cyd@x.org,never,b\n"
 RAW = ("ada@x.org", "bob@x.org", "cyd@x.org", "1815-12-10", "1912-06-23")
 
@@ -80,3 +81,11 @@ def test_samples_on_a_terminal_are_masked(people: Path, cli: Run) -> None:
     assert not any(raw in shown for raw in RAW)
     assert all(raw in cli("preview", "people.yaml", "people", "--unmasked").output for raw in RAW)
     assert not any(raw in cli("profile", "people.yaml", "--details").output for raw in RAW)
+
+
+def test_a_comparison_of_versions_is_masked(people: Path, cli: Run) -> None:
+    (people / "newer.yaml").write_text((people / "people.yaml").read_text().replace("destination:", STEP + "destination:"))
+    shown = cli("diff", "people.yaml", "newer.yaml").output
+    assert "1 removed" in shown
+    assert "email: '***'" in shown
+    assert not any(raw in shown for raw in RAW)
