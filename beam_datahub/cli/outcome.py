@@ -35,7 +35,9 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
     rate = f" ({result.read / result.seconds:,.0f} rows/s)" if result.seconds and result.read else ""
     head = Text(result.integration, style="bold").append(": ", style="not bold").append(words, style=style)
     console.print(head)
-    facts = f"{result.read:,} {'record' if result.read == 1 else 'records'} read in {duration(result.seconds)}{rate}, engine {result.engine}, run {result.run_id}"
+    records = "record" if result.read == 1 else "records"
+    took = f"{result.read:,} {records} read in {duration(result.seconds)}{rate}"
+    facts = f"{took}, engine {result.engine}, run {result.run_id}"
     console.print(Text(facts, style="dim"))
     console.print()
     console.print(_books(plan, result))
