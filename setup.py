@@ -12,6 +12,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "beam_datahub" / "__init_
 assert VERSION is not None
 
 DEPENDENCIES = [
+    "grpcio>=1.60",  # asks whether a job server answers; Beam talks to it by the same
     "apache-beam[gcp,aws]==2.77.*",  # the engine under every run: shuffle, checkpoints, runners, filesystems (gs://, s3://)
     "pyarrow>=23,<26",  # the element of every PCollection is an Arrow record batch; CSV, JSON and Parquet readers
     "numpy>=2.1,<3",  # index arithmetic over Arrow columns: splitting a batch by key or partition

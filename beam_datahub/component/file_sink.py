@@ -51,7 +51,7 @@ class Encoder(ABC):
     def close(self) -> None:
         """Write what ends the file; the stream stays open."""
 
-    def drop(self) -> None:
+    def drop(self) -> None:  # noqa: B027 - most formats hold nothing back
         """Let go of the file without ending it."""
 
     def room(self) -> int | None:
