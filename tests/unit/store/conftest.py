@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from beam_datahub.store.database import SCHEMA
 from beam_datahub.store.location import Location, locate
 from beam_datahub.store.store import Store, open_store
-
-_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
@@ -25,11 +23,13 @@ def in_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A PostgreSQL database that nobody has used yet; the project is the test's folder."""
     import psycopg
 
-    name = f"store_{next(_NUMBERS)}"
+    # One database for all tests, emptied: making one takes as long as a test.
     with psycopg.connect(postgresql, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
+        # A process that a test killed may hold locks for a moment yet.
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'beam-datahub'")
+        connection.execute(f"drop schema if exists {SCHEMA} cascade")
     monkeypatch.chdir(tmp_path)
-    return locate(f"{postgresql.rpartition('/')[0]}/{name}")
+    return locate(postgresql)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
