@@ -99,10 +99,19 @@ class Scan:
         opens, closes, _ = self._quoted
         if not len(opens) or not len(ends):
             return ends
+        # Regions are fewer than lines, and few of them have a break inside.
         begins = self._break_starts(ends)
-        # A break is inside quotes when more regions have opened before it than have closed.
-        inside = np.searchsorted(opens, begins) > np.searchsorted(closes, begins)
-        return ends[~inside]
+        firsts = np.searchsorted(begins, opens)
+        lasts = np.searchsorted(begins, closes)
+        if len(lasts) < len(firsts):
+            lasts = np.append(lasts, len(begins))
+        spans = np.flatnonzero(lasts > firsts)
+        if not len(spans):
+            return ends
+        inside = np.zeros(len(ends) + 1, np.int64)
+        np.add.at(inside, firsts[spans], 1)
+        np.add.at(inside, lasts[spans], -1)
+        return ends[np.cumsum(inside[:-1]) == 0]
 
     def last_end_of_line_feed(self) -> int | None:
         """The offset behind the last line feed outside quotes, None where there is none.
