@@ -26,17 +26,19 @@ _Keys = tuple[str | int, ...]
 def command(spec: str, parameters: tuple[tuple[str, str], ...], store: str | None, as_json: bool) -> None:
     """Register the integration of SPEC in the store, or a new version where it has changed, and show what is different.
 
-    From then on it can be run by its name. `--set` gives values only for checking SPEC.
+    From then on it can be run by its name. SPEC is checked as `validate` does; sources that cannot be reached from here are told
+    of, and no obstacle. `--set` gives values only for checking SPEC.
     """
     from beam_datahub.cli.session import session
-    from beam_datahub.cli.specs import opened, spec_file
+    from beam_datahub.cli.specs import opened, spec_file, with_connections
     from beam_datahub.errors import InvalidValue, UnknownName
-    from beam_datahub.runtime.store_link import opened_store
+    from beam_datahub.runtime.store_link import locate, opened_store
     from beam_datahub.security import redact
     from beam_datahub.spec.tree import read_text
 
     session().as_json = as_json
-    document = opened(spec, parameters)
+    location = locate(store)
+    document = with_connections(opened(spec, parameters), location)
     file = Path(spec_file(spec))
     text = read_text(file)
     if redact(text) != text:
@@ -45,6 +47,7 @@ def command(spec: str, parameters: tuple[tuple[str, str], ...], store: str | Non
             hint="write ${secret.NAME} in its place",
             place=document.place(),
         )
+    _check(document)
     name = document.integration.name
     with opened_store(store) as link:
         writer = link.writer
@@ -68,6 +71,25 @@ def command(spec: str, parameters: tuple[tuple[str, str], ...], store: str | Non
         click.echo(f"  {_line(keys, old, new)}")
     if before is not None and not changes:
         click.echo("  only comments or formatting changed")
+
+
+def _check(document: SpecDocument) -> None:
+    """Raises what is wrong with the spec itself; what cannot be found out from here is said."""
+    from beam_datahub.cli.run import warn
+    from beam_datahub.cli.specs import dead_letter_folder, planned
+    from beam_datahub.errors import ConnectorError, DataHubError, ErrorGroup
+
+    try:
+        planned(document, dead_letter_folder=dead_letter_folder(document))
+    except DataHubError as failure:
+        errors = failure.errors if isinstance(failure, ErrorGroup) else [failure]
+        wrong = [each for each in errors if not isinstance(each, ConnectorError)]
+        if len(wrong) == 1:
+            raise wrong[0] from None
+        if wrong:
+            raise ErrorGroup(wrong) from None
+        for each in errors:
+            warn(f"not all of it could be checked: {each}")
 
 
 def _steps(document: SpecDocument) -> Iterator[Any]:

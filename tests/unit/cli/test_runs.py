@@ -134,7 +134,21 @@ def test_an_integration_is_registered_once_a_version_and_runs_by_its_name(shop: 
     assert listed(cli)[0]["version"] == 2
     assert [each["version"] for each in json.loads(cli("integrations", "versions", "shop", "--json").stdout)] == [2, 1]
     assert cli("integrations", "remove", "shop").exit_code == 0
-    assert "no integration is registered" in cli("integrations").output
+    assert "there is no store" in cli("integrations").output
+
+
+def test_a_wrong_spec_is_not_registered_but_one_whose_data_is_elsewhere_is(shop: Path, cli: Run) -> None:
+    text = (shop / "shop.yaml").read_text()
+    (shop / "shop.yaml").write_text(text.replace("amount * 1.2", "amuont * 1.2"))
+    refused = cli("apply", "shop.yaml")
+    assert refused.exit_code == 3
+    assert "did you mean 'amount'?" in refused.output
+    assert "there is no store" in cli("integrations").output
+    (shop / "shop.yaml").write_text(text)
+    (shop / "orders.csv").unlink()
+    far = cli("apply", "shop.yaml")
+    assert far.exit_code == 0
+    assert "version 1" in far.output
 
 
 def test_a_name_that_is_neither_file_nor_integration_is_told(shop: Path, cli: Run) -> None:
