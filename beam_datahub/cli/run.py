@@ -147,10 +147,11 @@ def execute(document: SpecDocument, how: Way, run_id: str, recorder: Recorder | 
         run_id=run_id,
         limit=how.limit,
         dead_letter_folder=dead_letter_folder(document),
+        estimates=not (dry_run and how.engine == "dataflow"),
         violations_folder=os.path.join(recorder.folder if recorder is not None else run_folder(run_id), "violations"),
     )
     if dry_run:
-        _show_plan(plan, as_json=how.as_json, quiet=how.quiet)
+        _show_plan(plan, how, run_id)
         return
     plan = _bound(plan, how, recorder)
     startup = seconds_since_start()
@@ -241,17 +242,22 @@ def say(plan: Plan, result: RunResult, startup: float, *, as_json: bool, quiet: 
         click.get_current_context().exit(failures.exit_status(result.error))
 
 
-def _show_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:
+def _show_plan(plan: Plan, how: Way, run_id: str) -> None:
     from beam_datahub.cli.session import out
     from beam_datahub.compiler import render
     from beam_datahub.compiler.describe import describe
+    from beam_datahub.runtime.engines import EngineOptions
+    from beam_datahub.runtime.launch import RunRequest, described_job
     from beam_datahub.security import redact
 
     view = describe(plan)
-    if as_json:
-        _print_json({"status": "dry_run", "plan": render.as_json(view)})
-    elif not quiet:
+    job = described_job(plan, RunRequest(run_id, how.engine, how.options or EngineOptions()))
+    if how.as_json:
+        _print_json({"status": "dry_run", "plan": render.as_json(view), **({"job": job} if job else {})})
+    elif not how.quiet:
         click.echo(redact(render.tree(view, width=min(out().width, 120))))
+        if job:
+            click.echo(f"\n{len(job['steps'])} steps on {how.engine}; --json shows the whole job")
         click.echo("\ndry run: nothing was read beyond the schemas, nothing was written")
 
 

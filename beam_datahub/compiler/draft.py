@@ -32,7 +32,7 @@ VIOLATIONS_STEP = "violations"
 class BuildOptions:
     """How a plan is built. `given` replaces sources by rows (tables) and `limit` ends each split early, for previews;
     without `outputs` the destinations are left out. Without `guards_personal_data`, nobody asks whether destinations may hold
-    what they get.
+    what they get. Without `estimates`, a source whose schema is declared is not looked at: there may be no way to it from here.
     """
 
     run_id: str = "plan"
@@ -44,6 +44,7 @@ class BuildOptions:
     violations_folder: str | None = None
     outputs: bool = True
     guards_personal_data: bool = True
+    estimates: bool = True
 
 
 class Draft:

@@ -26,7 +26,7 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
         discovery = source.discover()
         schema = discovery.schema
     else:
-        discovery = _estimated(source, declared)
+        discovery = _estimated(source, declared) if draft.options.estimates else Discovery(declared)
         schema = declared
     if not len(schema):
         reason, hint = f"the source '{spec.name}' has no columns", "declare them under `schema`"

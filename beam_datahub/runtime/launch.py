@@ -38,7 +38,7 @@ from beam_datahub.errors import (
 )
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.beam_manners import let_bundles_end_at_once, let_workers_end_quietly, quiet_beam
-from beam_datahub.runtime.engines import Engine, EngineOptions, Start, engine
+from beam_datahub.runtime.engines import Dataflow, Engine, EngineOptions, Start, engine
 
 # How long an interrupted run may take to wind down before its staging is removed regardless.
 _WIND_DOWN_SECONDS = 10.0
@@ -151,6 +151,17 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
             raise _translated(failure) from failure
     seconds = time.monotonic() - started
     return [_result(plan, request, report, seconds, began) for plan, report in zip(plans, found, strict=True)]
+
+
+def described_job(plan: Plan, request: RunRequest) -> dict[str, Any] | None:
+    """The job that a run would send to an engine in the cloud, without sending it; None for the other engines."""
+    chosen = engine(request.engine)
+    if not isinstance(chosen, Dataflow):
+        return None
+    options = chosen.completed(request.options)
+    physical = optimise(plan)
+    report_path = _report_path(replace(request, options=options), "", 0)
+    return chosen.job(options, lambda pipeline: lower(physical, pipeline, _lowering(physical, request, chosen, report_path)))
 
 
 def _report_path(request: RunRequest, folder: str, number: int) -> str:

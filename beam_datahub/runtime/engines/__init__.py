@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from beam_datahub.errors import InvalidValue, UnknownName
+from beam_datahub.runtime.engines.dataflow import Dataflow
 from beam_datahub.runtime.engines.declaration import Engine, EngineOptions, Readiness, Start
 from beam_datahub.runtime.engines.direct import Direct
 from beam_datahub.runtime.engines.flink import Flink
 from beam_datahub.runtime.engines.prism import Prism
 from beam_datahub.runtime.engines.spark import Spark
 
-__all__ = ["ENGINES", "Engine", "EngineOptions", "Readiness", "Start", "engine", "named_engines"]
+__all__ = ["ENGINES", "Dataflow", "Engine", "EngineOptions", "Readiness", "Start", "engine", "named_engines"]
 
-ENGINES: dict[str, Engine] = {each.name: each for each in (Direct(), Prism(), Flink(), Spark())}
+ENGINES: dict[str, Engine] = {each.name: each for each in (Direct(), Prism(), Flink(), Spark(), Dataflow())}
 
 
 def engine(name: str) -> Engine:

@@ -1,0 +1,70 @@
+"""A job for Dataflow is built and checked without an account, and what every job needs is asked for before anything runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+SPEC = """\
+name: sums
+source: {connector: csv, connection: {path: "gs://acme/orders/*.csv"}, schema: {country: varchar, amount: "decimal(8,2)"}}
+transformations:
+  - {id: per_country, type: aggregation, config: {by: [country], measures: {total: sum(amount)}}}
+destination: {id: out, connector: parquet, connection: {path: gs://acme/out}}
+dead_letter: {connector: jsonl, connection: {path: gs://acme/dead}}
+"""
+NEEDED = {
+    "project": "acme",
+    "region": "europe-west1",
+    "temp_location": "gs://acme/tmp",
+    "sdk_container_image": "europe-docker.pkg.dev/acme/hub:1",
+}
+
+
+@pytest.fixture(autouse=True)
+def _spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sums.yaml").write_text(SPEC)
+
+
+def options(**changed: str | None) -> list[str]:
+    given = {**NEEDED, **changed}
+    return [part for name, value in given.items() if value is not None for part in ("--engine-option", f"--{name}={value}")]
+
+
+def test_a_dry_run_shows_the_job_and_sends_nothing(cli: Run, tmp_path: Path) -> None:
+    done = cli("run", "sums.yaml", "--engine", "dataflow", "--dry-run", "--json", *options())
+    assert done.exit_code == 0, done.stderr
+    job = json.loads(done.stdout)["job"]
+    assert job["job"]["type"] == "JOB_TYPE_BATCH"
+    assert job["job"]["environment"]["workerPools"][0]["workerHarnessContainerImage"] == NEEDED["sdk_container_image"]
+    assert {"per_country", "out", "dead_letter", "run/commit"} <= {step.split("/ParDo")[0] for step in job["steps"]}
+    assert "pipeline" in job
+    assert [path.name for path in tmp_path.iterdir()] == ["sums.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"project": None}, "--project"),
+        ({"region": None}, "--region"),
+        ({"temp_location": None}, "--temp_location"),
+        ({"temp_location": "/tmp/here"}, "must be in Google Cloud Storage"),
+        ({"sdk_container_image": None}, "workers need beam-datahub, too"),
+    ],
+)
+def test_what_a_job_lacks_is_said_before_anything_is_sent(changed: dict[str, str | None], said: str, cli: Run) -> None:
+    done = cli("run", "sums.yaml", "--engine", "dataflow", "--dry-run", *options(**changed))
+    assert done.exit_code == 3
+    assert said in done.stderr
+
+
+def test_files_of_this_machine_are_refused_with_their_line(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "sums.yaml").write_text(SPEC.replace("gs://acme/out", "out"))
+    done = cli("validate", "sums.yaml", "--engine", "dataflow")
+    assert done.exit_code == 3
+    assert "sums.yaml:5 (destination.connection.path): workers on Dataflow cannot reach 'out'" in done.stderr
