@@ -134,7 +134,7 @@ def test_an_integration_is_registered_once_a_version_and_runs_by_its_name(shop: 
     assert listed(cli)[0]["version"] == 2
     assert [each["version"] for each in json.loads(cli("integrations", "versions", "shop", "--json").stdout)] == [2, 1]
     assert cli("integrations", "remove", "shop").exit_code == 0
-    assert "there is no store" in cli("integrations").output
+    assert "no integration is registered" in cli("integrations").output
 
 
 def test_a_wrong_spec_is_not_registered_but_one_whose_data_is_elsewhere_is(shop: Path, cli: Run) -> None:
