@@ -117,6 +117,10 @@ class Dialect:
         types = [(each.name, each.declared + ("" if each.nullable else " NOT NULL")) for each in columns]
         return [self.create(staging, types, extra="".join(f", CHECK ({check})" for check in checks))]
 
+    def rename(self, table: TableName, name: str) -> str | None:
+        """Give a table another name in its schema; None where that is not part of a transaction, or not known."""
+        return f"ALTER TABLE {self.table(table)} RENAME TO {self.quoted(name)}" if self.transactional_ddl else None
+
     def drop(self, table: TableName) -> str:
         """Remove a table, if it is there."""
         return f"DROP TABLE IF EXISTS {self.table(table)}"

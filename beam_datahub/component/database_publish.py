@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from beam_datahub.component.capabilities import WriteMode
@@ -27,9 +28,16 @@ def publish(
     options: DatabaseWriteOptions,
 ) -> None:
     """Make the target what it has to be and move the staged rows into it. Raises TargetUnusable."""
+    staged = [target.beside(receipt.location) for receipt in receipts]
+    if shape.creates and staged and request.mode != WriteMode.MERGE:
+        rename = session.dialect.rename(staged[0], target.name)
+        if rename is not None:
+            # A new table needs no second copy of its first rows.
+            session.execute(rename)
+            _check(int(session.fetch(f"SELECT count(*) FROM {session.dialect.table(target)}")[0][0]), receipts[0].rows)
+            shape, staged, receipts = replace(shape, statements=()), staged[1:], receipts[1:]
     for statement in shape.statements:
         session.execute(statement)
-    staged = [target.beside(receipt.location) for receipt in receipts]
     if request.mode == WriteMode.MERGE:
         if staged:
             _merge(session, target, request, shape, staged, receipts, options)

@@ -52,13 +52,15 @@ class PostgresqlDialect(Dialect):
     def create_staging(
         self, staging: TableName, target: TableName | None, columns: Sequence[TableColumn], checks: Sequence[str]
     ) -> list[str]:
-        # What is staged needs no log: a server that crashes loses it, and the commit sees that it is gone.
-        create = f"CREATE UNLOGGED TABLE {self.table(staging)}"
         if target is None:
+            # It will become the target.
+            create = f"CREATE TABLE {self.table(staging)}"
             listed = ", ".join(
                 f"{self.quoted(each.name)} {each.declared}{'' if each.nullable else ' NOT NULL'}" for each in columns
             )
             return [f"{create} ({listed})"]
+        # What is staged needs no log: a server that crashes loses it, and the commit sees that it is gone.
+        create = f"CREATE UNLOGGED TABLE {self.table(staging)}"
         statements = [f"{create} (LIKE {self.table(target)} INCLUDING CONSTRAINTS)", self._loosen(staging, columns)]
         statements += [self.add_column(staging, each.name, each.declared) for each in columns if each.detail is None]
         widened = [self.widen_column(staging, each.name, each.declared) for each in columns if each.detail == WIDENED]

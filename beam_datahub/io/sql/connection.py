@@ -108,6 +108,9 @@ class SqlDialect(Dialect):
     def first_rows(self, count: int) -> str:
         return {"mssql": "", "oracle": f"FETCH FIRST {count} ROWS ONLY"}.get(self._found.name, f"LIMIT {count}")
 
+    def rename(self, table: TableName, name: str) -> str | None:
+        return None
+
     def widen_column(self, table: TableName, name: str, declared: str) -> str | None:
         return None
 

@@ -255,6 +255,7 @@ def test_a_server_that_goes_down_while_it_is_read_fails_the_read_and_no_row_is_d
 
 def test_a_server_that_crashes_with_staged_rows_fails_the_run_and_the_next_one_is_right(own_server: tuple[System, Path]) -> None:
     shop, folder = own_server
+    shop.run("create table t (id bigint, text text)")
     sink, request = shop.sink(table="t"), shop.request(NUMBERED)
     sink.prepare(request)
     receipts = stage(sink, request, [numbered(0)])
