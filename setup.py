@@ -59,6 +59,8 @@ EXTRAS = {
     "pandas": ["pandas>=2.2,<4"],
     # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
     "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
+    # Kafka as a source and a destination (librdkafka), and the client of schema registries
+    "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3"],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
     "test": [
         "pytest>=9,<10",

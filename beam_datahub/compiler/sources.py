@@ -27,7 +27,7 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
         schema = discovery.schema
     else:
         discovery = _estimated(source, declared) if draft.options.estimates else Discovery(declared)
-        schema = declared
+        schema = source.completed(declared)
     if not len(schema):
         reason, hint = f"the source '{spec.name}' has no columns", "declare them under `schema`"
         raise InvalidValue(reason, hint=hint) if declared is not None else UnreadableData(reason, hint=hint)

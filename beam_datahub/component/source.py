@@ -191,6 +191,10 @@ class Source(ABC):
         """
         return self.discover()
 
+    def completed(self, declared: pa.Schema) -> pa.Schema:
+        """The schema of a source whose columns the user declared: these, and what the source adds to them. Raises InvalidValue."""
+        return declared
+
     def datasets(self) -> tuple[DatasetName, ...]:
         """What it reads, as others call it; none where nobody else can reach it, as rows in a spec."""
         return ()

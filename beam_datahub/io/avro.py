@@ -22,9 +22,9 @@ from beam_datahub.component.files import DataFile, FileSource, byte_ranges, reco
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Split
 from beam_datahub.errors import DataHubError, MissingDependency, TargetUnusable, UnreadableData
-from beam_datahub.kernels.session import conform, single_batch
-from beam_datahub.kernels.types import JSON, canonical
+from beam_datahub.kernels.types import canonical
 from beam_datahub.schemas.avro import Column, avro_schema, column_of
+from beam_datahub.schemas.avro_values import records, stored
 
 # Rows that become one batch; records are Python objects in between, so fewer than other formats take.
 _ROWS = 50_000
@@ -152,20 +152,7 @@ class _AvroFile:
         column: Column = self.columns[name]
         if column.convert is not None:
             values = [column.convert(value) for value in values]
-        return pa.array(values, _stored(column.type))
-
-
-def _stored(data_type: pa.DataType) -> pa.DataType:
-    """A type with text in place of JSON, as Python values can fill it."""
-    if data_type == JSON:
-        return pa.string()
-    if pa.types.is_list(data_type):
-        return pa.list_(_stored(data_type.value_type))
-    if pa.types.is_map(data_type):
-        return pa.map_(data_type.key_type, _stored(data_type.item_type))
-    if pa.types.is_struct(data_type):
-        return pa.struct([pa.field(f.name, _stored(f.type)) for f in data_type])
-    return data_type
+        return pa.array(values, stored(column.type))
 
 
 class _Chained(io.RawIOBase):
@@ -271,14 +258,12 @@ class _AvroEncoder(Encoder):
     """Writes record by record; dates and times go as the integers that they are stored as."""
 
     def __init__(self, stream: pa.NativeFile, schema: pa.Schema, codec: str) -> None:
-        self._plain = pa.schema([pa.field(field.name, _number(field.type)) for field in schema])
         self.writer = fastavro.write.Writer(
             cast(IO[Any], _WriteOnly(stream)), avro_schema(schema), codec=codec, sync_interval=_BLOCK_BYTES
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
-        arrays = [_numbers(batch.column(i), field.type) for i, field in enumerate(self._plain)]
-        for record in pa.RecordBatch.from_arrays(arrays, names=self._plain.names).to_pylist(maps_as_pydicts="strict"):
+        for record in records(batch):
             self.writer.write(record)
 
     def close(self) -> None:
@@ -299,24 +284,3 @@ class _WriteOnly:
 
     def flush(self) -> None:
         self._stream.flush()
-
-
-def _number(data_type: pa.DataType) -> pa.DataType:
-    if data_type == pa.uint64():
-        return pa.decimal128(20, 0)
-    if pa.types.is_date(data_type):
-        return pa.int32()
-    if pa.types.is_timestamp(data_type) or pa.types.is_time(data_type):
-        return pa.int64()
-    return _stored(data_type)
-
-
-def _numbers(array: pa.Array, target: pa.DataType) -> pa.Array:
-    if array.type == target:
-        return array
-    if array.type == JSON:
-        return array.storage
-    if pa.types.is_nested(array.type):
-        table = conform(pa.table({"c": array}), pa.schema([("c", target)]))
-        return single_batch(table).column(0)
-    return array.cast(target)

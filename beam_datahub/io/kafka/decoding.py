@@ -1,0 +1,242 @@
+"""Values of messages as columns, in each format: all of a batch at once where the format allows it."""
+
+from __future__ import annotations
+
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+
+from beam_datahub.component.arrow_blocks import Fitting, as_json
+from beam_datahub.component.file_lines import Lines
+from beam_datahub.component.files import record_batch
+from beam_datahub.component.json_blocks import JsonReader
+from beam_datahub.component.source import ReadRequest
+from beam_datahub.errors import InvalidSchema, SourceMissing
+from beam_datahub.io.kafka.messages import as_text
+from beam_datahub.io.kafka.registry import PREFIX, Registry
+from beam_datahub.kernels.rejection import rejections
+from beam_datahub.schemas.avro import Column, column_of
+from beam_datahub.schemas.avro_model import parse_avro
+from beam_datahub.schemas.avro_values import stored
+from beam_datahub.schemas.document import Format
+
+VALUE = "value"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The values of some messages as the columns of a request. `rows`: which messages the rows are (None: all);
+    `rejected`: a REJECTION table whose `row` counts messages; `original` gives a message's value as text.
+    """
+
+    batch: pa.RecordBatch
+    rows: pa.Array | None
+    rejected: pa.Table | None
+    original: Callable[[int], str]
+    drifted: tuple[str, ...] = ()
+
+
+class Decoder(ABC):
+    """Decodes the values of one partition's messages, by the request's schema and contract."""
+
+    def __init__(self, request: ReadRequest, place: str, longest: int) -> None:
+        self.request, self.place, self.longest = request, place, longest
+
+    @abstractmethod
+    def decode(self, values: list[bytes | None]) -> Decoded:
+        """The columns of some values. A value that is None makes a row of nulls. Raises SchemaDrift, ConnectorError."""
+
+
+class JsonDecoder(Decoder):
+    """JSON objects: one block of lines, parsed at once."""
+
+    def __init__(self, request: ReadRequest, place: str, longest: int) -> None:
+        super().__init__(request, place, longest)
+        self._reader = JsonReader(place, replace(request, limit=None, threads=1), longest)
+
+    def decode(self, values: list[bytes | None]) -> Decoded:
+        data = lines_of(values)
+        block = next(iter(self._reader.blocks([Lines(data, 0, len(data), None)])))
+        return Decoded(block.batch, block.positions, block.rejected, lambda i: shown(values[i]), block.drifted)
+
+
+def lines_of(values: Sequence[bytes | None]) -> bytes:
+    """Values as lines of JSON, one each; what has none is an empty object."""
+    try:
+        data = b"\n".join(values)  # type: ignore[arg-type]
+    except TypeError:
+        data = b"\n".join([b"{}" if value is None else value for value in values])
+    # Between JSON's values a line break is a blank, and within a string it cannot stand. A blank line would be no record.
+    if data.count(b"\n") == len(values) - 1 and data and not _has_blank(values):
+        return data
+    return b"\n".join([_line(value) for value in values])
+
+
+def _has_blank(values: Sequence[bytes | None]) -> bool:
+    # Most values are objects; only what is short can be blank.
+    return any(value is not None and len(value) < 2 for value in values) or any(
+        value is not None and value[:1].isspace() and not value.strip() for value in values
+    )
+
+
+def _line(value: bytes | None) -> bytes:
+    if value is None:
+        return b"{}"
+    return value.replace(b"\n", b" ") if value.strip() else b"-"
+
+
+class PlainDecoder(Decoder):
+    """Text or bytes: the one column `value`, in the type that the schema gives it."""
+
+    def __init__(self, request: ReadRequest, place: str, longest: int, *, text: bool) -> None:
+        super().__init__(request, place, longest)
+        self._text = text
+        self._fitting = Fitting(replace(request, dictionaries=False), place)
+
+    def decode(self, values: list[bytes | None]) -> Decoded:
+        array, bad = pa.array(values, pa.binary()), list[int]()
+        if self._text:
+            array, bad = as_text(array)
+        batch = pa.RecordBatch.from_arrays([array], [VALUE])
+        message = "the value is not valid UTF-8"
+        return fitted(self._fitting, batch, len(values), dict.fromkeys(bad, ("encoding", message)), lambda i: plain(values[i]))
+
+
+class AvroDecoder(Decoder):
+    """Avro by a registry: each message names the schema that it was written with."""
+
+    def __init__(self, request: ReadRequest, place: str, longest: int, registry: Registry) -> None:
+        super().__init__(request, place, longest)
+        self._registry = registry
+        self._schemas: dict[int, _Written | str] = {}
+
+    def decode(self, values: list[bytes | None]) -> Decoded:
+        rows: list[dict[str, Any] | None] = [None] * len(values)
+        bad: dict[int, tuple[str, str]] = {}
+        columns: dict[str, Column] = {}
+        for i, value in enumerate(values):
+            if value is None:
+                continue
+            number = prefix_of(value)
+            if number is None:
+                bad[i] = ("malformed", "the value does not begin as those of a schema registry do")
+                continue
+            written = self._schemas.get(number) or self._known(number)
+            if isinstance(written, str):
+                bad[i] = ("malformed", written)
+                continue
+            try:
+                rows[i] = written.read(value)
+            except Exception as error:  # On damaged data the decoder raises all kinds of errors.
+                bad[i] = ("malformed", f"not of Avro schema {number}: {type(error).__name__} {error}".rstrip())
+                continue
+            columns.update(written.columns)
+        drifted = tuple(name for name in columns if name not in self.request.schema.names)
+        wanted = [name for name in self.request.columns if name in columns]
+        arrays = [_array([None if row is None else row.get(name) for row in rows], columns[name]) for name in wanted]
+        batch = record_batch(arrays, pa.schema([pa.field(n, a.type) for n, a in zip(wanted, arrays, strict=True)]), len(values))
+
+        def original(i: int) -> str:
+            row = rows[i]
+            return shown(values[i]) if row is None else json.dumps(row, default=str, ensure_ascii=False)
+
+        return fitted(Fitting(self.request, self.place, drifted), batch, len(values), bad, original, drifted)
+
+    def _known(self, number: int) -> _Written | str:
+        try:
+            document = self._registry.document(number)
+            found = _Written(number, document) if document.format is Format.AVRO else f"schema {number} is not Avro"
+        except (SourceMissing, InvalidSchema) as error:
+            found = error.reason
+        self._schemas[number] = found
+        return found
+
+
+class _Written:
+    """A schema that messages were written with."""
+
+    def __init__(self, number: int, document: Any) -> None:
+        parsed = parse_avro(document)
+        self._root, named = parsed.root, dict(parsed.named)
+        root = parsed.resolve(parsed.root)
+        if isinstance(root, dict) and root.get("type") in ("record", "error"):
+            self.columns = {each["name"]: column_of(each["type"], named, (root["name"],)) for each in root["fields"]}
+            self._is_record = True
+        else:
+            self.columns, self._is_record = {VALUE: column_of(root, named)}, False
+
+    def read(self, value: bytes) -> dict[str, Any]:
+        stream = io.BytesIO(value)
+        stream.seek(PREFIX.size)
+        found = fastavro.schemaless_reader(stream, self._root, None)
+        if stream.tell() != len(value):
+            raise ValueError(f"{len(value) - stream.tell()} bytes are left over")
+        return found if self._is_record else {VALUE: found}  # type: ignore[return-value]
+
+
+def avro_columns_of(document: Any) -> pa.Schema:
+    """The columns that values of an Avro schema have."""
+    from beam_datahub.kernels.types import canonical
+
+    return pa.schema([(name, canonical(column.type)) for name, column in _Written(0, document).columns.items()])
+
+
+def prefix_of(value: bytes) -> int | None:
+    """The number of the schema that a value names."""
+    if len(value) < PREFIX.size:
+        return None
+    zero, number = PREFIX.unpack_from(value)
+    return None if zero else int(number)
+
+
+def _array(values: list[Any], column: Column) -> pa.Array:
+    if column.convert is not None:
+        values = [None if value is None else column.convert(value) for value in values]
+    return pa.array(values, stored(column.type))
+
+
+def fitted(
+    fitting: Fitting,
+    batch: pa.RecordBatch,
+    count: int,
+    bad: dict[int, tuple[str, str]],
+    original: Callable[[int], str],
+    drifted: tuple[str, ...] = (),
+) -> Decoded:
+    """`batch`, whose rows are all messages, in the promised types, without those that are `bad` for a reason."""
+    kept = None
+    if bad:
+        fine = np.ones(count, dtype=bool)
+        fine[list(bad)] = False
+        kept = pa.array(np.flatnonzero(fine))
+        batch = record_batch([column.take(kept) for column in batch.columns], batch.schema, len(kept))
+    found = fitting.fit(batch)
+    rows, refused = found.positions, found.rejected
+    if kept is not None:
+        rows = kept if rows is None else kept.take(rows)
+        told = rejections(sorted(bad), "malformed", [bad[i][1] for i in sorted(bad)])
+        told = told.set_column(1, told.schema.field(1), pa.array([bad[i][0] for i in sorted(bad)], pa.string()))
+        if refused is not None:
+            refused = refused.set_column(0, refused.schema.field(0), kept.take(refused["row"].combine_chunks()))
+        refused = told if refused is None else pa.concat_tables([told, refused]).sort_by("row")
+    if refused is None or bad:
+        return Decoded(found.batch, rows, refused, original, drifted)
+    raw = found.raw
+    return Decoded(found.batch, rows, refused, lambda i: as_json(raw, [i])[0] if raw.num_columns else original(i), drifted)
+
+
+def shown(value: bytes | None) -> str:
+    """A value as text, whatever it is."""
+    return "" if value is None else value.decode(errors="backslashreplace")
+
+
+def plain(value: bytes | None) -> str:
+    """A value as the JSON object of its one column."""
+    return json.dumps({VALUE: None if value is None else shown(value)}, ensure_ascii=False)

@@ -1,0 +1,89 @@
+"""Rows as messages: value, key, headers and time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.io.kafka.options import KafkaWriteOptions
+from beam_datahub.io.kafka.registry import PREFIX
+from beam_datahub.kernels.json_rows import json_rows
+from beam_datahub.kernels.types import JSON
+from beam_datahub.kernels.workbench import over
+from beam_datahub.schemas.avro import avro_schema
+from beam_datahub.schemas.avro_values import records
+
+# What a staged file holds; the time is in milliseconds.
+STAGED = pa.schema(
+    [("value", pa.binary()), ("key", pa.binary()), ("headers", pa.map_(pa.string(), pa.string())), ("timestamp", pa.int64())]
+)
+
+
+class Encoding:
+    """How the rows of one destination become messages."""
+
+    def __init__(self, options: KafkaWriteOptions, schema: pa.Schema, key: Sequence[str]) -> None:
+        self._options, self._key = options, tuple(key)
+        self.max_message_bytes = int(options.max_message_bytes)
+        aside = {options.headers, options.tombstone}
+        if options.format == "text":
+            aside |= {options.timestamp}
+            # The key stays where it is all that there is.
+            rest = [name for name in schema.names if name not in aside and name not in key]
+            aside |= set(key) if rest else set()
+        self.values = pa.schema([field for field in schema if field.name not in aside])
+
+    def encode(self, batch: pa.RecordBatch, number: int | None) -> pa.RecordBatch:
+        """The messages of some rows; `number` is that of the values' schema in a registry."""
+        options, rows = self._options, batch.num_rows
+        values = self._values(batch.select(self.values.names), number)
+        if options.tombstone is not None:
+            gone = pc.fill_null(batch.column(options.tombstone), False)
+            values = pc.if_else(gone, pa.scalar(None, pa.binary()), values)
+        headers = batch.column(options.headers) if options.headers is not None else pa.nulls(rows, STAGED.field("headers").type)
+        moments = pa.nulls(rows, pa.int64())
+        if options.timestamp is not None:
+            moments = batch.column(options.timestamp).cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
+        return pa.RecordBatch.from_arrays([values, self._keys(batch), headers, moments], schema=STAGED)
+
+    def _values(self, batch: pa.RecordBatch, number: int | None) -> pa.Array:
+        if self._options.format == "json":
+            return _bytes(json_rows(batch))
+        if self._options.format == "text":
+            return _text(batch.column(0))
+        schema = fastavro.parse_schema(avro_schema(batch.schema))
+        assert number is not None
+        prefix = PREFIX.pack(0, number)
+        return pa.array([_avro(prefix, schema, record) for record in records(batch)], pa.binary())
+
+    def _keys(self, batch: pa.RecordBatch) -> pa.Array:
+        if not self._key:
+            return pa.nulls(batch.num_rows, pa.binary())
+        if len(self._key) > 1:
+            return _bytes(json_rows(batch.select(list(self._key))))
+        return _text(batch.column(self._key[0]))
+
+
+def _avro(prefix: bytes, schema: Any, record: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    stream.write(prefix)
+    fastavro.schemaless_writer(stream, schema, record)
+    return stream.getvalue()
+
+
+def _text(column: pa.Array) -> pa.Array:
+    if column.type == pa.binary():
+        return column
+    if column.type in (pa.string(), JSON):
+        return _bytes(pa.chunked_array([column.storage if column.type == JSON else column]))
+    return _bytes(over(pa.table({"c": column}), "SELECT c::VARCHAR AS c FROM t").column(0))
+
+
+def _bytes(texts: pa.ChunkedArray) -> pa.Array:
+    found = texts.cast(pa.binary())
+    return found.chunk(0) if found.num_chunks == 1 else found.combine_chunks()
