@@ -60,6 +60,8 @@ class Flink(PortableEngine):
                 program,
                 *opened(),
                 f"-Djava.io.tmpdir={start.folder}",
+                "-Dorg.slf4j.simpleLogger.showDateTime=true",
+                "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
                 *jvm_properties(options),
                 *("-jar", str(jar)),
                 *("--flink-master", master if master.startswith(("[", "http")) else f"http://{master}"),
