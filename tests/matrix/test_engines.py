@@ -1,8 +1,7 @@
 """The same spec gives the same rows, the same rejected records, books and quality verdicts on every engine.
 
 Every template and every recipe of the cookbook runs on every engine. An engine takes longer to start than most of them to run,
-so a batch of them is one job; what differs is listed spec by spec. A cell that is known not to hold stands in `REFUSED`, alone
-and as a strict expected failure.
+so a batch of them is one job; what differs is listed spec by spec. No cell is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from beam_datahub.runtime.engines.spark import spark_jars
 from beam_datahub.runtime.launch import RunResult
 from beam_datahub.spec import content_folder
 from beam_datahub.testing import oracle
-from tests.conftest import obtained
+from tests.conftest import obtained, service_output
 
 COOKBOOK = Path(__file__).resolve().parents[1] / "cookbook"
 TEMPLATES = content_folder("templates")
@@ -29,16 +28,21 @@ SPECS = {
 }
 FORMS = (".parquet", ".csv", ".jsonl", ".json", ".avro", ".gz", ".zst")
 NEEDS = {"prism": prism_program, "flink": flink_jar, "spark": spark_jars}
-REFUSED: dict[tuple[str, str], str] = {}
 # How many specs one job takes. Flink and Spark plan every step of a job before the first runs.
 TOGETHER = 13
 
 
-def parts(engine: str) -> list[list[str]]:
-    """The names of the specs that run on an engine, in batches."""
-    names = [name for name in SPECS if (engine, name) not in REFUSED]
-    count = -(-len(names) // TOGETHER)
-    return [names[start::count] for start in range(count)]
+def provide(engine: str) -> None:
+    """Fetch or build what an engine needs."""
+    if engine != "prism":
+        service_output("java")
+    obtained(NEEDS[engine])
+
+
+def parts() -> list[list[str]]:
+    """The names of all specs, in batches."""
+    count = -(-len(SPECS) // TOGETHER)
+    return [list(SPECS)[start::count] for start in range(count)]
 
 
 def ran(names: list[str], engine: str, cases: Path, folder: Path) -> dict[str, RunResult]:
@@ -92,7 +96,7 @@ def letters(result: RunResult) -> Counter[tuple[Any, ...]]:
 CELLS = [
     pytest.param(engine, part, id=f"{engine} {number + 1}", marks=pytest.mark.prism if engine == "prism" else ())
     for engine in NEEDS
-    for number, part in enumerate(parts(engine))
+    for number, part in enumerate(parts())
 ]
 
 
@@ -100,19 +104,9 @@ CELLS = [
 def test_specs_give_the_same_on_an_engine_as_on_the_direct_one(
     engine: str, names: list[str], cases: Path, tmp_path: Path
 ) -> None:
-    obtained(NEEDS[engine])
+    provide(engine)
     found = ran(names, engine, cases, tmp_path)
     direct = {name: ran([name], "direct", cases, tmp_path)[name] for name in names}
     apart = {name: differences(found[name], direct[name]) for name in names}
     assert {name: told for name, told in apart.items() if told} == {}
     assert {result.engine for result in found.values()} == {engine}
-
-
-@pytest.mark.parametrize(
-    ("engine", "name"),
-    [pytest.param(*cell, marks=pytest.mark.xfail(strict=True, reason=reason)) for cell, reason in REFUSED.items()],
-)
-def test_a_cell_that_does_not_hold_yet_still_does_not(engine: str, name: str, cases: Path, tmp_path: Path) -> None:
-    obtained(NEEDS[engine])
-    found = ran([name], engine, cases, tmp_path)[name]
-    assert differences(found, ran([name], "direct", cases, tmp_path)[name]) == []
