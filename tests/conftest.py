@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,49 @@ def postgresql() -> Iterator[str]:
     try:
         yield service_output("postgresql", "start", folder)
         service_output("postgresql", "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The URL of an empty MariaDB server that runs while the tests do; whoever uses it makes a database of its own."""
+    folder = tempfile.mkdtemp(prefix="beam-datahub-mariadb-")
+    try:
+        yield service_output("mariadb", "start", folder)
+        service_output("mariadb", "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class KafkaBroker:
+    """A Kafka broker for tests: its address, and that where it asks for a login (`etl`, `right`)."""
+
+    address: str
+    folder: str
+
+    @property
+    def login_address(self) -> str:
+        host, _, port = self.address.rpartition(":")
+        return f"{host}:{int(port) + 2}"
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would."""
+        service_output("kafka", "stop", self.folder)
+
+    def start(self) -> None:
+        """Start it again, with what it had."""
+        service_output("kafka", "start", self.folder)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    """A Kafka broker that runs while the tests do; whoever uses it makes topics of its own."""
+    folder = tempfile.mkdtemp(prefix="beam-datahub-kafka-")
+    try:
+        yield KafkaBroker(service_output("kafka", "start", folder), folder)
+        service_output("kafka", "stop", folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

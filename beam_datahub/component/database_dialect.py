@@ -22,6 +22,8 @@ class Dialect:
     decimal_digits = 38
     merges_in_place = True
     """Whether INSERT … ON CONFLICT (key) DO UPDATE is known."""
+    upserts_any_key = False
+    """Whether it goes by any unique key that a row meets, not by the named one alone."""
     true = "true"
     """How truth is written."""
     transactional_ddl = True
@@ -93,6 +95,14 @@ class Dialect:
         """Make a table of the rows of a query."""
         return f"CREATE TABLE {self.table(table)} AS {select}"
 
+    def create_scratch(self, table: TableName, select: str) -> list[str]:
+        """Make a table of the rows of a query anew inside a transaction, for `drop_scratch` to remove before its end."""
+        return [self.drop(table), self.create_as(table, select)]
+
+    def drop_scratch(self, table: TableName) -> str:
+        """Remove a table that `create_scratch` made."""
+        return self.drop(table)
+
     def create_ledger(self, table: TableName) -> str:
         """Make the table of what runs began and published."""
         text, moment = self.text(200), self.text(40)
@@ -160,6 +170,12 @@ class Dialect:
         changes = ", ".join(f"{self.quoted(name)} = s.{self.quoted(name)}" for name in others or key)
         table = self.table(target)
         return f"UPDATE {table} SET {changes} FROM {self.table(source)} s WHERE {self.same(key, f'{table}.', 's.')}"
+
+    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str) -> str:
+        """Remove the rows whose key a table has in a row that meets a condition on its columns, which begins with a column."""
+        same = self.same(key, f"{self.table(target)}.", "s.")
+        exists = f"EXISTS (SELECT 1 FROM {self.table(source)} s WHERE {same} AND s.{condition})"
+        return f"DELETE FROM {self.table(target)} WHERE {exists}"
 
     def same(self, key: Sequence[str], left: str, right: str) -> str:
         """A condition that two rows have the same key."""

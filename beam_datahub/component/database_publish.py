@@ -94,18 +94,17 @@ def _merge(
     kept = "1 = 1"
     if marker is not None:
         marked = f"{dialect.quoted(marker)} = {dialect.true}"
-        same = dialect.same(key, f"{dialect.table(target)}.", "s.")
-        exists = f"EXISTS (SELECT 1 FROM {source} s WHERE {same} AND s.{marked})"
-        session.execute(f"DELETE FROM {dialect.table(target)} WHERE {exists}")
+        session.execute(dialect.delete_matching(target, key, first, marked))
         session.execute(f"DELETE FROM {source} WHERE {marked}")
     select = f"SELECT {dialect.names(shape.names)} FROM {source} WHERE {kept}"
-    unique = shape.creates or frozenset(key) in session.unique_keys(target)
+    there = [frozenset(key)] if shape.creates else session.unique_keys(target)
+    unique = frozenset(key) in there and (len(set(there)) == 1 or not dialect.upserts_any_key)
     if unique and dialect.merges_in_place:
         session.execute(dialect.upsert(target, shape.names, key, select))
     else:
         _change_and_add(session, target, shape, key, first)
     if first not in staged:
-        session.execute(dialect.drop(first))
+        session.execute(dialect.drop_scratch(first))
 
 
 def _change_and_add(session: Session, target: TableName, shape: Shape, key: Sequence[str], source: TableName) -> None:
@@ -136,7 +135,7 @@ def _winners(
         f"SELECT {dialect.names(columns)}, row_number() OVER (PARTITION BY {keys} ORDER BY {order}{', ' + rest if rest else ''}) "
         f"AS {_NUMBER} FROM {dialect.table(staged)}"
     )
-    session.execute(dialect.drop(found))
     names = dialect.names(columns)
-    session.execute(dialect.create_as(found, f"SELECT {names} FROM ({numbered}) n WHERE {_NUMBER} = 1"))
+    for statement in dialect.create_scratch(found, f"SELECT {names} FROM ({numbered}) n WHERE {_NUMBER} = 1"):
+        session.execute(statement)
     return found

@@ -161,6 +161,10 @@ class DatabaseSink(Sink):
                 ledger = DatabaseLedger(session, self.target, request)
                 before = ledger.committed()
                 if before is None:
+                    if not self.dialect.transactional_ddl:
+                        # Such a statement would end the transaction, and publish the half of it.
+                        for statement in self.shape(session, request).statements:
+                            session.execute(statement)
                     with session.transaction():
                         if ledger.claim(rows):
                             shape = self.shape(session, request)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +20,7 @@ from beam_datahub.component.sink import Committed, Sink, WriteRequest
 from beam_datahub.component.source import Source
 from beam_datahub.testing.connectors import read, stage
 
-SYSTEMS = ("postgresql", "sqlite", "duckdb", "sql on sqlite", "sql on postgresql")
+SYSTEMS = ("postgresql", "mysql", "sqlite", "duckdb", "sql on sqlite", "sql on postgresql")
 _numbers = itertools.count()
 
 
@@ -71,6 +72,11 @@ class System:
                     duck.execute(each)
             return
         url = self.connection.get("url", "")
+        if url.startswith("mysql"):
+            with mysql_client(url) as server, server.cursor() as cursor:
+                for each in statements:
+                    cursor.execute(each)
+            return
         if url.startswith("postgresql"):
             import psycopg
 
@@ -94,10 +100,30 @@ def new_database(url: str) -> str:
     return f"{url.rpartition('/')[0]}/{name}"
 
 
+def new_mysql_database(url: str) -> str:
+    """A database of its own on a MariaDB server."""
+    name = f"database_{next(_numbers)}"
+    with mysql_client(url) as server, server.cursor() as cursor:
+        cursor.execute(f"create database {name} character set utf8mb4")
+    return f"{url}/{name}"
+
+
+def mysql_client(url: str) -> Any:
+    """A connection of MySQL's own client."""
+    import pymysql
+
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=parts.hostname, port=parts.port, user=parts.username, database=parts.path.lstrip("/") or None, autocommit=True
+    )
+
+
 def made(name: str, folder: Path, request: pytest.FixtureRequest) -> System:
     """The system called `name`, empty."""
     if name == "postgresql":
         return System("postgresql", {"url": new_database(request.getfixturevalue("postgresql"))})
+    if name == "mysql":
+        return System("mysql", {"url": new_mysql_database(request.getfixturevalue("mariadb"))})
     if name == "sql on postgresql":
         url = new_database(request.getfixturevalue("postgresql"))
         return System("sql", {"url": url.replace("postgresql://", "postgresql+psycopg://")})

@@ -178,6 +178,10 @@ def test_a_key_twice_is_refused_unless_it_is_said_which_row_wins(system: System)
     given = pa.table({"id": [1, 1], "text": ["a", "b"]})
     with pytest.raises(TargetUnusable, match="the same key"):
         system.write(system.sink(table="t"), given, mode="merge", key=["id"])
+    if system.connector == "mysql":
+        # There, making a table cannot be taken back.
+        assert system.rows("t") == []
+        return
     with pytest.raises(SourceMissing):
         read(system.source(table="t"))
 

@@ -1,0 +1,8 @@
+"""MySQL and MariaDB: read through Arrow, written through LOAD DATA into staging tables."""
+
+from __future__ import annotations
+
+from beam_datahub.io.mysql.sink import MysqlSink
+from beam_datahub.io.mysql.source import MysqlSource
+
+__all__ = ["MysqlSink", "MysqlSource"]

@@ -1,0 +1,160 @@
+"""Rows between MySQL's forms and Arrow's: what its clients give put right, and columns as the texts that LOAD DATA reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_datahub.component.arrow_blocks import fit_array
+from beam_datahub.component.database import RowsRefused, TableColumn
+from beam_datahub.component.database_dialect import Dialect
+from beam_datahub.io.mysql.types import ZEROS
+from beam_datahub.kernels.types import JSON, TIMESTAMPTZ
+from beam_datahub.kernels.workbench import over
+
+_CHUNK_ROWS = 16_384
+_NO_DAY = "0000-00-00"
+
+# from the server
+
+
+def settled(batch: pa.RecordBatch, columns: Sequence[TableColumn]) -> pa.RecordBatch:
+    """A batch in plain types; a date with a month or a day of zero is the text `0000-00-00`, which is no date."""
+    given = dict(zip(batch.schema.names, batch.columns, strict=True))
+    zeros = [given[name] for name in given if name.startswith(ZEROS)]
+    dates = [column.name for column in columns if column.detail.form == "moment"]
+    arrays = []
+    for column in columns:
+        array = _plain(given[column.name])
+        if column.type == TIMESTAMPTZ and pa.types.is_timestamp(array.type):
+            array = array.cast(TIMESTAMPTZ)
+        if column.name in dates:
+            place = dates.index(column.name)
+            bits = zeros[place // 31]
+            if pc.any(pc.not_equal(bits, 0), min_count=0).as_py():
+                marked = pc.not_equal(pc.bit_wise_and(bits.cast(pa.int64()), 1 << place % 31), 0)
+                if pc.any(marked, min_count=0).as_py():
+                    array = pc.if_else(marked, _NO_DAY, array.cast(pa.string()))
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    if pa.types.is_large_binary(array.type):
+        return array.cast(pa.binary())
+    return array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
+
+
+def converted(column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
+    """What was read of a column in the type of `field`, and a mask of the values that it cannot hold."""
+    if pa.types.is_boolean(field.type) and pa.types.is_integer(array.type):
+        numbers = array.cast(pa.int64())
+        other = pc.fill_null(pc.and_(pc.not_equal(numbers, 0), pc.not_equal(numbers, 1)), False)
+        if pc.any(other, min_count=0).as_py():
+            return pc.if_else(other, pa.scalar(None, pa.bool_()), pc.equal(numbers, 1)), other
+        return pc.equal(numbers, 1), None
+    if pa.types.is_string(array.type) and pa.types.is_decimal(column.type) and pa.types.is_decimal(field.type):
+        return fit_array(array.cast(column.type), field.type)
+    if pa.types.is_string(array.type) and pa.types.is_time(field.type):
+        # A TIME may last for weeks there.
+        day = pc.match_substring_regex(array, "^([01][0-9]|2[0-3]):")
+        if pc.any(pc.invert(day), min_count=0).as_py():
+            late = pc.fill_null(pc.invert(day), False)
+            return fit_array(pc.if_else(late, pa.scalar(None, pa.string()), array), field.type)[0], late
+    return fit_array(array, field.type)
+
+
+# to the server
+
+
+def given_columns(batch: pa.RecordBatch, columns: Sequence[TableColumn]) -> list[pa.Array]:
+    """The columns as texts, bytes or, for bits, numbers. Raises RowsRefused for fractions of seconds that would be rounded."""
+    return [_given(array, field, column) for array, field, column in zip(batch.columns, batch.schema, columns, strict=True)]
+
+
+def _given(array: pa.Array, field: pa.Field, column: TableColumn) -> pa.Array:
+    t, kind, declared = pa.types, field.type, column.declared
+    if kind == JSON:
+        return array.storage
+    if t.is_timestamp(kind) or t.is_time(kind):
+        _refuse_rounding(array, column)
+        array = array.cast(pa.timestamp("us")) if t.is_timestamp(kind) else array
+        return array.cast(pa.string())
+    if t.is_binary(kind):
+        # A shape begins with the number of its reference system there.
+        return array if _declared(column) != "shape" else pc.binary_join_element_wise(b"\0\0\0\0", array, b"")
+    if t.is_boolean(kind):
+        array = array.cast(pa.uint8())
+    if declared.startswith("bit") and t.is_integer(array.type):
+        return array.cast(pa.uint64())
+    if t.is_string(kind):
+        return array
+    if t.is_nested(kind) or t.is_interval(kind):
+        sql = "CAST(to_json(c) AS VARCHAR)" if t.is_nested(kind) else "CAST(c AS VARCHAR)"
+        found = over(pa.table({"c": array}), f"SELECT CASE WHEN c IS NOT NULL THEN {sql} END AS c FROM t").column(0)
+        return found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)
+    return array.cast(pa.string())
+
+
+def _declared(column: TableColumn) -> str:
+    return str(getattr(column.detail, "form", ""))
+
+
+def _refuse_rounding(array: pa.Array, column: TableColumn) -> None:
+    """The server rounds what is finer than its column without a word."""
+    found = re.match(r"(?:datetime|timestamp|time)(?:\((\d)\))?", column.declared)
+    digits = int(found[1] or 0) if found else 6
+    if digits < 6 and len(array):
+        step = 10 ** (6 - digits)
+        numbers = array.view(pa.int64())
+        whole = pc.multiply(pc.divide(numbers, step), step)
+        if pc.any(pc.not_equal(numbers, whole), min_count=0).as_py():
+            raise RowsRefused(f"a fraction of a second is finer than {column.declared}", column.name)
+
+
+def load_statement(dialect: Dialect, table: str, columns: Sequence[TableColumn], given: Sequence[pa.Array], file: str) -> str:
+    """LOAD DATA for what `load_texts` gives."""
+    places, sets = [], []
+    for number, (column, array) in enumerate(zip(columns, given, strict=True)):
+        name = dialect.quoted(column.name)
+        if pa.types.is_string(array.type):
+            places.append(name)
+            continue
+        places.append(f"@c{number}")
+        sets.append(f"{name} = UNHEX(@c{number})" if pa.types.is_binary(array.type) else f"{name} = CAST(@c{number} AS UNSIGNED)")
+    setting = f" SET {', '.join(sets)}" if sets else ""
+    return (
+        f"LOAD DATA LOCAL INFILE {dialect.literal(file)} INTO TABLE {table} CHARACTER SET utf8mb4 ({', '.join(places)}){setting}"
+    )
+
+
+def load_texts(given: Sequence[pa.Array]) -> Iterator[memoryview]:
+    r"""The rows as LOAD DATA reads them: tabs between, `\N` for null, backslashes before what means something else."""
+    columns = [_escaped(array) for array in given]
+    for start in range(0, len(columns[0]), _CHUNK_ROWS):
+        parts = [column.slice(start, _CHUNK_ROWS) for column in columns]
+        lines = pc.binary_join_element_wise(*parts, "\t", null_handling="replace", null_replacement="\\N")
+        lines = pc.binary_join_element_wise(lines, "", "\n")
+        yield memoryview(lines.buffers()[2])[: pc.sum(pc.binary_length(lines)).as_py()]
+
+
+def _escaped(array: pa.Array) -> pa.Array:
+    if pa.types.is_binary(array.type):
+        found = over(pa.table({"c": array}), "SELECT hex(c) AS c FROM t").column(0)
+        return found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)
+    if not pa.types.is_string(array.type):
+        return array.cast(pa.string())
+    if not pc.any(pc.match_substring_regex(array, r"[\\\t\n]"), min_count=0).as_py():
+        return array
+    for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
+        array = pc.replace_substring(array, plain, escaped)
+    return array
+
+
+def insert_rows(given: Sequence[pa.Array]) -> list[tuple[Any, ...]]:
+    """The rows as the client's INSERT takes them."""
+    return list(zip(*(array.to_pylist() for array in given), strict=True))

@@ -1,0 +1,279 @@
+"""One connection to MySQL: PyMySQL for statements and for rows in, connectorx for rows that leave as Arrow."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
+from beam_datahub.component.database_rows import columns_of
+from beam_datahub.errors import DataHubError, SourceMissing, UnreadableData
+from beam_datahub.io.mysql.dialect import MysqlDialect
+from beam_datahub.io.mysql.rows import converted, given_columns, insert_rows, load_statement, load_texts, settled
+from beam_datahub.io.mysql.types import ZEROS, column_of, column_of_field, select_items
+
+# Strict, so that what does not fit is refused and not bent; nothing of a server's own settings changes what our SQL means.
+_MODE = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+_BATCH_ROWS, _LEAST_ROWS, _CELL_BYTES = 65_536, 1000, 16
+_MARK = re.compile(r"ERROR (\d{4})|(IO ?[Ee]rror|CodecError|DriverError|timed out)")
+
+Meaning = Callable[[int, str], DataHubError | RowsRefused]
+
+
+class MysqlSession(Session):
+    """A connection of PyMySQL; connectorx opens its own, for as long as it reads."""
+
+    dialect = MysqlDialect()
+
+    def __init__(self, settings: Mapping[str, Any], arrow_url: str | None, lock_timeout_seconds: int, meaning: Meaning) -> None:
+        import pymysql
+
+        self._arrow_url, self._meaning = arrow_url, meaning
+        self._lock = f"innodb_lock_wait_timeout={lock_timeout_seconds}, lock_wait_timeout={lock_timeout_seconds}"
+        self._settings = (
+            f"SET SESSION time_zone='+00:00', sql_mode='{_MODE}', sql_notes=0, net_write_timeout=3600, "
+            f"sql_auto_is_null=0, {self._lock}"
+        )
+        flags = pymysql.constants.CLIENT.FOUND_ROWS
+        with self.telling():
+            self._connection: Any = pymysql.connect(
+                **settings, charset="utf8mb4", autocommit=True, local_infile=True, client_flag=flags, init_command=self._settings
+            )
+            self._infile = bool(self._fetch("SELECT @@local_infile")[0][0])
+        # A server may ask for a file at any time: only while rows are loaded it is given one.
+        self._give_files(False)
+
+    def _give_files(self, allowed: bool) -> None:
+        self._connection._local_infile = allowed
+
+    def failure(self, error: Exception) -> Exception | None:
+        import pymysql
+
+        if not isinstance(error, pymysql.Error):
+            return None
+        number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        if not self._alive():
+            self.broken = True
+        return self._meaning(number, str(error.args[1]) if len(error.args) > 1 else str(error))
+
+    def _alive(self) -> bool:
+        connection = getattr(self, "_connection", None)
+        return connection is not None and bool(connection.open)
+
+    def _execute(self, sql: str) -> int:
+        with self._connection.cursor() as cursor:
+            return int(cursor.execute(sql))
+
+    def _fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    def begin(self) -> None:
+        self._execute("START TRANSACTION")
+
+    def close(self) -> None:
+        try:
+            self._connection.close()
+        except Exception:
+            self.broken = True
+
+    # what is there
+
+    def _place(self, table: TableName, prefix: str = "") -> str:
+        """The condition on a table in the server's own tables."""
+        schema = "DATABASE()" if table.schema is None else self.dialect.literal(table.schema)
+        return f"{prefix}TABLE_SCHEMA = {schema} AND {prefix}TABLE_NAME = {self.dialect.literal(table.name)}"
+
+    def columns(self, table: TableName) -> tuple[TableColumn, ...] | None:
+        rows = self.fetch(
+            "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE = 'YES', COALESCE(COLUMN_DEFAULT, 'NULL') <> 'NULL' "
+            "OR EXTRA LIKE '%auto_increment%', COALESCE(GENERATION_EXPRESSION, '') <> '', COLLATION_NAME "
+            f"FROM information_schema.COLUMNS WHERE {self._place(table)} ORDER BY ORDINAL_POSITION"
+        )
+        # MariaDB's JSON is text with a condition.
+        texts = {row[0] for row in rows if row[1] == "longtext"}
+        known = {name for name in texts if f"json_valid(`{name}`)" in self.checks(table)} if texts else set()
+        found = [
+            column_of(
+                name,
+                "json" if name in known else declared,
+                bool(nullable),
+                filled=bool(filled),
+                computed=bool(computed),
+                # An enumeration's own: its words may be of any character set.
+                collation=None if name in known else collation,
+            )
+            for name, declared, nullable, filled, computed, collation in rows
+        ]
+        return tuple(found) or None
+
+    def tables(self, beside: TableName, prefix: str) -> list[TableName]:
+        schema = "DATABASE()" if beside.schema is None else self.dialect.literal(beside.schema)
+        rows = self.fetch(
+            f"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} "
+            f"AND LEFT(TABLE_NAME, {len(prefix)}) = {self.dialect.literal(prefix)} ORDER BY 1"
+        )
+        return [beside.beside(name) for (name,) in rows]
+
+    def unique_keys(self, table: TableName) -> list[frozenset[str]]:
+        rows = self.fetch(
+            "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART IS NOT NULL FROM information_schema.STATISTICS "
+            f"WHERE {self._place(table)} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX"
+        )
+        keys: dict[str, set[str]] = {}
+        for index, column, _ in rows:
+            keys.setdefault(index, set()).add(column)
+        partial = {index for index, column, part in rows if part or column is None}
+        return [frozenset(names) for index, names in keys.items() if index not in partial]
+
+    def checks(self, table: TableName) -> list[str]:
+        mine = self._place(table, "t.")
+        try:
+            rows = self._fetch(
+                "SELECT c.CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS c JOIN information_schema.TABLE_CONSTRAINTS t "
+                "ON t.CONSTRAINT_SCHEMA = c.CONSTRAINT_SCHEMA AND t.CONSTRAINT_NAME = c.CONSTRAINT_NAME "
+                f"AND t.CONSTRAINT_TYPE = 'CHECK' {self._same_table()} WHERE {mine}"
+            )
+        except Exception as error:
+            if not self._alive() or self.failure(error) is None:
+                raise
+            # Servers without such conditions have no table of them.
+            return []
+        # The words of MySQL's are escaped.
+        return [str(text).replace("\\'", "'") for (text,) in rows]
+
+    def _same_table(self) -> str:
+        # The names of MariaDB's conditions are a table's own.
+        return "AND t.TABLE_NAME = c.TABLE_NAME" if "MariaDB" in self.version() else ""
+
+    def version(self) -> str:
+        """What the server calls itself."""
+        return str(self._connection.get_server_info())
+
+    def keeps_transactions(self, table: TableName) -> bool:
+        """Whether a transaction on a table can be taken back; True where it is not there."""
+        rows = self.fetch(
+            "SELECT e.TRANSACTIONS = 'YES' FROM information_schema.TABLES t JOIN information_schema.ENGINES e "
+            f"ON e.ENGINE = t.ENGINE WHERE {self._place(table, 't.')}"
+        )
+        return all(bool(kept) for (kept,) in rows)
+
+    def load(self, table: TableName, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> None:
+        given = given_columns(batch, columns)
+        with self.telling(refused=None):
+            self.begin()
+            try:
+                if self._infile:
+                    self._load_file(table, columns, given)
+                else:
+                    names = self.dialect.names([column.name for column in columns])
+                    values = ", ".join(["%s"] * len(columns))
+                    into = f"INSERT INTO {self.dialect.table(table)} ({names})".replace("%", "%%")
+                    with self._connection.cursor() as cursor:
+                        cursor.executemany(f"{into} VALUES ({values})", insert_rows(given))
+                self.commit()
+            except BaseException:
+                if self._alive():
+                    self.rollback()
+                raise
+
+    def _load_file(self, table: TableName, columns: Sequence[TableColumn], given: Sequence[pa.Array]) -> None:
+        with tempfile.NamedTemporaryFile(prefix="beam-datahub-") as file:
+            for part in load_texts(given):
+                file.write(part)
+            file.flush()
+            self._give_files(True)
+            try:
+                self._execute(load_statement(self.dialect, self.dialect.table(table), columns, given, file.name))
+            finally:
+                self._give_files(False)
+        # What it would refuse of an INSERT is only a warning there.
+        for _, number, message in self._fetch("SHOW WARNINGS LIMIT 1"):
+            found = self._meaning(number, re.sub(r" at row \d+$", "", message))
+            raise found if isinstance(found, RowsRefused) else RowsRefused(message)
+
+    # rows
+
+    def describe(self, relation: Relation) -> tuple[TableColumn, ...]:
+        if relation.table is not None:
+            found = self.columns(relation.table)
+            if found is None:
+                raise SourceMissing(f"there is no table '{relation.table}'", hint="look at its name and its database")
+            return found
+        with self.telling(), self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {relation.sql(self.dialect)} LIMIT 0")
+            return tuple(map(column_of_field, cursor._result.fields))
+
+    def size(self, relation: Relation) -> tuple[int | None, int | None]:
+        if relation.table is None:
+            return None, None
+        rows = self.fetch(f"SELECT TABLE_ROWS, DATA_LENGTH FROM information_schema.TABLES WHERE {self._place(relation.table)}")
+        return (rows[0][0], rows[0][1]) if rows else (None, None)
+
+    def stream(
+        self, columns: Sequence[TableColumn], relation: Relation, where: Sequence[str], limit: int | None, batch_bytes: int
+    ) -> Iterator[pa.RecordBatch]:
+        conditions = f" WHERE {' AND '.join(f'({each})' for each in where)}" if where else ""
+        limited = f" LIMIT {limit}" if limit is not None else ""
+        items = select_items(columns, self.dialect)
+        sql = f"SELECT {items} FROM {relation.sql(self.dialect)}{conditions}{limited}"
+        rows = max(_LEAST_ROWS, min(_BATCH_ROWS, batch_bytes // (_CELL_BYTES * len(columns))))
+        with self.telling(refused=UnreadableData):
+            for batch in self._rows(sql, columns, rows) if self._reader() is None else self._batches(sql, rows):
+                if batch.num_rows:
+                    yield settled(batch, columns)
+
+    def _reader(self) -> Any:
+        """connectorx, where it is installed and has a way to the server."""
+        if self._arrow_url is None:
+            return None
+        try:
+            import connectorx
+        except ModuleNotFoundError:
+            return None
+        return connectorx
+
+    def _batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows in Arrow from the first to the last step."""
+        settings = [self._settings]
+        try:
+            reader = self._reader().read_sql(
+                self._arrow_url, sql, return_type="arrow_stream", batch_size=rows, pre_execution_query=settings
+            )
+            yield from reader
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            # It tells of its errors by words, and of those in mid-stream by what is no Exception.
+            text = str(error)
+            found = _MARK.search(text)
+            if found is None and isinstance(error, (DataHubError, SystemExit)):
+                raise
+            said = re.sub(r"^.*?MySqlError \{ (?:ERROR \d{4} \(\w+\): )?|\s*\}+\)*\s*$|^cx writer failed: ", "", text)
+            raise self._meaning(int(found[1]) if found and found[1] else 2013, said) from None
+
+    def _rows(self, sql: str, columns: Sequence[TableColumn], rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows through PyMySQL, for encrypted connections and where connectorx is not installed."""
+        from pymysql.cursors import SSCursor
+
+        cursor = SSCursor(self._connection)
+        cursor.execute(sql)
+        # What stands beside the columns is numbers.
+        named = [(column.name, column.type) for column in columns]
+        named += [(each[0], pa.int64()) for each in cursor.description if each[0].startswith(ZEROS)]
+        try:
+            while found := cursor.fetchmany(rows):
+                yield columns_of(found, named)
+        except GeneratorExit:
+            # The server would go on sending: only closing the connection stops it.
+            self._connection._force_close()
+            self.broken = True
+            raise
+
+    def convert(self, column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
+        return converted(column, array, field)

@@ -1,0 +1,67 @@
+"""MySQL as a destination."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
+from beam_datahub.component.config import Config, Example
+from beam_datahub.component.database import Session
+from beam_datahub.component.database_shape import Shape
+from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.dataset import DatasetName
+from beam_datahub.component.registry import register
+from beam_datahub.component.sink import WriteRequest
+from beam_datahub.errors import TargetUnusable
+from beam_datahub.io.mysql.connection import MysqlConnection
+from beam_datahub.io.mysql.dialect import MysqlDialect
+from beam_datahub.io.mysql.session import MysqlSession
+from beam_datahub.io.mysql.source import datasets, reached
+
+
+@register("sink", "mysql", since="0.1.0")
+class MysqlSink(DatabaseSink):
+    """Writes a table of MySQL or MariaDB: LOAD DATA into staging tables, then one transaction that publishes them all."""
+
+    Connection: ClassVar[type[Config]] = MysqlConnection
+    Options = DatabaseWriteOptions
+    capabilities = SinkCapabilities(
+        write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
+        rejects=True,
+        nested=False,
+        types=(
+            "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",
+            "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "JSON",
+        ),
+    )  # fmt: skip
+    examples = (
+        Example(
+            "Upsert by key",
+            {
+                "connection": {"host": "db.example.com", "database": "shop", "user": "etl"},
+                "table": "orders",
+                "write_mode": "merge",
+                "key": ["id"],
+            },
+        ),
+    )
+    dialect = MysqlDialect()
+
+    connection: MysqlConnection
+
+    def connected(self) -> AbstractContextManager[Session]:
+        return self.connection.connected()
+
+    def datasets(self) -> tuple[DatasetName, ...]:
+        return datasets(self.connection, self.target)
+
+    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+        return reached(session)
+
+    def refuse(self, session: Session, request: WriteRequest, shape: Shape) -> None:
+        super().refuse(session, request, shape)
+        assert isinstance(session, MysqlSession)
+        if not session.keeps_transactions(self.target):
+            hint = f"ALTER TABLE {self.dialect.table(self.target)} ENGINE=InnoDB"
+            raise TargetUnusable(f"the engine of '{self.target}' keeps no transactions: a run could not be taken back", hint=hint)
