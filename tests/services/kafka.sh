@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Starts a Kafka broker on 127.0.0.1 for tests and prints its address, where it asks for nothing; two ports higher it asks for a
-# login by SASL/PLAIN (`etl`, `right`). `kafka.sh stop FOLDER` kills it; `kafka.sh start FOLDER` keeps everything in FOLDER, and starts the broker of a FOLDER that has been stopped again, at its
-# address. The jars come through Maven, once, to ~/.cache/beam-datahub. Exit status 3: it cannot be had here.
+# login by SASL/PLAIN (`etl`, `right`). `kafka.sh stop FOLDER` kills it. `kafka.sh start FOLDER` keeps everything in FOLDER; one
+# that has been stopped starts again at its address, with what it had. The jars come through Maven, once, to
+# ~/.cache/beam-datahub. Exit status 3: it cannot be had here.
 set -eu
 action=${1:?start or stop}
 folder=${2:?a folder for its data}
@@ -86,9 +87,7 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
-log.retention.check.interval.ms=1000
-log.initial.task.delay.ms=1000
-log.cleaner.backoff.ms=500
+log.retention.ms=-1
 CONF
     java "${options[@]}" -cp "$cache/lib/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qk -c "$folder/server.properties" \
         >"$folder/format.log" 2>&1 || { tail -n 1 "$folder/format.log" >&2; exit 3; }

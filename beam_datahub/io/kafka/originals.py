@@ -12,7 +12,7 @@ from beam_datahub.io.kafka.messages import Messages
 
 def with_metadata(text: str, messages: Messages, index: int, schema: pa.Schema) -> str:
     """A value's text, with the metadata columns of `schema` put into it where it is a JSON object."""
-    body = text.strip() or "{}"
+    body = "{}" if messages.values[index] is None else text.strip()
     if not len(schema) or not (body.startswith("{") and body.endswith("}")):
         return text
     one = Messages.of(messages.topic, messages.partition, [messages.raw[index]])
