@@ -109,6 +109,11 @@ class DatabaseSink(Sink):
         if marker is not None and marker in request.key:
             raise InvalidValue(f"the delete marker '{marker}' cannot be part of the key")
 
+    @property
+    def place(self) -> str:
+        """Where a person finds the rows."""
+        return str(self.target)
+
     def prepare(self, request: WriteRequest) -> None:
         for attempt in retrying():
             with attempt, self.connected() as session:
@@ -172,7 +177,7 @@ class DatabaseSink(Sink):
                 else:
                     rows = before
                 ledger.drop_staging(staging_prefix(request))
-        return Committed(rows, size, (str(self.target),))
+        return Committed(rows, size, (self.place,))
 
     def abort(self, request: WriteRequest) -> None:
         with self.connected() as session:

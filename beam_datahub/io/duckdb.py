@@ -14,6 +14,7 @@ from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabili
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.component.database_dialect import Dialect
+from beam_datahub.component.database_file import make_folder
 from beam_datahub.component.database_pool import close_pool, pooled
 from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
@@ -242,8 +243,16 @@ class DuckdbSink(DatabaseSink):
     def connected(self) -> AbstractContextManager[Session]:
         folder = os.path.dirname(self.connection.path)
         if folder and not os.path.isdir(folder):
-            raise TargetUnusable(f"there is no folder '{folder}'", hint="make it")
+            raise TargetUnusable(f"there is no folder '{folder}'", hint="a run makes it")
         return self.connection.writing()
+
+    @property
+    def place(self) -> str:
+        return f"{self.connection.path}: {self.target}"
+
+    def prepare(self, request: WriteRequest) -> None:
+        make_folder(self.connection.path)
+        super().prepare(request)
 
     def datasets(self) -> tuple[DatasetName, ...]:
         return _datasets(self.connection.path, self.target)

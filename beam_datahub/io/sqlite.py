@@ -18,12 +18,14 @@ from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabili
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.component.database_dialect import Dialect
+from beam_datahub.component.database_file import make_folder
 from beam_datahub.component.database_pool import pooled
 from beam_datahub.component.database_rows import columns_of, python_rows
 from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.registry import register
+from beam_datahub.component.sink import WriteRequest
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -371,6 +373,14 @@ class SqliteSink(DatabaseSink):
 
     def connected(self) -> AbstractContextManager[Session]:
         return self.connection.connected(create=True)
+
+    @property
+    def place(self) -> str:
+        return f"{self.connection.path}: {self.target}"
+
+    def prepare(self, request: WriteRequest) -> None:
+        make_folder(self.connection.path)
+        super().prepare(request)
 
     def datasets(self) -> tuple[DatasetName, ...]:
         return _datasets(self.connection.path, self.target)

@@ -111,7 +111,7 @@ class Scan:
         inside = np.zeros(len(ends) + 1, np.int64)
         np.add.at(inside, firsts[spans], 1)
         np.add.at(inside, lasts[spans], -1)
-        return ends[np.cumsum(inside[:-1]) == 0]
+        return np.asarray(ends[np.cumsum(inside[:-1]) == 0])
 
     def last_end_of_line_feed(self) -> int | None:
         """The offset behind the last line feed outside quotes, None where there is none.

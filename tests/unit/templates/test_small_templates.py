@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,14 @@ def test_the_invoices_keep_their_cents_and_find_their_suppliers(tmp_path: Path) 
         int(line[1:7]): int(line[12:21]) for line in good
     }
     assert [int(each["supplier_id"]) for each in written if each["supplier"] == "unknown"] == [999]
+
+
+def test_the_database_has_the_newest_state_of_each_article_and_every_state_once(tmp_path: Path) -> None:
+    result = run("database", tmp_path)
+    assert oracle.reasons(result) == {("exports", "no_cursor"): 1, ("exports", "type_mismatch"): 1}
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
+        articles = database.execute("SELECT article, stock FROM articles ORDER BY article").fetchall()
+        (states,) = database.execute("SELECT count(DISTINCT (article || updated_at)) FROM history").fetchone()
+        (rows,) = database.execute("SELECT count(*) FROM history").fetchone()
+    assert articles == [("A-100", 12), ("A-101", 3), ("A-200", 78), ("A-201", 17), ("A-300", 7), ("A-301", 31), ("A-400", 20)]
+    assert (states, rows) == (11, 11)
