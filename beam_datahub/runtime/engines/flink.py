@@ -19,13 +19,14 @@ _ARTEFACT = f"beam-runners-flink-{FLINK_VERSION}-job-server"
 _JAR = "flink-job-server.jar"
 _POM = Path(__file__).with_name("flink-job-server.pom.xml")
 
-# For the embedded cluster: it is for this machine alone, and a plan of many steps needs more than the usual buffers.
+# For the embedded cluster: it is for this machine alone, and a plan of many steps needs more than the usual buffers. What they
+# take grows with the parallel parts of a shuffle.
 _EMBEDDED = """\
 jobmanager.bind-host: 127.0.0.1
 rest.bind-address: 127.0.0.1
 rest.address: 127.0.0.1
-taskmanager.memory.network.min: 256mb
-taskmanager.memory.network.max: 256mb
+taskmanager.memory.network.min: {buffers}mb
+taskmanager.memory.network.max: {buffers}mb
 taskmanager.memory.managed.size: 256mb
 """
 
@@ -53,7 +54,7 @@ class Flink(PortableEngine):
         """Beam's job server for Flink, with an embedded cluster unless a master is named."""
         program, jar = options.given("job_server_java_launcher") or java(), flink_jar(start)
         master = options.given("flink_master") or "[local]"
-        (Path(start.folder) / "flink-conf.yaml").write_text(_EMBEDDED if master == "[local]" else "", "utf-8")
+        (Path(start.folder) / "flink-conf.yaml").write_text(_configuration() if master == "[local]" else "", "utf-8")
 
         def command(ports: Sequence[int]) -> list[str]:
             return [
@@ -71,6 +72,10 @@ class Flink(PortableEngine):
             ]
 
         return ServerCommand("the Flink job server", command, ports=3, job_port=port_of(options, "job_port"))
+
+
+def _configuration() -> str:
+    return _EMBEDDED.format(buffers=min(1024, max(256, 128 * cores())))
 
 
 def flink_jar(start: Start | None = None) -> Path:
