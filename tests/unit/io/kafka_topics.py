@@ -30,7 +30,7 @@ class Topic:
 
         self.broker = broker
         self.name = name or f"t{next(_numbers)}-{threading.get_native_id()}"
-        self.admin = AdminClient({"bootstrap.servers": broker.address})
+        self.admin = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
         if make:
             new = NewTopic(self.name, partitions, 1, config=config)
             self.admin.create_topics([new])[self.name].result()
@@ -41,7 +41,7 @@ class Topic:
         """Send messages; a value that is no bytes goes as JSON. `transaction`: in one, which is then committed or aborted."""
         from confluent_kafka import Producer
 
-        settings: dict[str, Any] = {"bootstrap.servers": self.broker.address}
+        settings: dict[str, Any] = {"bootstrap.servers": self.broker.address, "log_level": 0}
         if transaction is not None:
             settings["transactional.id"] = self.name
         producer = Producer(settings)
@@ -63,7 +63,7 @@ class Topic:
         """All committed messages, by partition and offset."""
         from confluent_kafka import Consumer, TopicPartition
 
-        settings = {"bootstrap.servers": self.broker.address, "group.id": "tests", "enable.partition.eof": True}
+        settings = {"bootstrap.servers": self.broker.address, "group.id": "tests", "enable.partition.eof": True, "log_level": 0}
         consumer = Consumer({**settings, "isolation.level": "read_committed", "fetch.wait.max.ms": 50})
         found = []
         for number in sorted(consumer.list_topics(self.name, timeout=30).topics[self.name].partitions):

@@ -104,7 +104,13 @@ def test_what_is_written_is_read_back_as_it_was(kafka: KafkaBroker, tmp_path: Pa
         publish(topic.sink(tmp_path, format=form, connection=connection), rows)
         found = read(topic.source(format=form, connection=connection), rows.schema)
     assert found.rejected == []
-    assert found.table.equals(rows)
+    assert [_values(row) for row in found.rows] == [_values(row) for row in rows.to_pylist()]
+
+
+def _values(row: dict[str, Any]) -> dict[str, Any]:
+    # JSON goes on with other blanks than it came with.
+    as_json = f"c{KEPT.index('JSON')}"
+    return {**row, as_json: row[as_json] and json.loads(row[as_json])}
 
 
 def test_keys_headers_times_and_tombstones_come_from_columns(kafka: KafkaBroker, tmp_path: Path) -> None:
