@@ -55,3 +55,8 @@ def test_an_installed_wheel_makes_a_store(installed: Path, tmp_path: Path) -> No
 def visible_files(folder: Path) -> set[str]:
     files = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
     return {str(file) for file in files if not any(part.startswith((".", "__")) for part in file.parts)}
+
+
+def test_an_installed_wheel_can_build_job_servers(installed: Path) -> None:
+    found = {path.name for path in (installed / "beam_datahub" / "runtime" / "engines").glob("*.pom.xml")}
+    assert found == {"flink-job-server.pom.xml", "spark-job-server.pom.xml"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beam_datahub.runtime.engines.cache import kept, obtain
 from beam_datahub.runtime.engines.declaration import EngineOptions, Readiness, Start
-from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path
+from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path, note_origin
 from beam_datahub.runtime.engines.java import beam_cached, beam_version, download, java, opened, run_maven
 from beam_datahub.runtime.engines.portable import PortableEngine, cores, jvm_properties, port_of
 from beam_datahub.runtime.engines.server import ServerCommand
@@ -28,6 +28,7 @@ rest.address: 127.0.0.1
 taskmanager.memory.network.min: {buffers}mb
 taskmanager.memory.network.max: {buffers}mb
 taskmanager.memory.managed.size: 256mb
+taskmanager.network.sort-shuffle.min-buffers: 64
 """
 
 
@@ -38,6 +39,18 @@ class Flink(PortableEngine):
     summary = "Apache Flink: embedded, or a cluster by --engine-option --flink_master=HOST:PORT"
     streams = True
     master_option = "--flink_master"
+    faults = (
+        (
+            r"Insufficient number of network buffers",
+            "the task managers have too few network buffers for so many steps",
+            "in Flink's configuration: taskmanager.network.sort-shuffle.min-buffers: 64, or more taskmanager.memory.network.max",
+        ),
+        (
+            r"NoResourceAvailableException|Could not acquire the minimum required resources",
+            "the cluster has too few free slots",
+            "ask for less: --engine-option --parallelism=2",
+        ),
+    )
 
     def readiness(self) -> Readiness:
         """Whether Java and the job server are here."""
@@ -91,11 +104,13 @@ def flink_jar(start: Start | None = None) -> Path:
 
     def make(folder: Path) -> None:
         if download(_ARTEFACT, beam_version(), folder / _JAR):
+            note_origin(folder, f"Beam {beam_version()}'s own")
             return
         run_maven(_POM, ["package"], folder, "the Flink job server")
         built = next(file for file in (folder / "target").glob("*.jar") if not file.name.startswith("original-"))
         built.rename(folder / _JAR)
         clean(folder, keep=_JAR)
+        note_origin(folder, "built by Maven from Beam 2.70.0")
 
     return obtain(_kept_as(), make) / _JAR
 

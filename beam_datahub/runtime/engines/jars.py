@@ -10,6 +10,8 @@ from beam_datahub.errors import DataHubError, MissingDependency
 from beam_datahub.runtime.engines.declaration import Readiness
 from beam_datahub.runtime.engines.java import java, maven
 
+_ORIGIN = "ORIGIN"
+
 
 def named_path(variable: str, path: str) -> Path:
     """What a variable names. Raises MissingDependency where it is not there."""
@@ -30,6 +32,19 @@ def clean(folder: Path, *, keep: str) -> None:
             entry.unlink()
 
 
+def note_origin(folder: Path, text: str) -> None:
+    """Keep in a folder of the cache where its jars are from."""
+    (folder / _ORIGIN).write_text(text, "utf-8")
+
+
+def origin(jars: Path) -> str:
+    """Where jars of the cache are from, in parentheses; empty for others."""
+    try:
+        return f" ({(jars.parent / _ORIGIN).read_text('utf-8')})"
+    except OSError:
+        return ""
+
+
 def java_readiness(name: str, what: str, summary: str, here: Callable[[], Path | None]) -> Readiness:
     """Whether Java and a job server are here; `here` finds the server without fetching it."""
     try:
@@ -38,6 +53,6 @@ def java_readiness(name: str, what: str, summary: str, here: Callable[[], Path |
     except DataHubError as error:
         return Readiness(False, error.reason, error.hint)
     if found is not None:
-        return Readiness(True, f"{summary}; {program}, {found}")
+        return Readiness(True, f"{summary}; {program}, {found}{origin(found)}")
     how = "fetches it, or builds it with Maven" if maven() else "fetches it; without Maven it cannot be built"
     return Readiness(False, f"{what} is not here yet", f"the first run {how}, as does: beam-datahub engines test {name}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from beam_datahub.errors import EngineFailed, InvalidValue
 from beam_datahub.runtime.engines.declaration import Engine, EngineOptions, Start, pipeline
@@ -24,6 +25,9 @@ _WORKERS_END_SECONDS = 5.0
 
 class PortableEngine(Engine):
     """An engine that takes jobs through Beam's job service. Without `--job_endpoint` it gets a server for the run."""
+
+    faults: ClassVar[tuple[tuple[str, str, str], ...]] = ()
+    """What an engine's own words mean for the user: a pattern, a reason and a hint."""
 
     @abstractmethod
     def server(self, options: EngineOptions, start: Start) -> ServerCommand:
@@ -47,6 +51,11 @@ class PortableEngine(Engine):
             _answers(endpoint)
             try:
                 yield pipeline("PortableRunner", [*usual, *options.options])
+            except Exception as failure:
+                understood = self._understood(failure)
+                if understood is not None:
+                    raise understood from failure
+                raise
             finally:
                 _let_workers_end()
             return
@@ -55,13 +64,21 @@ class PortableEngine(Engine):
                 yield pipeline("PortableRunner", [*usual, f"--job_endpoint={server.endpoint}", *options.options])
             except Exception as failure:
                 lost = server.lost() if unpacked(failure) is None else None
-                if lost is not None:
-                    raise lost from failure
+                understood = lost or self._understood(failure)
+                if understood is not None:
+                    raise understood from failure
                 raise
             finally:
                 if server.pid is not None:
                     _let_workers_end()
         close_sessions()
+
+    def _understood(self, failure: Exception) -> EngineFailed | None:
+        """A failure that users can do something about, in their words."""
+        for pattern, reason, hint in self.faults:
+            if re.search(pattern, str(failure)):
+                return EngineFailed(f"{self.name}: {reason}", hint=hint)
+        return None
 
 
 def _let_workers_end() -> None:

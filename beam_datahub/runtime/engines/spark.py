@@ -13,7 +13,7 @@ from pathlib import Path
 from beam_datahub.errors import MissingDependency
 from beam_datahub.runtime.engines.cache import kept, obtain
 from beam_datahub.runtime.engines.declaration import EngineOptions, Readiness, Start
-from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path
+from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path, note_origin
 from beam_datahub.runtime.engines.java import beam_cached, beam_version, download, java, opened, run_maven
 from beam_datahub.runtime.engines.portable import PortableEngine, cores, jvm_properties, port_of
 from beam_datahub.runtime.engines.server import ServerCommand
@@ -78,12 +78,14 @@ def spark_jars(start: Start | None = None) -> Path:
         jars = folder / _JARS
         jars.mkdir()
         if download(_ARTEFACT, beam_version(), jars / f"{_ARTEFACT}.jar"):
+            note_origin(folder, f"Beam {beam_version()}'s own")
             return
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={jars / 'beam'}"]
         run_maven(_POM, goal, folder, "the Spark job server")
         _unpack_spark(folder, jars / "spark")
         _keep_one_of_each(jars / "beam", jars / "spark")
         clean(folder, keep=_JARS)
+        note_origin(folder, f"Beam 2.70.0 by Maven, Spark {SPARK_VERSION} of PyPI")
 
     return _entry(obtain(_kept_as(), make))
 

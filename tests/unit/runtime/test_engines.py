@@ -186,3 +186,16 @@ def test_an_engine_refuses_what_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -
             continue
         with pytest.raises(InvalidValue, match=f"the engine '{name}' cannot run integrations of type 'real-time'"):
             chosen.check(document)
+
+
+def test_what_a_cluster_lacks_is_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("beam_datahub.runtime.engines.portable._answers", lambda endpoint: None)
+    options = EngineOptions(options=("--job_endpoint=localhost:1",))
+    with (
+        pytest.raises(EngineFailed, match=r"flink: .*too few network buffers") as failed,
+        engine("flink").started(options, start(tmp_path)),
+    ):
+        raise RuntimeError("java.io.IOException: Insufficient number of network buffers: required 512, but only 474 available")
+    assert "min-buffers: 64" in (failed.value.hint or "")
+    with pytest.raises(ValueError, match="another"), engine("flink").started(options, start(tmp_path)):
+        raise ValueError("another")
