@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.cli.options import Assignment, json_option, store_option
+from beam_datahub.cli.options import Assignment, Listing, json_option, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.runtime.connections import SecretOption
     from beam_datahub.store.records import Connection
 
 
-@click.group(short_help="Keep connections under a name.")
+@click.group(cls=Listing, short_help="Keep connections under a name.")
 def command() -> None:
     """Keep connections under a name, so that a spec says `connection: crm` and holds neither addresses nor secrets.
 
     They are in the store; secrets are sealed with a key of BEAM_DATAHUB_KEY, of the file that BEAM_DATAHUB_KEY_FILE names,
-    or of a file beside the store that is made when it is first needed.
+    or of a file beside the store that is made when it is first needed. Without a command, they are listed.
     """
 
 

@@ -8,13 +8,16 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from beam_datahub.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from beam_datahub.store.location import Location
 
 # Runs sort and join in temporary files where memory ends.
 _LEAST_FREE_BYTES = 10**9
@@ -144,11 +147,12 @@ def _engines() -> Iterator[Finding]:
 
 
 def _store(named: str | None) -> Iterator[Finding]:
-    from beam_datahub.errors import DataHubError, WrongKey
+    from beam_datahub.errors import DataHubError
     from beam_datahub.runtime.upkeep import opened, upkeep
-    from beam_datahub.security.sealing import KEY_VARIABLE, key_path, load_sealer
+    from beam_datahub.security.sealing import key_of
     from beam_datahub.store.location import locate
 
+    sealed: dict[str, set[str | None]] = {}
     try:
         location = locate(named)
         if not location.exists():
@@ -156,6 +160,8 @@ def _store(named: str | None) -> Iterator[Finding]:
         else:
             with opened(location) as store:
                 version = upkeep().info(store).version
+                stored = store.reader.connections.all()
+                sealed = {each.name: {key_of(text) for text in each.sealed.values()} for each in stored if each.sealed}
             locked = next((each for each in (location.path, location.folder) if each and not os.access(each, os.W_OK)), None)
             if locked is not None and location.path is not None:
                 yield Finding("store", "broken", f"{locked} cannot be written", "let this user write it, or name another store")
@@ -164,16 +170,28 @@ def _store(named: str | None) -> Iterator[Finding]:
     except DataHubError as error:
         yield Finding("store", "broken", error.reason, error.hint)
         return
+    yield _key(location, sealed)
+
+
+def _key(location: Location, sealed: Mapping[str, set[str | None]]) -> Finding:
+    """Whether the key is here; `sealed` are the keys with which the secrets of connections are sealed."""
+    from beam_datahub.errors import WrongKey
+    from beam_datahub.security.sealing import KEY_VARIABLE, key_path, load_sealer
+
+    needed = "give the key that sealed them with BEAM_DATAHUB_KEY or BEAM_DATAHUB_KEY_FILE"
     file = key_path(location.key_file)
-    if not os.environ.get(KEY_VARIABLE, "").strip() and not file.exists():
-        yield Finding("key", "missing", f"none at {file}", "the first secret that is kept makes it")
-        return
+    named = os.environ.get(KEY_VARIABLE, "").strip()
+    if not named and not file.exists():
+        if sealed:
+            return Finding("key", "broken", f"none at {file}, which secrets of {', '.join(sealed)} need", needed)
+        return Finding("key", "missing", f"none at {file}", "the first secret that is kept makes it")
     try:
-        load_sealer(location.key_file)
+        known = set(load_sealer(location.key_file).known)
     except WrongKey as error:
-        yield Finding("key", "broken", error.reason, error.hint)
-    else:
-        yield Finding("key", "fine", f"in {KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE, "").strip() else str(file))
+        return Finding("key", "broken", error.reason, error.hint)
+    if locked := [name for name, keys in sealed.items() if not keys <= known]:
+        return Finding("key", "broken", f"it does not open the secrets of {', '.join(locked)}", needed)
+    return Finding("key", "fine", f"in {KEY_VARIABLE}" if named else str(file))
 
 
 def _show(findings: list[Finding]) -> None:

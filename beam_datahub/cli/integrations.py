@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.cli.options import json_option, store_option
+from beam_datahub.cli.options import Listing, json_option, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.store.view_records import IntegrationHealth
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _WIDE = 100
 
 
-@click.group(short_help="List the registered integrations, show or remove one.", invoke_without_command=True)
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """List the integrations that `apply` has registered, show one, or remove it; see how they do and what they use."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_all, store=None, as_json=False, removed=False)
+@click.group(cls=Listing, short_help="List the registered integrations, show or remove one.")
+def command() -> None:
+    """List the integrations that `apply` has registered, show one, or remove it; see how they do and what they use.
+
+    Without a command, they are listed.
+    """
 
 
 @command.command("list", short_help="The registered integrations and how they do.")
@@ -202,7 +202,7 @@ def remove(name: str, store: str | None) -> None:
     """Take the integration NAME out of the list; its versions and runs stay, and `apply` brings it back."""
     from beam_datahub.runtime.store_link import opened_store
 
-    with opened_store(store) as link:
+    with opened_store(store, is_there=True) as link:
         link.writer.integrations.remove(name)
     click.echo(f"{name}: removed; its runs stay")
 

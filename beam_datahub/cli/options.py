@@ -39,6 +39,18 @@ class Size(click.ParamType[int]):
         return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
 
 
+class Listing(click.Group):
+    """A group whose commands include one that lists or shows: what `default` names. It runs where no command is named."""
+
+    default = "list"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command before options, or nothing at all."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
 def spec_argument(function: _Function) -> _Function:
     """The argument SPEC: an integration's file, or a folder that holds `integration.yaml`."""
     return click.argument("spec", type=click.Path())(function)

@@ -68,6 +68,7 @@ def command(
     location = replace(locate(store), explicit=True)
     link = StoreHere(location)
     try:
+        link.there()
         wanted = _wanted(link, run, reasons, steps, spec, parameters, location)
         import_beam(cloud=False)
         with tempfile.TemporaryDirectory(prefix="beam-datahub-originals-") as folder:

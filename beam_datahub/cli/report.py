@@ -21,7 +21,7 @@ from beam_datahub.errors import TargetUnusable
 def command(run: str, page: str | None, as_json: bool, store: str | None) -> None:
     """Show the report of RUN: its books, its rejected records and its quality rules.
 
-    RUN is the id of a run, the beginning of one, or `last`. The page of a recorded run with quality rules or profiles lies
+    RUN is a run's id, the beginning or end of it, or `last`. The page of a recorded run with quality rules or profiles lies
     in its folder, too.
     """
     from beam_datahub.runtime.report import html_report, stored_report

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beam_datahub.cli.moments import Moment
-from beam_datahub.cli.options import json_option, store_option
+from beam_datahub.cli.options import Listing, json_option, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.store.records import Run
@@ -20,15 +20,12 @@ _WIDE = 100
 _WORDS = {"completed_with_errors": "with errors"}
 
 
-@click.group(short_help="List runs, show, stop or resume one.", invoke_without_command=True)
-@click.pass_context
-def command(ctx: click.Context) -> None:
+@click.group(cls=Listing, short_help="List runs, show, stop or resume one.")
+def command() -> None:
     """List the runs of the store, show one and its log, stop it, or run it again.
 
-    RUN is a run's id, the beginning or end of it, or `last`.
+    RUN is a run's id, the beginning or end of it, or `last`. Without a command, runs are listed.
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_some, integration=None, statuses=(), kind=None, since=None, limit=20, store=None, as_json=False)
 
 
 @command.command("list", short_help="The newest runs.")
@@ -184,7 +181,7 @@ def cancel(run: str, store: str | None) -> None:
     """Stop RUN, which another process runs, as Ctrl-C there would: nothing is published, and what it staged is removed."""
     from beam_datahub.runtime.store_link import opened_store
 
-    with opened_store(store) as link:
+    with opened_store(store, is_there=True) as link:
         lost = [each.run_id for each in link.writer.runs.recover()]
         found = link.reader.runs.get(run)
         if found.run_id in lost:
@@ -217,7 +214,7 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
     beam_datahub.documents_options = False
     session().as_json = as_json
     location = locate(store)
-    link = StoreHere(location)
+    link = StoreHere(location).there()
     link.writer.runs.recover()
     found = link.reader.runs.get(run)
     if found.status not in ("failed", "cancelled"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.cli.options import json_option, store_option
+from beam_datahub.cli.options import Listing, json_option, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.runtime.schemas import SchemaRegistry
@@ -51,12 +51,12 @@ def _reference_option(function: Any) -> Any:
     )(function)
 
 
-@click.group(short_help="Keep schemas and their versions.")
+@click.group(cls=Listing, short_help="Keep schemas and their versions.")
 def command() -> None:
     """Keep Avro, JSON and Protobuf schemas under subjects, version by version.
 
     A new version is refused when it breaks what the subject promises to its readers and writers: it is told why, where,
-    and what to change.
+    and what to change. Without a command, the subjects are listed.
     """
 
 
@@ -102,8 +102,11 @@ def show_all(deleted: bool, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def show(subject: str, number: int | None, store: str | None, as_json: bool) -> None:
-    """Show the newest version of SUBJECT, or the one that --version names. Piped, it writes the schema alone."""
+    """Show the newest version of SUBJECT, or the one of SUBJECT:VERSION or --version. Piped, it writes the schema alone."""
     with _opened(store) as (_, registry):
+        name, colon, text = subject.rpartition(":")
+        if number is None and colon and text.isdigit():
+            subject, number = name, int(text)
         version = registry.latest(subject, number)
         level = registry.level(subject)
     if as_json:

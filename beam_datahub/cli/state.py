@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.cli.options import json_option, set_option, store_option
+from beam_datahub.cli.options import Listing, json_option, set_option, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.runtime.store_link import StoreHere
 
 
-@click.group(short_help="Show, set or reset how far incremental sources were read.", invoke_without_command=True)
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """Show how far the incremental sources of integrations have been read, set where the next run goes on, or begin anew."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(show, integration=None, store=None, as_json=False)
+class _Shown(Listing):
+    default = "show"
+
+
+@click.group(cls=_Shown, short_help="Show, set or reset how far incremental sources were read.")
+def command() -> None:
+    """Show how far the incremental sources of integrations have been read, set where the next run goes on, or begin anew.
+
+    Without a command, it is shown.
+    """
 
 
 @command.command(short_help="Where the next run goes on.")

@@ -10,19 +10,17 @@ from typing import Any
 import click
 
 from beam_datahub.cli.moments import Moment
-from beam_datahub.cli.options import json_option, store_option
+from beam_datahub.cli.options import Listing, json_option, store_option
 
 _STATUSES = ("open", "acknowledged", "resolved", "false_positive")
 
 
-@click.group(short_help="List quality violations, and decide on them.", invoke_without_command=True)
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """List the quality rules and expectations that runs broke, show one, and say what became of it."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(
-            list_some, integration=None, run=None, statuses=(), severities=(), since=None, limit=20, store=None, as_json=False
-        )
+@click.group(cls=Listing, short_help="List quality violations, and decide on them.")
+def command() -> None:
+    """List the quality rules and expectations that runs broke, show one, and say what became of it.
+
+    Without a command, open violations are listed.
+    """
 
 
 @command.command("list", short_help="The newest violations.")
@@ -157,7 +155,7 @@ def _decision(name: str, status: str, help_text: str) -> Callable[..., None]:
     def decide(numbers: tuple[int, ...], note: str | None, store: str | None) -> None:
         from beam_datahub.runtime.store_link import later, opened_store
 
-        with opened_store(store) as link:
+        with opened_store(store, is_there=True) as link:
             calls = [later("violations.decide", number, status, note=note) for number in numbers]
             for found in link.together(calls):
                 click.echo(f"{found.id}: {found.rule} is {found.status.replace('_', ' ')}")

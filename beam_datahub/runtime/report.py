@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_datahub.component.inspection import SEVERITIES
-from beam_datahub.errors import UnknownRun
+from beam_datahub.errors import InvalidValue, UnknownName, UnknownRun
 from beam_datahub.runtime.profile_page import profiles_html
 from beam_datahub.store.location import locate
 
@@ -110,13 +110,16 @@ def _reasons(reasons: Sequence[Record]) -> list[tuple[Record, Bar]]:
 
 
 def stored_report(run: str, store: str | None = None) -> dict[str, Any]:
-    """The record of a run by its id, by the beginning of it, or of the `last` run. Raises UnknownRun."""
+    """The record of a run by its id, by the beginning or end of it, or of the `last` run. Raises UnknownName, UnknownRun."""
     runs = locate(store).runs
     found = sorted(path.parent.name for path in runs.glob("*/report.json")) if runs.is_dir() else []
-    chosen = found[-1:] if run == "last" else [name for name in found if name == run] or [n for n in found if n.startswith(run)]
-    if len(chosen) != 1:
-        known = f"the last runs: {', '.join(found[-5:])}" if found else f"no run has left a report in {runs}"
-        reason = f"several runs begin with '{run}'" if chosen else f"there is no report of the run '{run}'"
-        raise UnknownRun(reason, hint=f"{', '.join(chosen[-5:])}" if chosen else known)
+    fitting = [name for name in found if run and (name.startswith(run) or name.endswith(run))]
+    chosen = found[-1:] if run == "last" else [run] if run in found else fitting
+    if not found:
+        raise UnknownRun(f"no run has left a report in {runs}", hint="`beam-datahub run SPEC` leaves one")
+    if len(chosen) > 1:
+        raise InvalidValue(f"'{run}' may be several runs", hint=f"write more of one: {', '.join(chosen[-5:])}")
+    if not chosen:
+        raise UnknownName("run", run, found[-10:])
     record: dict[str, Any] = json.loads((Path(runs) / chosen[0] / "report.json").read_text("utf-8"))
     return record

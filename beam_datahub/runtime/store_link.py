@@ -55,11 +55,14 @@ def link_store(location: Location, *, who: str | None = None) -> StoreLink:
 
 
 @contextmanager
-def opened_store(named: str | None = None) -> Iterator[StoreHere]:
-    """The store that the user named, or the project's, for a command that looks at it or changes it."""
+def opened_store(named: str | None = None, *, is_there: bool = False) -> Iterator[StoreHere]:
+    """The store that the user named, or the project's, for a command that looks at it or changes it.
+
+    `is_there` is for one that changes what can only be in a store that is there: none is made for it. Raises StoreUnusable.
+    """
     store = StoreHere(locate(named))
     try:
-        yield store
+        yield store.there() if is_there else store
     finally:
         store.close()
 
@@ -76,6 +79,11 @@ class StoreHere:
     def location(self) -> Location:
         """Where it is."""
         return self._location
+
+    def there(self) -> StoreHere:
+        """This store, which is not made where there is none. Raises StoreUnusable."""
+        _ = self.reader
+        return self
 
     @property
     def _store(self) -> Store:

@@ -109,7 +109,8 @@ def _threshold(value: Any) -> Any:
         value = float(match[1]) / (100 if match[2] else 1)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return ThresholdSpec(share=float(value))
-    whole = f"; for a count of failures write {{failures: {value:g}}}" if isinstance(value, int | float) and value > 1 else ""
+    count = isinstance(value, int | float) and value > 1 and float(value).is_integer()
+    whole = f"; for a count of failures write {{failures: {value:g}}}" if count else ""
     raise ValueError(f"must be a share of the checked records such as 0.99 or 99%, or a count such as {{failures: 10}}{whole}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from beam_datahub.component.file_owner import is_gone
-from beam_datahub.errors import Conflict, ReplayUnfinished, RunLost, UnknownName
+from beam_datahub.errors import Conflict, InvalidValue, ReplayUnfinished, RunLost, UnknownName
 from beam_datahub.store.access import Reading, Writing, columns_of, insert_into, insert_new, now
 from beam_datahub.store.records import ENDED, Document, NewRun, Run, RunEnd, RunKind, RunStatus, RunStep
 from beam_datahub.store.tables import replayed_records, run_documents, run_steps, runs
@@ -34,7 +34,7 @@ class RunReader:
         self._reading = reading
 
     def get(self, run_id: str) -> Run:
-        """The run of an id, of the only id that begins so, or of `last`: the newest. Raises UnknownName."""
+        """The run of an id, of the only id that begins so, or of `last`: the newest. Raises UnknownName, InvalidValue."""
         with self._reading.snapshot() as connection:
             return _found(connection, run_id)
 
@@ -298,6 +298,8 @@ def _found(connection: Connection, run_id: str) -> Run:
         rows = connection.execute(newest.where(and_(fitting)).limit(2)).all() if len(run_id) >= 4 else []
         if len(rows) == 1:
             return Run(*rows[0])
+        if rows:
+            raise InvalidValue(f"'{run_id}' may be several runs", hint="write more of it; `beam-datahub runs list` shows them")
     known = connection.execute(select(runs.c.run_id).order_by(runs.c.started_at.desc()).limit(10)).scalars()
     raise UnknownName("run", run_id, list(known))
 

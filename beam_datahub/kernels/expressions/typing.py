@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +18,12 @@ from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import HIDDEN, JSON, canonical, literal, quoted, sql_type
 
 _local = threading.local()
+
+# What RE2 says of a pattern that it does not take.
+_NO_PATTERN = re.compile(
+    r"(missing [\])]|unexpected \)|invalid (perl operator|escape sequence|character class|character range|named capture"
+    r"|repetition|nested repetition|group)|no argument for repetition|bad repetition|trailing \\|pattern too large)"
+)
 _ROW = quoted(f"{HIDDEN}row")
 
 
@@ -45,7 +52,7 @@ def check_rowwise(sql: str, schema: pa.Schema, columns: Sequence[str], session: 
         session.scalar(f"SELECT count(v) FROM (SELECT {sql} AS v FROM (SELECT unnest([]::INTEGER[]) AS {_ROW}{nulls}) AS input)")
         session.scalar(f"SELECT {error_mask_sql(sql)} FROM (SELECT 1 AS {_ROW}{samples}) AS input")
     except duckdb.Error as error:
-        raise InvalidExpression(sentence(error), hint=_hint(error)) from error
+        raise _refused(error) from error
 
 
 def _sample(kind: pa.DataType) -> str:
@@ -72,8 +79,16 @@ def sql_types(select: str, relation: str, session: KernelSession) -> list[str]:
     try:
         found = session.scalar(f"SELECT list(column_type) FROM (DESCRIBE SELECT {select}{relation})")
     except duckdb.Error as error:
-        raise InvalidExpression(sentence(error), hint=_hint(error)) from error
+        raise _refused(error) from error
     return [str(item) for item in found] if isinstance(found, Sequence) else []
+
+
+def _refused(error: duckdb.Error) -> InvalidExpression:
+    said = sentence(error)
+    if _NO_PATTERN.match(said):
+        hint = "patterns are those of RE2: no look-around, no back-references"
+        return InvalidExpression(f"not a regular expression that can be used: {said}", hint=hint)
+    return InvalidExpression(said, hint=_hint(error))
 
 
 def _hint(error: duckdb.Error) -> str | None:

@@ -51,6 +51,21 @@ def test_a_store_and_a_key_are_found(cli: Run, monkeypatch: pytest.MonkeyPatch) 
     assert found(cli, status=1)["key"]["state"] == "broken"
 
 
+def test_a_key_that_sealed_secrets_is_missed(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD", "example")
+    options = ("--set", "host=db.example", "--set", "user=etl", "--set", "database=crm", "--secret-env", "password=PASSWORD")
+    assert cli("connections", "add", "crm", "postgresql", *options).exit_code == 0
+    assert found(cli)["key"]["state"] == "fine"
+    (tmp_path / ".beam-datahub" / "store.key").unlink()
+    missing = found(cli, status=1)["key"]
+    assert missing["state"] == "broken"
+    assert "crm" in missing["found"]
+    monkeypatch.setenv("BEAM_DATAHUB_KEY", KEY)
+    wrong = found(cli, status=1)["key"]
+    assert wrong["state"] == "broken"
+    assert "crm" in wrong["found"]
+
+
 def test_a_damaged_store_is_broken(cli: Run, tmp_path: Path) -> None:
     (tmp_path / "other.db").write_text("no database " * 100)
     assert found(cli, "--store", "other.db", status=1)["store"]["state"] == "broken"

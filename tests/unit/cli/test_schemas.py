@@ -35,7 +35,8 @@ def test_a_schema_is_registered_once_and_grows_by_compatible_versions(work: Path
     second = write(work, "b.avsc", record(("id", "int"), ("name", "string", "")))
     told = json.loads(cli("schemas", "register", second, "-s", "orders-value", "--json").stdout)
     assert (told["version"], told["new"]) == (2, True)
-    assert cli("schemas", "show", "orders-value", "--version", "1").stdout.strip() == record(("id", "int"))
+    for first_version in (("orders-value", "--version", "1"), ("orders-value:1",)):
+        assert cli("schemas", "show", *first_version).stdout.strip() == record(("id", "int"))
     assert json.loads(cli("schemas", "list", "--json").stdout) == [
         {"subject": "orders-value", "format": "avro", "versions": [1, 2], "compatibility": "backward", "deleted": False}
     ]
