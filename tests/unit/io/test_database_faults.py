@@ -90,7 +90,7 @@ def _committed(system: System) -> int:
 
 
 @pytest.mark.parametrize("mode", ["append", "overwrite", "merge"])
-@pytest.mark.parametrize("name", ["postgresql", "sqlite", "duckdb"])
+@pytest.mark.parametrize("name", ["postgresql", "mysql", "sqlite", "duckdb"])
 def test_a_run_killed_at_any_statement_leaves_the_next_one_right(
     name: str, mode: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
