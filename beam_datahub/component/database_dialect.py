@@ -22,6 +22,8 @@ class Dialect:
     decimal_digits = 38
     merges_in_place = True
     """Whether INSERT … ON CONFLICT (key) DO UPDATE is known."""
+    tells_twice = False
+    """Whether that statement fails where a key comes twice in it."""
     upserts_any_key = False
     """Whether it goes by any unique key that a row meets, not by the named one alone."""
     true = "true"

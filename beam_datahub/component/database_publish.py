@@ -75,9 +75,17 @@ def _merge(
     for table in staged[1:]:
         session.execute(dialect.insert(first, columns, f"SELECT {names} FROM {dialect.table(table)}"))
     source = dialect.table(first)
-    _check(int(session.fetch(f"SELECT count(*) FROM {source}")[0][0]), sum(receipt.rows for receipt in receipts))
+    rows = sum(receipt.rows for receipt in receipts)
     key = [shape.named(name) for name in request.key]
     keys = dialect.names(key)
+    there = [frozenset(key)] if shape.creates else session.unique_keys(target)
+    unique = frozenset(key) in there and (len(set(there)) == 1 or not dialect.upserts_any_key)
+    if unique and dialect.merges_in_place and dialect.tells_twice and marker is None and options.last_by is None:
+        # The statement itself says whether all rows are there and no key comes twice.
+        select = f"SELECT {dialect.names(shape.names)} FROM {source} WHERE 1 = 1"
+        _check(session.execute(dialect.upsert(target, shape.names, key, select)), rows)
+        return
+    _check(int(session.fetch(f"SELECT count(*) FROM {source}")[0][0]), rows)
     if options.last_by is not None:
         first = _winners(session, target, request, first, columns, keys, shape.named(options.last_by))
         source = dialect.table(first)
@@ -91,14 +99,11 @@ def _merge(
                 f"{twice[0][-1]} of the merged rows have the same key ({what}), and nothing says which wins",
                 hint="name the column that tells with `last_by`, or deduplicate before",
             )
-    kept = "1 = 1"
     if marker is not None:
         marked = f"{dialect.quoted(marker)} = {dialect.true}"
         session.execute(dialect.delete_matching(target, key, first, marked))
         session.execute(f"DELETE FROM {source} WHERE {marked}")
-    select = f"SELECT {dialect.names(shape.names)} FROM {source} WHERE {kept}"
-    there = [frozenset(key)] if shape.creates else session.unique_keys(target)
-    unique = frozenset(key) in there and (len(set(there)) == 1 or not dialect.upserts_any_key)
+    select = f"SELECT {dialect.names(shape.names)} FROM {source} WHERE 1 = 1"
     if unique and dialect.merges_in_place:
         session.execute(dialect.upsert(target, shape.names, key, select))
     else:

@@ -126,6 +126,7 @@ class PostgresqlConnection(Config):
 # By the longest beginning of SQLSTATE: what an error means, and a hint.
 _MEANINGS: dict[str, tuple[type[DataHubError] | type[RowsRefused], str | None]] = {
     "08": (Transient, None),  # the connection broke
+    "21": (TargetUnusable, None),  # a key that comes twice where it must not
     "22": (RowsRefused, None),  # a value that its type cannot hold
     "23": (RowsRefused, None),  # a constraint
     "28": (AccessDenied, "look at `user`, `password` and the server's pg_hba.conf"),
@@ -162,6 +163,9 @@ _NOISE = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+|\n+Query was:.*|\. SQLSTATE: \
 def meaning(text: str, state: str | None, column: str | None = None) -> DataHubError | RowsRefused:
     """What an error of the server means to us, by its SQLSTATE, else by its words."""
     said = redact(_NOISE.sub("", text).strip())
+    if state == "21000" and "ON CONFLICT" in said:
+        advice = "name the column that tells with `last_by`, or deduplicate before"
+        return TargetUnusable("some of the merged rows have the same key, and nothing says which wins", hint=advice)
     if not state:
         state = next((known for pattern, known in _LOGIN if re.search(pattern, text)), "08000")
     for length in (5, 2):

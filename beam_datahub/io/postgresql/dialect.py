@@ -15,6 +15,8 @@ from beam_datahub.component.database_shape import WIDENED
 class PostgresqlDialect(Dialect):
     """PostgreSQL 12 and later."""
 
+    tells_twice = True
+
     types: ClassVar[dict[str, str]] = {
         "BOOLEAN": "boolean",
         "TINYINT": "smallint",
