@@ -129,15 +129,15 @@ class KafkaConnection(Config):
         return DatasetName(f"kafka://{self.place}", topic)
 
     @contextmanager
-    def administered(self) -> Iterator[Cluster]:
-        """The cluster, once a broker has answered. Raises ConnectorError."""
+    def administered(self, patience_seconds: int | None = None) -> Iterator[Cluster]:
+        """The cluster, and how long to wait for it where that is not what the user says. Raises ConnectorError."""
         kafka()
         from confluent_kafka.admin import AdminClient
 
         told = Told()
         with telling(told):
             client = AdminClient(self.settings(error_cb=told, **{"allow.auto.create.topics": None}))
-            yield Cluster(client, told, self.connect_timeout_seconds, self.place)
+            yield Cluster(client, told, patience_seconds or self.connect_timeout_seconds, self.place)
 
 
 class Told:

@@ -21,7 +21,7 @@ from beam_datahub.io.kafka.encoding import Encoding
 from beam_datahub.io.kafka.options import KafkaWriteOptions
 from beam_datahub.io.kafka.registry import Registry
 from beam_datahub.io.kafka.sending import send
-from beam_datahub.io.kafka.source import reached
+from beam_datahub.io.kafka.source import counted, reached
 from beam_datahub.io.kafka.staging import StagedWriter
 from beam_datahub.schemas.avro import avro_schema
 from beam_datahub.schemas.avro_columns import avro_of
@@ -68,7 +68,7 @@ class KafkaSink(Sink):
             try:
                 with self.connection.administered() as cluster:
                     count = len(cluster.topics(self.options.topic)[self.options.topic].partitions)
-                lines.append((self.options.topic, True, f"{count} partitions"))
+                lines.append((self.options.topic, True, counted(count, "partition")))
             except SourceMissing as error:
                 made = self.options.partitions is not None
                 lines.append((self.options.topic, made, "will be made" if made else error.reason))

@@ -18,7 +18,7 @@ from beam_datahub.component.json_blocks import discovered
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, InvalidValue, UnreadableData
-from beam_datahub.io.kafka.connection import KafkaConnection, telling
+from beam_datahub.io.kafka.connection import Cluster, KafkaConnection, telling
 from beam_datahub.io.kafka.consuming import consumed
 from beam_datahub.io.kafka.decoding import (
     VALUE,
@@ -30,7 +30,7 @@ from beam_datahub.io.kafka.decoding import (
     lines_of,
 )
 from beam_datahub.io.kafka.messages import Messages, metadata_schema
-from beam_datahub.io.kafka.offsets import Part, bounds, key_of, partitions, parts
+from beam_datahub.io.kafka.offsets import Part, Partition, bounds, key_of, partitions, parts
 from beam_datahub.io.kafka.options import KafkaReadOptions
 from beam_datahub.io.kafka.originals import with_metadata
 from beam_datahub.io.kafka.registry import Registry
@@ -67,11 +67,10 @@ class KafkaSource(Source):
             return Report(tuple(lines))
         try:
             with self.connection.administered() as cluster:
-                found = partitions(cluster, self.options)
-                ends = bounds(cluster, found, committed=self.options.isolation == "committed")
+                found, ends = self._ends(cluster)
                 count = sum(high - low for low, high in ends.values())
                 names = ", ".join(dict.fromkeys(topic for topic, _ in found))
-                lines.append((names, True, f"{len(found)} partitions, at most {count} messages"))
+                lines.append((names, True, f"{counted(len(found), 'partition')}, at most {counted(count, 'message')}"))
         except DataHubError as error:
             lines.append((", ".join(self.options.topics) or str(self.options.pattern), False, error.reason))
         return Report(tuple(lines))
@@ -95,12 +94,11 @@ class KafkaSource(Source):
 
     def discover(self) -> Discovery:
         with self.connection.administered() as cluster:
-            found = partitions(cluster, self.options)
-            ends = bounds(cluster, found, committed=self.options.isolation == "committed")
+            found, ends = self._ends(cluster)
         rows = sum(high - low for low, high in ends.values())
         return Discovery(pa.schema([*self._discovered(found, ends), *self._metadata]), rows, partitions=len(found))
 
-    def _discovered(self, found: list[tuple[str, int]], ends: dict[tuple[str, int], tuple[int, int]]) -> pa.Schema:
+    def _discovered(self, found: list[Partition], ends: dict[Partition, tuple[int, int]]) -> pa.Schema:
         options = self.options
         if options.format in ("text", "bytes"):
             return pa.schema([(VALUE, pa.string() if options.format == "text" else pa.binary())])
@@ -117,7 +115,7 @@ class KafkaSource(Source):
         for topic, number in filled:
             low, high = ends[topic, number]
             part = Part(topic, number, max(low, high - share), high)
-            for raw in consumed(self.connection, replace_group(options), part, share):
+            for raw in consumed(self.connection, without_traces(options), part, share):
                 values = [value for message in raw if (value := message.value())]
                 samples.append(lines_of(values) if values else b"")
         schema, _ = discovered(names, samples, int(options.max_record_bytes))
@@ -126,10 +124,15 @@ class KafkaSource(Source):
         return schema
 
     def estimate(self) -> Discovery:
-        with self.connection.administered() as cluster:
-            found = partitions(cluster, self.options)
-            ends = bounds(cluster, found, committed=self.options.isolation == "committed")
+        # Who only plans does not wait long for a cluster that is away; the run itself does.
+        with self.connection.administered(min(3, self.connection.connect_timeout_seconds)) as cluster:
+            found, ends = self._ends(cluster)
         return Discovery(pa.schema([]), sum(high - low for low, high in ends.values()), partitions=len(found))
+
+    def _ends(self, cluster: Cluster) -> tuple[list[Partition], dict[Partition, tuple[int, int]]]:
+        """The partitions, and where each begins and ends."""
+        found = partitions(cluster, self.options)
+        return found, bounds(cluster, found, committed=self.options.isolation == "committed")
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         with self.connection.administered() as cluster, telling():
@@ -232,7 +235,7 @@ class _Reading:
         return rejections(rows, "malformed", "the message has no value: it is a tombstone")
 
 
-def replace_group(options: KafkaReadOptions) -> KafkaReadOptions:
+def without_traces(options: KafkaReadOptions) -> KafkaReadOptions:
     """Options to look at messages with, which leave nothing behind."""
     return options.model_copy(update={"commit_offsets": False, "missing": "skip"})
 
@@ -243,6 +246,11 @@ def reached(connection: KafkaConnection) -> Report:
         with connection.administered() as cluster:
             names = cluster.topics()
             brokers = len(cluster.client.list_topics(timeout=10).brokers)
-        return Report((("cluster", True, f"{brokers} brokers, {len(names)} topics"),))
+        return Report((("cluster", True, f"{counted(brokers, 'broker')}, {counted(len(names), 'topic')}"),))
     except DataHubError as error:
         return Report((("cluster", False, error.reason),))
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

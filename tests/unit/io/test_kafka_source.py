@@ -235,7 +235,7 @@ def test_a_login_is_needed_where_the_cluster_asks_for_one(kafka: KafkaBroker) ->
         numbers(source("hidden-word"))
     assert "hidden-word" not in str(failure.value)
     assert not source("hidden-word").check().fine
-    assert source("right").check().lines[1][2] == "1 partitions, at most 1 messages"
+    assert source("right").check().lines[1][2] == "1 partition, at most 1 message"
 
 
 def test_a_cluster_or_topic_that_is_not_there_is_named(kafka: KafkaBroker) -> None:
