@@ -9,7 +9,7 @@ from pathlib import Path
 from beam_datahub.runtime.engines.cache import kept, obtain
 from beam_datahub.runtime.engines.declaration import EngineOptions, Readiness, Start
 from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path, note_origin
-from beam_datahub.runtime.engines.java import beam_cached, beam_version, download, java, opened, run_maven
+from beam_datahub.runtime.engines.java import QUICK_START, beam_cached, beam_version, download, java, opened, run_maven
 from beam_datahub.runtime.engines.portable import PortableEngine, cores, jvm_properties, port_of
 from beam_datahub.runtime.engines.server import ServerCommand
 
@@ -76,6 +76,7 @@ class Flink(PortableEngine):
                 f"-Djava.io.tmpdir={start.folder}",
                 "-Dorg.slf4j.simpleLogger.showDateTime=true",
                 "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+                *([QUICK_START] if master == "[local]" else []),
                 *jvm_properties(options),
                 *("-jar", str(jar)),
                 *("--flink-master", master if master.startswith(("[", "http")) else f"http://{master}"),

@@ -24,6 +24,10 @@ _OPENED = (
     "java.util.concurrent", "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar",
 )  # fmt: skip
 
+# On one machine Java moves batches that it does not look into: what its second compiler would make of that is not worth its work,
+# which is a third of what starting an engine takes.
+QUICK_START = "-XX:TieredStopAtLevel=1"
+
 
 def java() -> str:
     """The Java program of JAVA_HOME, else of the PATH. Raises MissingDependency where there is none, or none that fits."""

@@ -14,7 +14,7 @@ from beam_datahub.errors import MissingDependency
 from beam_datahub.runtime.engines.cache import kept, obtain
 from beam_datahub.runtime.engines.declaration import EngineOptions, Readiness, Start
 from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path, note_origin
-from beam_datahub.runtime.engines.java import beam_cached, beam_version, download, java, opened, run_maven
+from beam_datahub.runtime.engines.java import QUICK_START, beam_cached, beam_version, download, java, opened, run_maven
 from beam_datahub.runtime.engines.portable import PortableEngine, cores, jvm_properties, port_of
 from beam_datahub.runtime.engines.server import ServerCommand
 
@@ -53,6 +53,7 @@ class Spark(PortableEngine):
                 f"-Djava.io.tmpdir={start.folder}",
                 f"-Dspark.local.dir={start.folder}",
                 "-Dspark.ui.enabled=false",
+                *([QUICK_START] if master.startswith("local") else []),
                 *jvm_properties(options),
                 *("-cp", classes, _MAIN),
                 *("--spark-master-url", master),
