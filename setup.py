@@ -58,8 +58,7 @@ EXTRAS = {
     # `python` transformations whose functions take pandas frames
     "pandas": ["pandas>=2.2,<4"],
     # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
-    # connectorx reads MySQL into Arrow at a tenth of the time that PyMySQL takes; without it, PyMySQL reads.
-    "mysql": ["PyMySQL[rsa]>=1.1,<2", "connectorx>=0.4.5,<0.5"],
+    "mysql": ["PyMySQL[rsa]>=1.1,<2"],
     "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
     "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],

@@ -52,7 +52,7 @@ fi
 
 # Starts the server at a port; whether it answers there.
 started() {
-    setsid nohup mariadbd --no-defaults "${as[@]}" --datadir="$data" --socket="$folder/socket" --bind-address=127.0.0.1 --port="$1" \
+    nohup mariadbd --no-defaults "${as[@]}" --datadir="$data" --socket="$folder/socket" --bind-address=127.0.0.1 --port="$1" \
         --pid-file="$folder/server.pid" --server-id=1 --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL \
         --binlog-row-metadata=FULL --local-infile=1 --skip-name-resolve --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=2 \
         >"$folder/server.log" 2>&1 </dev/null &

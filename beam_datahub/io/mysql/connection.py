@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, model_validator
 
@@ -111,20 +111,6 @@ class MysqlConnection(Config):
                 found["ssl"] = {"check_hostname": False, "verify_mode": self.tls != "require"}
         return {name: value for name, value in found.items() if value is not None}
 
-    def arrow_url(self) -> str | None:
-        """The server's URL for the client that reads Arrow, secrets in clear; None where that one has no way there."""
-        if self.tls != "disable":
-            # It knows no certificates but its own.
-            return None
-        found = self.settings()
-        login = quote(found.get("user", ""), safe="")
-        if found["password"]:
-            login += f":{quote(found['password'], safe='')}"
-        asked = f"tcp_connect_timeout_ms={self.connect_timeout_seconds * 1000}&tcp_keepalive_time_ms=30000"
-        if "unix_socket" in found:
-            asked += f"&socket={quote(found['unix_socket'], safe='')}"
-        return f"mysql://{login}@{found['host']}:{found['port']}/{quote(found.get('database', ''), safe='')}?{asked}"
-
     @contextmanager
     def connected(self) -> Iterator[MysqlSession]:
         """A connection of the process's pool. Raises ConnectorError, MissingDependency."""
@@ -138,7 +124,7 @@ class MysqlConnection(Config):
             import pymysql  # noqa: F401
         except ModuleNotFoundError as error:
             raise MissingDependency("PyMySQL is not installed", hint="pip install 'beam-datahub[mysql]'") from error
-        return MysqlSession(self.settings(), self.arrow_url(), self.lock_timeout_seconds, meaning)
+        return MysqlSession(self.settings(), self.lock_timeout_seconds, meaning)
 
     def where(self) -> tuple[str, str | None]:
         """The server as `host:port`, and the database."""

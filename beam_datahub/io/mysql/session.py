@@ -1,4 +1,4 @@
-"""One connection to MySQL: PyMySQL for statements and for rows in, connectorx for rows that leave as Arrow."""
+"""One connection to MySQL: PyMySQL for statements and for rows in and out, many at a time."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from beam_datahub.io.mysql.types import ZEROS, column_of, column_of_field, selec
 # Strict, so that what does not fit is refused and not bent; nothing of a server's own settings changes what our SQL means.
 _MODE = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 _BATCH_ROWS, _LEAST_ROWS, _CELL_BYTES = 65_536, 1000, 16
-_MARK = re.compile(r"ERROR (\d{4})|(IO ?[Ee]rror|CodecError|DriverError|timed out)")
 
 Meaning = Callable[[int, str], DataHubError | RowsRefused]
 
 
 class MysqlSession(Session):
-    """A connection of PyMySQL; connectorx opens its own, for as long as it reads."""
+    """A connection of PyMySQL's."""
 
     dialect = MysqlDialect()
 
-    def __init__(self, settings: Mapping[str, Any], arrow_url: str | None, lock_timeout_seconds: int, meaning: Meaning) -> None:
+    def __init__(self, settings: Mapping[str, Any], lock_timeout_seconds: int, meaning: Meaning) -> None:
         import pymysql
 
-        self._arrow_url, self._meaning = arrow_url, meaning
+        self._meaning = meaning
         self._lock = f"innodb_lock_wait_timeout={lock_timeout_seconds}, lock_wait_timeout={lock_timeout_seconds}"
         self._settings = (
             f"SET SESSION time_zone='+00:00', sql_mode='{_MODE}', sql_notes=0, net_write_timeout=3600, "
@@ -224,44 +223,15 @@ class MysqlSession(Session):
         sql = f"SELECT {items} FROM {relation.sql(self.dialect)}{conditions}{limited}"
         rows = max(_LEAST_ROWS, min(_BATCH_ROWS, batch_bytes // (_CELL_BYTES * len(columns))))
         with self.telling(refused=UnreadableData):
-            for batch in self._rows(sql, columns, rows) if self._reader() is None else self._batches(sql, rows):
+            for batch in self._rows(sql, columns, rows):
                 if batch.num_rows:
                     yield settled(batch, columns)
 
-    def _reader(self) -> Any:
-        """connectorx, where it is installed and has a way to the server."""
-        if self._arrow_url is None:
-            return None
-        try:
-            import connectorx
-        except ModuleNotFoundError:
-            return None
-        return connectorx
-
-    def _batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows in Arrow from the first to the last step."""
-        settings = [self._settings]
-        try:
-            reader = self._reader().read_sql(
-                self._arrow_url, sql, return_type="arrow_stream", batch_size=rows, pre_execution_query=settings
-            )
-            yield from reader
-        except (GeneratorExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            # It tells of its errors by words, and of those in mid-stream by what is no Exception.
-            text = str(error)
-            found = _MARK.search(text)
-            if found is None and isinstance(error, (DataHubError, SystemExit)):
-                raise
-            said = re.sub(r"^.*?MySqlError \{ (?:ERROR \d{4} \(\w+\): )?|\s*\}+\)*\s*$|^cx writer failed: ", "", text)
-            raise self._meaning(int(found[1]) if found and found[1] else 2013, said) from None
-
     def _rows(self, sql: str, columns: Sequence[TableColumn], rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows through PyMySQL, for encrypted connections and where connectorx is not installed."""
+        """The rows through a cursor on the server's side."""
         from pymysql.cursors import SSCursor
 
-        cursor = SSCursor(self._connection)
+        cursor: Any = SSCursor(self._connection)
         cursor.execute(sql)
         # What stands beside the columns is numbers.
         named = [(column.name, column.type) for column in columns]
@@ -269,8 +239,9 @@ class MysqlSession(Session):
         try:
             while found := cursor.fetchmany(rows):
                 yield columns_of(found, named)
-        except GeneratorExit:
+        except BaseException:
             # The server would go on sending: only closing the connection stops it.
+            cursor._result.unbuffered_active = False
             self._connection._force_close()
             self.broken = True
             raise

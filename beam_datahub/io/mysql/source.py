@@ -20,7 +20,7 @@ from beam_datahub.io.mysql.session import MysqlSession
 
 @register("source", "mysql", since="0.1.0")
 class MysqlSource(DatabaseSource):
-    """Reads a table, view or query of MySQL or MariaDB through Arrow; each range of the key is one consistent read."""
+    """Reads a table, view or query of MySQL or MariaDB; each range of the key is one consistent read."""
 
     Connection: ClassVar[type[Config]] = MysqlConnection
     Options = DatabaseReadOptions
