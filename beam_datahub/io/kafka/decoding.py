@@ -237,6 +237,11 @@ def shown(value: bytes | None) -> str:
     return "" if value is None else value.decode(errors="backslashreplace")
 
 
+def row_of(batch: pa.RecordBatch, index: int) -> str:
+    """A row as a JSON object."""
+    return as_json(batch, [index])[0]
+
+
 def plain(value: bytes | None) -> str:
     """A value as the JSON object of its one column."""
     return json.dumps({VALUE: None if value is None else shown(value)}, ensure_ascii=False)

@@ -29,6 +29,7 @@ from beam_datahub.io.kafka.decoding import (
     avro_columns_of,
     lines_of,
 )
+from beam_datahub.io.kafka.delimited import CsvDecoder
 from beam_datahub.io.kafka.messages import Messages, metadata_schema
 from beam_datahub.io.kafka.offsets import Part, Partition, bounds, key_of, partitions, parts
 from beam_datahub.io.kafka.options import KafkaReadOptions
@@ -102,6 +103,8 @@ class KafkaSource(Source):
         options = self.options
         if options.format in ("text", "bytes"):
             return pa.schema([(VALUE, pa.string() if options.format == "text" else pa.binary())])
+        if options.format == "csv":
+            raise InvalidValue("messages of CSV do not tell their columns", hint="declare them in their order under `schema`")
         if options.format == "avro":
             registry = Registry(self.connection.registry, "the format avro")
             fields: dict[str, pa.Field] = {}
@@ -176,6 +179,8 @@ class KafkaSource(Source):
             return JsonDecoder(request, place, longest)
         if self.options.format == "avro":
             return AvroDecoder(request, place, longest, Registry(self.connection.registry, "the format avro"))
+        if self.options.format == "csv":
+            return CsvDecoder(request, place, longest, self.options.delimiter)
         return PlainDecoder(request, place, longest, text=self.options.format == "text")
 
 
@@ -198,7 +203,7 @@ class _Reading:
         columns = dict(zip(found.batch.schema.names, found.batch.columns, strict=True))
         added, bad_keys = messages.columns(self._added)
         rows, rejected = found.rows, found.rejected
-        for more in (bad_keys, self._without_value(messages)):
+        for more in (bad_keys, self._without_value(messages), self._too_long(messages)):
             if more is not None:
                 rejected = more if rejected is None else pa.concat_tables([rejected, more])
         if rejected is not found.rejected:
@@ -233,6 +238,11 @@ class _Reading:
             return None
         rows = [i for i, value in enumerate(messages.values) if value is None]
         return rejections(rows, "malformed", "the message has no value: it is a tombstone")
+
+    def _too_long(self, messages: Messages) -> pa.Table | None:
+        limit = int(self._options.max_record_bytes)
+        rows = [i for i, value in enumerate(messages.values) if value is not None and len(value) > limit]
+        return rejections(rows, "malformed", f"the record is longer than {limit} bytes") if rows else None
 
 
 def without_traces(options: KafkaReadOptions) -> KafkaReadOptions:

@@ -188,6 +188,8 @@ def test_text_and_bytes_make_one_column(kafka: KafkaBroker) -> None:
     assert text.table["value"].to_pylist() == ["ü", None, ""]
     assert [(row["row"], row["reason"], row["original"]) for row in text.rejected] == [(1, "encoding", '{"value": "\\\\xff"}')]
     assert read(topic.source(format="bytes")).table["value"].to_pylist() == ["ü".encode(), b"\xff", None, b""]
+    short = read(topic.source(format="bytes", max_record_bytes=1))
+    assert [(row["row"], row["reason"]) for row in short.rejected] == [(0, "malformed")]
     numeric = Topic(kafka)
     numeric.send(b"1", b"x")
     counted = read(numeric.source(format="text"), pa.schema([("value", pa.int64())]))
@@ -195,6 +197,30 @@ def test_text_and_bytes_make_one_column(kafka: KafkaBroker) -> None:
     assert counted.reasons == ["type_mismatch"]
     with pytest.raises(InvalidValue, match="has the one column 'value'"):
         topic.source(format="text").completed(NUMBERED)
+
+
+def test_csv_has_the_columns_of_the_schema_in_its_order(kafka: KafkaBroker) -> None:
+    topic = Topic(kafka)
+    topic.send(b'1,"a, b"', b'2,"two\nlines"', b'3,"', b"4", b"x,c", None, b"5,\xff", b"6,d\n7,e", b'8,""\r\n')
+    source = topic.source(format="csv", metadata=["offset"])
+    schema = source.completed(pa.schema([("n", pa.int64()), ("t", pa.string())]))
+    result = read(source, schema)
+    assert result.rows == [
+        {"n": 1, "t": "a, b", "_offset": 0},
+        {"n": 2, "t": "two\nlines", "_offset": 1},
+        {"n": None, "t": None, "_offset": 5},
+        {"n": 8, "t": "", "_offset": 8},
+    ]
+    assert [(row["row"], row["reason"], row["original"]) for row in result.rejected] == [
+        (2, "malformed", '3,"'),
+        (3, "ragged", "4"),
+        (4, "type_mismatch", '{"_offset": 4, "n":"x","t":"c"}'),
+        (6, "encoding", "5,\\xff"),
+        (7, "ragged", "6,d\n7,e"),
+    ]
+    assert read(source, schema, columns=["t"]).table["t"].to_pylist()[:2] == ["a, b", "two\nlines"]
+    with pytest.raises(InvalidValue, match="do not tell their columns"):
+        source.discover()
 
 
 def test_avro_is_read_by_the_schema_that_each_message_names(kafka: KafkaBroker) -> None:
