@@ -36,6 +36,13 @@ class _Pool:
                 return session
             session.close()
 
+    def close_idle(self) -> None:
+        """Close the connections that rest."""
+        with self.lock:
+            resting, self.idle = self.idle, []
+        for session, _ in resting:
+            session.close()
+
 
 _pools: dict[Hashable, _Pool] = {}
 _owner = os.getpid()
@@ -70,8 +77,11 @@ def pooled(key: Hashable, make: Callable[[], Session], *, limit: int, wait_secon
         assert session is not None
         try:
             yield session
-        except BaseException:
+        except BaseException as error:
             session.close()
+            if isinstance(error, Transient):
+                # What broke this connection has likely broken those that rest.
+                pool.close_idle()
             raise
         if session.broken:
             session.close()
@@ -88,10 +98,7 @@ def close_pool(key: Hashable) -> None:
         pool = _pools.get(key)
     if pool is None:
         return
-    with pool.lock:
-        resting, pool.idle = pool.idle, []
-    for session, _ in resting:
-        session.close()
+    pool.close_idle()
 
 
 @atexit.register

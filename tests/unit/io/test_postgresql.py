@@ -253,6 +253,19 @@ def test_a_server_that_goes_down_while_it_is_read_fails_the_read_and_no_row_is_d
     assert read(source, schema).table.num_rows == 60_000
 
 
+def test_a_server_that_restarts_between_two_batches_is_waited_for(own_server: tuple[System, Path]) -> None:
+    shop, folder = own_server
+    sink, request = shop.sink(table="t"), shop.request(NUMBERED)
+    sink.prepare(request)
+    writer = sink.open(request)
+    for number in range(3):
+        assert writer.write(numbered(number * 5).to_batches()[0]) is None
+        restart(folder, shop.connection["url"])
+    assert sink.commit(request, writer.close()).rows == 15
+    assert [row["id"] for row in sorted(shop.rows("t"), key=lambda row: row["id"])] == list(range(15))
+    assert shop.staging() == []
+
+
 def test_a_server_that_crashes_with_staged_rows_fails_the_run_and_the_next_one_is_right(own_server: tuple[System, Path]) -> None:
     shop, folder = own_server
     shop.run("create table t (id bigint, text text)")
