@@ -217,6 +217,34 @@ def test_a_password_in_clear_is_refused() -> None:
         kind.Connection(url="postgresql://ada:secret@localhost/shop")  # type: ignore[attr-defined]
 
 
+def test_a_lock_that_somebody_holds_is_waited_for_and_then_told(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = System("postgresql", {"url": new_database(postgresql), "lock_timeout_seconds": 1})
+    shop.run("create table t (id bigint, text text)")
+    sink, request = shop.sink(table="t"), shop.request(NUMBERED)
+    sink.prepare(request)
+    receipts = stage(sink, request, [numbered(0)])
+    with psycopg.connect(shop.connection["url"]) as other, monkeypatch.context() as patch:
+        other.execute("lock table t in share mode")
+        patch.setattr("beam_datahub.component.database._ATTEMPTS", 1)
+        with pytest.raises(Transient, match="lock timeout"):
+            sink.commit(request, receipts)
+    assert sink.commit(request, receipts).rows == 5
+    assert sink.commit(request, receipts).rows == 5
+    assert [row["id"] for row in shop.rows("t")] == list(range(5))
+    close_pools()
+
+
+def test_a_table_that_is_altered_during_the_run_loses_nothing(shop: System) -> None:
+    shop.run("create table t (id bigint, text text)")
+    sink, request = shop.sink(table="t"), shop.request(NUMBERED)
+    sink.prepare(request)
+    receipts = stage(sink, request, [numbered(0)])
+    shop.run("alter table t add other int default 7", "alter table t rename id to number")
+    sink.commit(request, receipts)
+    with psycopg.connect(shop.connection["url"]) as server:
+        assert server.execute("select sum(id), sum(other) from t").fetchone() == (10, 35)
+
+
 @pytest.fixture
 def own_server() -> Iterator[tuple[System, Path]]:
     """A server that a test may stop, and its folder."""
