@@ -108,13 +108,18 @@ def new_mysql_database(url: str) -> str:
     return f"{url}/{name}"
 
 
-def mysql_client(url: str) -> Any:
+def mysql_client(url: str, flags: int = 0) -> Any:
     """A connection of MySQL's own client."""
     import pymysql
 
     parts = urlsplit(url)
     return pymysql.connect(
-        host=parts.hostname, port=parts.port, user=parts.username, database=parts.path.lstrip("/") or None, autocommit=True
+        host=parts.hostname,
+        port=parts.port,
+        user=parts.username,
+        database=parts.path.lstrip("/") or None,
+        autocommit=True,
+        client_flag=flags,
     )
 
 
