@@ -91,9 +91,12 @@ def protobuf_columns(file: FileDescriptor, lost: Lost) -> pa.Schema:
     if len(messages) > 1:
         used = f"messages beside the first ({', '.join(message.name for message in messages[1:4])})"
         lost("", f"{used}, but where it holds them")
-    return pa.schema(
-        [pa.field(each.name, _field(each, each.name, (messages[0].full_name,), lost)) for each in messages[0].fields]
-    )
+    return message_columns(messages[0], lost)
+
+
+def message_columns(message: Descriptor, lost: Lost) -> pa.Schema:
+    """The columns of one message."""
+    return pa.schema([pa.field(each.name, _field(each, each.name, (message.full_name,), lost)) for each in message.fields])
 
 
 def _field(of: FieldDescriptor, path: str, inside: tuple[str, ...], lost: Lost) -> pa.DataType:

@@ -76,7 +76,7 @@ class KafkaConnection(Config):
     """The file of its key."""
 
     registry: SchemaRegistry | None = None
-    """The schema registry of the format `avro`."""
+    """The schema registry of the formats `avro` and `protobuf`."""
 
     staging: str = "."
     """The folder or bucket where destinations keep what a run writes until it is sent; all workers must reach it."""

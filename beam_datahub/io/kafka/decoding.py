@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fastavro
 import numpy as np
 import pyarrow as pa
 
@@ -18,16 +16,14 @@ from beam_datahub.component.file_lines import Lines
 from beam_datahub.component.files import record_batch
 from beam_datahub.component.json_blocks import JsonReader
 from beam_datahub.component.source import ReadRequest
-from beam_datahub.errors import InvalidSchema, SourceMissing
+from beam_datahub.errors import InvalidSchema, SourceMissing, UnresolvedReference
 from beam_datahub.io.kafka.messages import as_text
 from beam_datahub.io.kafka.registry import PREFIX, Registry
+from beam_datahub.io.kafka.written import VALUE, AvroWritten, ProtobufWritten, written
 from beam_datahub.kernels.rejection import rejections
-from beam_datahub.schemas.avro import Column, column_of
-from beam_datahub.schemas.avro_model import parse_avro
+from beam_datahub.schemas.avro import Column
 from beam_datahub.schemas.avro_values import stored
 from beam_datahub.schemas.document import Format
-
-VALUE = "value"
 
 
 @dataclass(frozen=True)
@@ -109,13 +105,13 @@ class PlainDecoder(Decoder):
         return fitted(self._fitting, batch, len(values), dict.fromkeys(bad, ("encoding", message)), lambda i: plain(values[i]))
 
 
-class AvroDecoder(Decoder):
-    """Avro by a registry: each message names the schema that it was written with."""
+class RegistryDecoder(Decoder):
+    """Avro or Protobuf by a registry: each message names the schema that it was written with."""
 
-    def __init__(self, request: ReadRequest, place: str, longest: int, registry: Registry) -> None:
+    def __init__(self, request: ReadRequest, place: str, longest: int, registry: Registry, wanted: Format) -> None:
         super().__init__(request, place, longest)
-        self._registry = registry
-        self._schemas: dict[int, _Written | str] = {}
+        self._registry, self._format = registry, wanted
+        self._schemas: dict[int, AvroWritten | ProtobufWritten | str] = {}
 
     def decode(self, values: list[bytes | None]) -> Decoded:
         rows: list[dict[str, Any] | None] = [None] * len(values)
@@ -128,16 +124,16 @@ class AvroDecoder(Decoder):
             if number is None:
                 bad[i] = ("malformed", "the value does not begin as those of a schema registry do")
                 continue
-            written = self._schemas.get(number) or self._known(number)
-            if isinstance(written, str):
-                bad[i] = ("malformed", written)
+            schema = self._schemas.get(number) or self._known(number)
+            if isinstance(schema, str):
+                bad[i] = ("malformed", schema)
                 continue
             try:
-                rows[i] = written.read(value)
+                rows[i] = schema.read(value)
             except Exception as error:  # On damaged data the decoder raises all kinds of errors.
-                bad[i] = ("malformed", f"not of Avro schema {number}: {type(error).__name__} {error}".rstrip())
+                bad[i] = ("malformed", f"not of schema {number}: {type(error).__name__} {error}".rstrip())
                 continue
-            columns.update(written.columns)
+            columns.update(schema.columns)
         drifted = tuple(name for name in columns if name not in self.request.schema.names)
         wanted = [name for name in self.request.columns if name in columns]
         arrays = [_array([None if row is None else row.get(name) for row in rows], columns[name]) for name in wanted]
@@ -149,43 +145,15 @@ class AvroDecoder(Decoder):
 
         return fitted(Fitting(self.request, self.place, drifted), batch, len(values), bad, original, drifted)
 
-    def _known(self, number: int) -> _Written | str:
+    def _known(self, number: int) -> AvroWritten | ProtobufWritten | str:
+        found: AvroWritten | ProtobufWritten | str
         try:
             document = self._registry.document(number)
-            found = _Written(number, document) if document.format is Format.AVRO else f"schema {number} is not Avro"
-        except (SourceMissing, InvalidSchema) as error:
+            found = written(document) if document.format is self._format else f"schema {number} is {document.format.value}"
+        except (SourceMissing, InvalidSchema, UnresolvedReference) as error:
             found = error.reason
         self._schemas[number] = found
         return found
-
-
-class _Written:
-    """A schema that messages were written with."""
-
-    def __init__(self, number: int, document: Any) -> None:
-        parsed = parse_avro(document)
-        self._root, named = parsed.root, dict(parsed.named)
-        root = parsed.resolve(parsed.root)
-        if isinstance(root, dict) and root.get("type") in ("record", "error"):
-            self.columns = {each["name"]: column_of(each["type"], named, (root["name"],)) for each in root["fields"]}
-            self._is_record = True
-        else:
-            self.columns, self._is_record = {VALUE: column_of(root, named)}, False
-
-    def read(self, value: bytes) -> dict[str, Any]:
-        stream = io.BytesIO(value)
-        stream.seek(PREFIX.size)
-        found = fastavro.schemaless_reader(stream, self._root, None)
-        if stream.tell() != len(value):
-            raise ValueError(f"{len(value) - stream.tell()} bytes are left over")
-        return found if self._is_record else {VALUE: found}  # type: ignore[return-value]
-
-
-def avro_columns_of(document: Any) -> pa.Schema:
-    """The columns that values of an Avro schema have."""
-    from beam_datahub.kernels.types import canonical
-
-    return pa.schema([(name, canonical(column.type)) for name, column in _Written(0, document).columns.items()])
 
 
 def prefix_of(value: bytes) -> int | None:

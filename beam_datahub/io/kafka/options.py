@@ -22,9 +22,9 @@ class KafkaReadOptions(Config):
     pattern: str | None = None
     """A regular expression in place of names: all topics whose whole name it matches, also those that are made later."""
 
-    format: Literal["json", "avro", "csv", "text", "bytes"] = "json"
-    """What a message's value is: a JSON object; Avro by the connection's `registry`; a CSV record without a header, whose columns
-    the `schema` tells; or text or bytes, which make the column `value`."""
+    format: Literal["json", "avro", "protobuf", "csv", "text", "bytes"] = "json"
+    """What a message's value is: a JSON object; Avro or Protobuf by the connection's `registry`; a CSV record without a header,
+    whose columns the `schema` tells; or text or bytes, which make the column `value`."""
 
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     """What stands between the fields of CSV."""

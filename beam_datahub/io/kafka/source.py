@@ -20,23 +20,17 @@ from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest,
 from beam_datahub.errors import DataHubError, InvalidValue, UnreadableData
 from beam_datahub.io.kafka.connection import Cluster, KafkaConnection, telling
 from beam_datahub.io.kafka.consuming import consumed
-from beam_datahub.io.kafka.decoding import (
-    VALUE,
-    AvroDecoder,
-    Decoder,
-    JsonDecoder,
-    PlainDecoder,
-    avro_columns_of,
-    lines_of,
-)
+from beam_datahub.io.kafka.decoding import Decoder, JsonDecoder, PlainDecoder, RegistryDecoder, lines_of
 from beam_datahub.io.kafka.delimited import CsvDecoder
 from beam_datahub.io.kafka.messages import Messages, metadata_schema
 from beam_datahub.io.kafka.offsets import Part, Partition, bounds, key_of, partitions, parts
 from beam_datahub.io.kafka.options import KafkaReadOptions
 from beam_datahub.io.kafka.originals import with_metadata
 from beam_datahub.io.kafka.registry import Registry
+from beam_datahub.io.kafka.written import VALUE, columns_of
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.rejection import rejections
+from beam_datahub.schemas.document import Format
 
 
 @register("source", "kafka", since="0.1.0")
@@ -105,11 +99,11 @@ class KafkaSource(Source):
             return pa.schema([(VALUE, pa.string() if options.format == "text" else pa.binary())])
         if options.format == "csv":
             raise InvalidValue("messages of CSV do not tell their columns", hint="declare them in their order under `schema`")
-        if options.format == "avro":
-            registry = Registry(self.connection.registry, "the format avro")
+        if options.format in ("avro", "protobuf"):
+            registry = Registry(self.connection.registry, f"the format {options.format}")
             fields: dict[str, pa.Field] = {}
             for topic in dict.fromkeys(topic for topic, _ in found):
-                for field in avro_columns_of(registry.latest(f"{topic}-value")):
+                for field in columns_of(registry.latest(f"{topic}-value")):
                     fields.setdefault(field.name, field)
             return pa.schema(list(fields.values()))
         filled = [each for each in found if ends[each][1] > ends[each][0]]
@@ -177,8 +171,9 @@ class KafkaSource(Source):
         longest = int(self.options.max_record_bytes)
         if self.options.format == "json":
             return JsonDecoder(request, place, longest)
-        if self.options.format == "avro":
-            return AvroDecoder(request, place, longest, Registry(self.connection.registry, "the format avro"))
+        if self.options.format in ("avro", "protobuf"):
+            registry = Registry(self.connection.registry, f"the format {self.options.format}")
+            return RegistryDecoder(request, place, longest, registry, Format(self.options.format))
         if self.options.format == "csv":
             return CsvDecoder(request, place, longest, self.options.delimiter)
         return PlainDecoder(request, place, longest, text=self.options.format == "text")

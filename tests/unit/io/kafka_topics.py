@@ -116,11 +116,11 @@ def registry() -> Iterator[tuple[str, dict[int, str]]]:
         def do_GET(self) -> None:
             if self.path.startswith("/schemas/ids/"):
                 number = int(self.path.split("/")[3].split("?")[0])
-                self._tell({"schema": schemas[number]} if number in schemas else None)
+                self._tell(self._schema(number) if number in schemas else None)
             else:
                 number = max(schemas, default=0)
                 subject = self.path.split("/")[2]
-                self._tell({"subject": subject, "id": number, "version": 1, "schema": schemas[number]} if number else None)
+                self._tell({"subject": subject, "id": number, "version": 1, **self._schema(number)} if number else None)
 
         def do_POST(self) -> None:
             text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
@@ -128,6 +128,10 @@ def registry() -> Iterator[tuple[str, dict[int, str]]]:
             number = known[0] if known else len(schemas) + 1
             schemas[number] = text
             self._tell({"id": number, "version": number, "schema": text, "subject": self.path.split("/")[2]})
+
+        def _schema(self, number: int) -> dict[str, str]:
+            text = schemas[number]
+            return {"schema": text, "schemaType": "PROTOBUF" if text.startswith("syntax") else "AVRO"}
 
         def _tell(self, answer: dict[str, Any] | None) -> None:
             body = json.dumps(answer or {"error_code": 40403, "message": "Schema not found"}).encode()

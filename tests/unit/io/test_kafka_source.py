@@ -248,6 +248,52 @@ def test_avro_is_read_by_the_schema_that_each_message_names(kafka: KafkaBroker) 
     assert "does not have schema 9" in result.rejected[2]["message"]
 
 
+PROTO = """syntax = "proto3";
+import "google/protobuf/timestamp.proto";
+message Order {
+  int64 id = 1;
+  optional string note = 2;
+  enum Status { OPEN = 0; PAID = 1; }
+  Status status = 3;
+  repeated Line lines = 4;
+  map<string, int64> counts = 5;
+  google.protobuf.Timestamp at = 6;
+  message Line { string sku = 1; uint64 quantity = 2; }
+}
+message Other { int64 id = 1; }
+"""
+
+
+def test_protobuf_is_read_by_the_schema_and_message_that_each_value_names(kafka: KafkaBroker) -> None:
+    from google.protobuf.message_factory import GetMessageClass
+
+    from beam_datahub.schemas.document import Document, Format
+    from beam_datahub.schemas.protobuf_model import validate_protobuf
+
+    file: Any = validate_protobuf(Document(Format.PROTOBUF, PROTO))
+    order_kind, other_kind = (GetMessageClass(file.message_types_by_name[name]) for name in ("Order", "Other"))
+    order = order_kind(id=-(2**60), note="", status=1, lines=[{"sku": "a", "quantity": 2**63}], counts={"x": 1})
+    order.at.seconds = 1_700_000_000
+    topic = Topic(kafka)
+    prefix = b"\0" + (1).to_bytes(4, "big")
+    good = prefix + b"\0" + order.SerializeToString()
+    # Places of messages are written as zigzag numbers: two of them would lead to a message in a message.
+    other = prefix + bytes([2, 2]) + other_kind(id=7).SerializeToString()
+    with registry() as (url, schemas):
+        schemas[1] = PROTO
+        topic.send(good, prefix + b"\0", other, good[:-2], prefix + bytes([2, 40]), None)
+        result = read(topic.source(format="protobuf", connection={"registry": {"url": url}}))
+    first, empty, second, deleted = result.rows
+    assert str(first.pop("at")) == "2023-11-14 22:13:20+00:00"
+    assert first == {
+        "id": -(2**60), "note": "", "status": "PAID", "lines": [{"sku": "a", "quantity": 2**63}], "counts": [("x", 1)],
+    }  # fmt: skip
+    assert empty == {"id": 0, "note": None, "status": "OPEN", "lines": [], "counts": [], "at": None}
+    assert (second["id"], second["status"]) == (7, None)
+    assert set(deleted.values()) == {None}
+    assert [(row["row"], row["reason"]) for row in result.rejected] == [(3, "malformed"), (4, "malformed")]
+
+
 def test_a_login_is_needed_where_the_cluster_asks_for_one(kafka: KafkaBroker) -> None:
     topic = Topic(kafka)
     topic.send(*rows(1))
