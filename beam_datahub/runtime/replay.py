@@ -36,6 +36,7 @@ OF_OTHER_ROWS = "rejected after a step had made several rows of the record: the 
 OTHER_WAY = "it has reached the same destination on another way through the integration"
 LOOKED_UP = "its source is only looked up by the rows of another one: run the integration again"
 NO_SOURCE = "its source is not in the integration any more"
+GONE_DESTINATION = "the destination that it was on its way to is not in the integration any more"
 NO_DESTINATION = "no destination of the integration lies behind the step that rejected it"
 FILE_CHANGED = "only its file has the whole record, and that is gone or was changed after the run"
 UNREADABLE = "its original alone cannot be read: it is not whole, or how its columns are called is not known"
@@ -162,7 +163,10 @@ def _way(source: str, steps: Sequence[str], finished: Finished, plan: Plan) -> t
     there = {each.id for each in plan.writes() if not is_aside(each.operator)}
     if source not in upstream(plan, there)[0]:
         return nothing, LOOKED_UP
-    goals = {goal for step in steps for goal in reached(document, step)} & there
+    ways = {goal for step in steps for goal in reached(document, step)}
+    if ways and not ways & there:
+        return nothing, GONE_DESTINATION
+    goals = ways & there
     # A step of a lookup rejects records that no destination gets.
     goals = {goal for goal in goals if source in upstream(plan, [goal])[0]}
     if not goals:

@@ -194,6 +194,15 @@ def test_a_run_that_wrote_nothing_is_run_again_instead(shop: Path, cli: Run) -> 
     refused(cli("replay", failed["run_id"]), "DH351", "runs resume")
 
 
+def test_a_destination_of_another_name_has_gone(shop: Path, cli: Run) -> None:
+    first = run(cli, spec())
+    mended = (shop / "shop.yaml").read_text().replace("id: out", "id: elsewhere")
+    (shop / "shop.yaml").write_text(mended)
+    done = replay(cli, first)
+    assert done["replayed"] == 0
+    assert [count for reason, count in done["not_replayable"].items() if "was on its way to is not in" in reason] == [2]
+
+
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(shop: Path, cli: Run) -> None:
     first = run(cli, spec())
     done = cli("replay", first, "--dry-run")
