@@ -87,8 +87,8 @@ class KafkaConnection(Config):
     timeout_seconds: int = Field(default=60, gt=0)
     """How long a broker may be away in the middle of a run."""
 
-    extra: dict[str, str | int | float | bool] = {}
-    """Further settings of librdkafka, by its own names."""
+    extra: dict[str, Secret | str | int | float | bool] = {}
+    """Further settings of librdkafka, by its own names; secret ones as `${secret.NAME}`."""
 
     def resolved(self, folder: str) -> KafkaConnection:
         """The same connection with relative paths made absolute from `folder`."""
@@ -117,7 +117,8 @@ class KafkaConnection(Config):
             found["sasl.password"] = self.password.reveal() if self.password is not None else None
         found |= {"ssl.ca.location": self.tls_ca, "ssl.certificate.location": self.tls_certificate}
         found["ssl.key.location"] = self.tls_key
-        return {name: value for name, value in {**found, **more, **self.extra}.items() if value is not None}
+        extra = {name: value.reveal() if isinstance(value, Secret) else value for name, value in self.extra.items()}
+        return {name: value for name, value in {**found, **more, **extra}.items() if value is not None}
 
     @property
     def place(self) -> str:

@@ -18,7 +18,7 @@ from beam_datahub.component.json_blocks import discovered
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, InvalidValue, UnreadableData
-from beam_datahub.io.kafka.connection import Cluster, KafkaConnection, telling
+from beam_datahub.io.kafka.connection import Cluster, KafkaConnection
 from beam_datahub.io.kafka.consuming import consumed
 from beam_datahub.io.kafka.decoding import Decoder, JsonDecoder, PlainDecoder, RegistryDecoder, lines_of
 from beam_datahub.io.kafka.delimited import CsvDecoder
@@ -132,7 +132,7 @@ class KafkaSource(Source):
         return found, bounds(cluster, found, committed=self.options.isolation == "committed")
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
-        with self.connection.administered() as cluster, telling():
+        with self.connection.administered() as cluster:
             found = parts(cluster, self.options, request.reached)
         idle: dict[str, Any] = {}
         for part in found:
