@@ -158,6 +158,8 @@ def measured(url: str, folder: Path, rows: int, rounds: int) -> str:
 
 def _report(spent: dict[str, Spent], start: Spent, rows: int, changed: int) -> str:
     lines = ["# Databases", "", *circumstances(f"psycopg {version('psycopg')}, ADBC {version('adbc-driver-postgresql')}"), ""]
+    busy = os.getloadavg()[2]
+    lines[-1:] = [f"- processes that wanted a core, on average: {busy:.0f}", ""]
     lines += [f"{rows:,} rows of 7 columns; {changed:,} of them merged, half of which are new. The least of several runs.", ""]
     lines += ["| what | processor s | s on the clock | rows/s on the clock |", "|---|---|---|---|"]
     for name, each in spent.items():
