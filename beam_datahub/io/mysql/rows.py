@@ -12,41 +12,63 @@ import pyarrow.compute as pc
 from beam_datahub.component.arrow_blocks import fit_array
 from beam_datahub.component.database import RowsRefused, TableColumn
 from beam_datahub.component.database_dialect import Dialect
-from beam_datahub.io.mysql.types import ZEROS
+from beam_datahub.errors import UnreadableData
 from beam_datahub.kernels.types import JSON, TIMESTAMPTZ
 from beam_datahub.kernels.workbench import over
 
 _CHUNK_ROWS = 16_384
-_NO_DAY = "0000-00-00"
 
 # from the server
 
 
-def settled(batch: pa.RecordBatch, columns: Sequence[TableColumn]) -> pa.RecordBatch:
-    """A batch in plain types; a date with a month or a day of zero is the text `0000-00-00`, which is no date."""
-    given = dict(zip(batch.schema.names, batch.columns, strict=True))
-    zeros = [given[name] for name in given if name.startswith(ZEROS)]
-    dates = [column.name for column in columns if column.detail.form == "moment"]
-    arrays = []
-    for column in columns:
-        array = _plain(given[column.name])
-        if column.type == TIMESTAMPTZ and pa.types.is_timestamp(array.type):
-            array = array.cast(TIMESTAMPTZ)
-        if column.name in dates:
-            place = dates.index(column.name)
-            bits = zeros[place // 31]
-            if pc.any(pc.not_equal(bits, 0), min_count=0).as_py():
-                marked = pc.not_equal(pc.bit_wise_and(bits.cast(pa.int64()), 1 << place % 31), 0)
-                if pc.any(marked, min_count=0).as_py():
-                    array = pc.if_else(marked, _NO_DAY, array.cast(pa.string()))
-        arrays.append(array)
+def batch_of(lines: Sequence[bytes | None], columns: Sequence[TableColumn]) -> pa.RecordBatch:
+    """Lines of `select_line` as a batch; dates and times that no calendar has stay texts. Raises UnreadableData."""
+    from pyarrow import csv
+
+    if None in lines:
+        raise UnreadableData("a row is longer than the server sends", hint="raise its max_allowed_packet")
+    data = b"\n".join(lines)  # type: ignore[arg-type]
+    names = [f"c{number}" for number in range(len(columns))]
+    table = csv.read_csv(
+        pa.BufferReader(data),
+        csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=dict(zip(names, map(_spelt, columns), strict=True)),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    arrays = [_read(_whole(table.column(number)), column) for number, column in enumerate(columns)]
     return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
-def _plain(array: pa.Array) -> pa.Array:
-    if pa.types.is_large_binary(array.type):
-        return array.cast(pa.binary())
-    return array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
+def _spelt(column: TableColumn) -> pa.DataType:
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return pa.int64()
+    if pa.types.is_float32(kind):
+        return pa.float64()
+    return kind if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) else pa.string()
+
+
+def _read(array: pa.Array, column: TableColumn) -> pa.Array:
+    kind = column.type
+    if pa.types.is_binary(kind):
+        return _whole(over(pa.table({"c": array}), "SELECT unhex(c) AS c FROM t").column(0))
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        try:
+            found = array.cast(pa.date32() if pa.types.is_date(kind) else pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            # One of them is no date: each is looked at.
+            return array if kind != TIMESTAMPTZ else pc.binary_join_element_wise(array, "+00", "")
+        return found.cast(kind)
+    return array
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def converted(column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
@@ -57,8 +79,6 @@ def converted(column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa
         if pc.any(other, min_count=0).as_py():
             return pc.if_else(other, pa.scalar(None, pa.bool_()), pc.equal(numbers, 1)), other
         return pc.equal(numbers, 1), None
-    if pa.types.is_string(array.type) and pa.types.is_decimal(column.type) and pa.types.is_decimal(field.type):
-        return fit_array(array.cast(column.type), field.type)
     if pa.types.is_string(array.type) and pa.types.is_time(field.type):
         # A TIME may last for weeks there.
         day = pc.match_substring_regex(array, "^([01][0-9]|2[0-3]):")
@@ -95,8 +115,7 @@ def _given(array: pa.Array, field: pa.Field, column: TableColumn) -> pa.Array:
         return array
     if t.is_nested(kind) or t.is_interval(kind):
         sql = "CAST(to_json(c) AS VARCHAR)" if t.is_nested(kind) else "CAST(c AS VARCHAR)"
-        found = over(pa.table({"c": array}), f"SELECT CASE WHEN c IS NOT NULL THEN {sql} END AS c FROM t").column(0)
-        return found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)
+        return _whole(over(pa.table({"c": array}), f"SELECT CASE WHEN c IS NOT NULL THEN {sql} END AS c FROM t").column(0))
     return array.cast(pa.string())
 
 
@@ -144,8 +163,7 @@ def load_texts(given: Sequence[pa.Array]) -> Iterator[memoryview]:
 
 def _escaped(array: pa.Array) -> pa.Array:
     if pa.types.is_binary(array.type):
-        found = over(pa.table({"c": array}), "SELECT hex(c) AS c FROM t").column(0)
-        return found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)
+        return _whole(over(pa.table({"c": array}), "SELECT hex(c) AS c FROM t").column(0))
     if not pa.types.is_string(array.type):
         return array.cast(pa.string())
     if not pc.any(pc.match_substring_regex(array, r"[\\\t\n]"), min_count=0).as_py():

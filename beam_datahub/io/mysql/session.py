@@ -10,11 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
-from beam_datahub.component.database_rows import columns_of
 from beam_datahub.errors import DataHubError, SourceMissing, UnreadableData
 from beam_datahub.io.mysql.dialect import MysqlDialect
-from beam_datahub.io.mysql.rows import converted, given_columns, insert_rows, load_statement, load_texts, settled
-from beam_datahub.io.mysql.types import ZEROS, column_of, column_of_field, select_items
+from beam_datahub.io.mysql.rows import batch_of, converted, given_columns, insert_rows, load_statement, load_texts
+from beam_datahub.io.mysql.types import column_of, column_of_field, select_line
 
 # Strict, so that what does not fit is refused and not bent; nothing of a server's own settings changes what our SQL means.
 _MODE = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
@@ -219,13 +218,10 @@ class MysqlSession(Session):
     ) -> Iterator[pa.RecordBatch]:
         conditions = f" WHERE {' AND '.join(f'({each})' for each in where)}" if where else ""
         limited = f" LIMIT {limit}" if limit is not None else ""
-        items = select_items(columns, self.dialect)
-        sql = f"SELECT {items} FROM {relation.sql(self.dialect)}{conditions}{limited}"
+        sql = f"SELECT {select_line(columns, self.dialect)} FROM {relation.sql(self.dialect)}{conditions}{limited}"
         rows = max(_LEAST_ROWS, min(_BATCH_ROWS, batch_bytes // (_CELL_BYTES * len(columns))))
         with self.telling(refused=UnreadableData):
-            for batch in self._rows(sql, columns, rows):
-                if batch.num_rows:
-                    yield settled(batch, columns)
+            yield from self._rows(sql, columns, rows)
 
     def _rows(self, sql: str, columns: Sequence[TableColumn], rows: int) -> Iterator[pa.RecordBatch]:
         """The rows through a cursor on the server's side."""
@@ -233,12 +229,9 @@ class MysqlSession(Session):
 
         cursor: Any = SSCursor(self._connection)
         cursor.execute(sql)
-        # What stands beside the columns is numbers.
-        named = [(column.name, column.type) for column in columns]
-        named += [(each[0], pa.int64()) for each in cursor.description if each[0].startswith(ZEROS)]
         try:
             while found := cursor.fetchmany(rows):
-                yield columns_of(found, named)
+                yield batch_of([line for (line,) in found], columns)
         except BaseException:
             # The server would go on sending: only closing the connection stops it.
             cursor._result.unbuffered_active = False
