@@ -190,4 +190,7 @@ def _show(outcome: Outcome) -> None:
     console.print(f"{verb} {count:,} record{'s' * (count != 1)}" + ("; dry run: nothing was changed" if outcome.dry_run else ""))
     if not outcome.is_complete:
         console.print("not all places are settled: see above", style="yellow")
-    console.print("sources are not touched: erase there as well, or the next run brings it back", style="dim")
+    if outcome.action == "erase":
+        console.print("sources are not touched: erase there as well, or the next run brings it back", style="dim")
+    else:
+        console.print("sources were not looked through", style="dim")

@@ -32,7 +32,9 @@ def command() -> None:
 
 
 def _format_option(*forms: str) -> Callable[[_Function], _Function]:
-    return click.option(
+    # As all other commands have it.
+    short = click.option("--json", "form", flag_value="json", help="The same as --format json.")
+    named = click.option(
         "--format",
         "form",
         type=click.Choice(forms),
@@ -40,6 +42,7 @@ def _format_option(*forms: str) -> Callable[[_Function], _Function]:
         show_default=True,
         help="A readable tree, a Mermaid flowchart for documents, or JSON for programs.",
     )
+    return lambda function: named(short(function))
 
 
 def _what(function: _Function) -> _Function:

@@ -23,6 +23,7 @@ from beam_datahub.spec import (
     SubjectSpec,
     validate_config,
 )
+from beam_datahub.spec.words import option_names
 
 DEAD_LETTER_STEP = "dead_letter"
 VIOLATIONS_STEP = "violations"
@@ -121,6 +122,13 @@ class Draft:
         reach = validate_config(kind.Connection, settings, self.document, *at, errors=errors)
         how = validate_config(kind.Options, spec.options, self.document, *spec.at, errors=errors)
         if reach is None or how is None:
+            for error in errors:
+                if isinstance(error, UnknownName) and error.place is not None:
+                    # An option of the one that was written among those of the other.
+                    if error.place.path == (*at, error.name) and error.name in option_names(kind.Options):
+                        error.hint = "it stands beside `connection`, not under it"
+                    elif error.place.path == (*spec.at, error.name) and error.name in option_names(kind.Connection):
+                        error.hint = "it stands under `connection`"
             raise ErrorGroup(errors)
         resolved = getattr(reach, "resolved", None)
         return (resolved(str(self.document.folder)) if resolved is not None else reach), how

@@ -72,6 +72,7 @@ def test_all_records_of_a_person_are_handed_out_and_removed(people: Path, cli: R
     run(cli)
     done = cli("export", "people.yaml", *ADA)
     assert done.exit_code == 0, done.output
+    assert "sources were not looked through" in done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(record["place"] for record in records) == sorted(
         [*["parted", "avro", "orc", "hashed", "lines"] * 2, "dead_letter"]

@@ -23,6 +23,7 @@ def test_a_spec_shows_what_its_columns_come_from(shop: Path, cli: Run) -> None:
     assert "orders.amount  transformation  priced: round(amount * 1.2, 2)" in shown
     assert "orders.status  filter  paid: status = 'paid'" in shown
     record = json.loads(cli("lineage", "show", "shop.yaml", "--format", "json").output)
+    assert json.loads(cli("lineage", "show", "shop.yaml", "--json").output) == record
     assert [each["role"] for each in record["datasets"]] == ["source", "destination", "dead_letter"]
     assert cli("lineage", "show", "shop.yaml", "--format", "mermaid").output.startswith("flowchart LR")
 

@@ -29,6 +29,16 @@ def test_all_errors_come_in_one_go_with_their_lines_and_hints(shop: Path, cli: R
     assert any(line.startswith("shop.yaml:12 (destination.connector): unknown destination connector 'jsnl'") for line in lines)
 
 
+def test_an_option_in_the_wrong_place_is_told_where_it_stands(shop: Path, cli: Run) -> None:
+    text = (shop / "shop.yaml").read_text()
+    wrong = text.replace("connection: {path: orders.csv}", "connection: {path: orders.csv, delimiter: ';'}\n  compression: gzip")
+    (shop / "shop.yaml").write_text(wrong)
+    done = cli("validate", "shop.yaml")
+    assert done.exit_code == 3
+    assert "unknown option 'delimiter' [DH101]\n  hint: it stands beside `connection`, not under it" in done.output
+    assert "unknown option 'compression' [DH101]\n  hint: it stands under `connection`" in done.output
+
+
 def test_an_error_without_a_terminal_has_no_colours(shop: Path, cli: Run) -> None:
     assert "\x1b" not in cli("validate", "nothing.yaml").stderr
 
