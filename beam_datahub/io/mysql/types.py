@@ -121,6 +121,7 @@ def select_line(columns: Sequence[TableColumn], dialect: Dialect) -> str:
         elif column.type in (pa.string(), JSON):
             text = f"CAST({name} AS CHAR)" if form == "text" else name
             sql = f"""CONCAT('"', REPLACE(CONVERT({text} USING utf8mb4), '"', '""'), '"')"""
-        parts.append(f"IFNULL({sql}, '')")
+        # What is too long becomes null, and with it the line: that must not be taken for a null of the column.
+        parts.append(f"CASE WHEN {name} IS NULL THEN '' ELSE {sql} END")
     line = ", ',', ".join(parts)
     return f"CAST(CONCAT({line}) AS BINARY)"

@@ -15,7 +15,7 @@ import pytest
 from beam_datahub.component.database_pool import close_pools
 from beam_datahub.component.registry import component
 from beam_datahub.component.source import ReadRequest
-from beam_datahub.errors import AccessDenied, DataHubError, LossyWrite, TargetUnusable, Transient
+from beam_datahub.errors import AccessDenied, DataHubError, LossyWrite, TargetUnusable, Transient, UnreadableData
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import ROOT, service_output
@@ -193,6 +193,13 @@ def test_widening_makes_room_and_is_only_done_when_it_is_allowed(shop: System) -
         shop.write(shop.sink(table="t"), given)
     shop.write(shop.sink(table="t", evolve="widen"), given, run="run2")
     assert [(row["id"], str(row["amount"])) for row in shop.rows("t")] == [(1, "1.250"), (2**40, "1.125")]
+
+
+def test_a_row_that_is_too_long_to_be_sent_fails_the_read_and_is_not_lost(shop: System) -> None:
+    shop.run("create table t (id bigint, data longblob)", "insert into t values (1, repeat('x', 10000000)), (2, null)")
+    with pytest.raises(UnreadableData, match="longer than the server sends"):
+        read(shop.source(table="t"))
+    assert [row["id"] for row in read(shop.source(table="t", where="id = 2")).rows] == [2]
 
 
 def test_a_table_without_transactions_is_refused_before_anything_runs(shop: System) -> None:
