@@ -271,7 +271,7 @@ def test_a_server_that_goes_down_while_it_is_read_and_written_doubles_and_loses_
         sink.commit(write, writer.close())
         assert len(shop.rows("copy")) == 2 * first.num_rows
         assert shop.staging() == []
+    finally:
         close_pools()
         service_output("mariadb", "stop", str(folder))
-    finally:
         shutil.rmtree(folder, ignore_errors=True)
