@@ -25,6 +25,7 @@ DEPENDENCIES = [
     "ruamel.yaml>=0.18.15,<0.20",  # reads YAML with the line of every key, so that errors can name it
     "jsonschema[format-nongpl]>=4.23,<5",  # the `validation` transformation's JSON Schema drafts, formats included
     "jsonschema-specifications>=2024.10",  # the drafts' own documents, so that a schema may refer to them
+    "regex>=2024.4",  # patterns of JSON Schemas, with an end to those that would take for ever
     "referencing>=0.35,<1",  # resolves the `$ref`s of a schema, and never over the network
     "fastavro>=1.12,<2",  # Avro files, block by block
     "proto-schema-parser>=2.1,<3",  # reads the text of Protobuf schemas

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.errors import InvalidValue
 from beam_datahub.kernels.types import JSON
@@ -25,6 +26,8 @@ _INLINE = "urn:beam-datahub:schema"
 _MAPS = frozenset(("properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "dependencies"))
 _PLAIN = frozenset(("enum", "const", "default", "examples"))
 _LONGEST_MESSAGE = 300
+# A pattern that needs longer for one text goes back and forth in it without end.
+_PATTERN_SECONDS = 1.0
 _MOST_MESSAGES = 10
 
 
@@ -61,6 +64,8 @@ class SchemaSource:
         kind: Any = validator_for({"$schema": named}, default=cast(Any, None))
         if kind is None:
             raise InvalidValue(f"unknown JSON Schema draft '{named}'", hint="use draft 7 or 2020-12")
+        # In the class itself: a schema inside another that names its draft is judged by that draft's own class.
+        kind.VALIDATORS["pattern"] = _pattern
         return kind
 
     def check(self) -> None:
@@ -162,6 +167,38 @@ def broken(validator: Any, value: Any) -> str | None:
         return None
     shown = [f"{error.json_path}: {_cut(error.message)}" for error in errors[:_MOST_MESSAGES]]
     return "; ".join(shown) + (f"; and {len(errors) - _MOST_MESSAGES} more" if len(errors) > _MOST_MESSAGES else "")
+
+
+# Patterns that once took too long, and that RE2 takes, which needs linear time.
+_linear: set[str] = set()
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
+    """The keyword `pattern`, which comes to an end on any text."""
+    from jsonschema.exceptions import ValidationError
+
+    found = _matches(pattern, instance) if validator.is_type(instance, "string") else True
+    if found is None:
+        yield ValidationError(f"{instance!r} takes too long to be compared with {pattern!r}")
+    elif not found:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _matches(pattern: str, text: str) -> bool | None:
+    """Whether a pattern is found in a text; None where that cannot be told in time."""
+    import regex
+
+    if pattern not in _linear:
+        try:
+            return regex.search(pattern, text, timeout=_PATTERN_SECONDS) is not None
+        except TimeoutError:
+            pass
+    try:
+        found = bool(pc.match_substring_regex(pa.array([text]), pattern)[0].as_py())
+    except pa.ArrowInvalid:
+        return None
+    _linear.add(pattern)
+    return found
 
 
 def _cut(text: str) -> str:

@@ -162,3 +162,17 @@ def test_one_json_column_can_be_validated_and_one_that_cannot_be_read_is_no_cras
     assert [record["column"] for record in applied.rejected.to_pylist()] == ["doc", "doc", "doc"]
     assert "nested too deeply" in applied.rejected["message"][1].as_py()
     assert "no JSON" in applied.rejected["message"][2].as_py()
+
+
+@pytest.mark.parametrize(("pattern", "said"), [("^(a+)+$", "does not match"), ("^(?=a)(a+)+$", "takes too long")])
+def test_a_pattern_that_explodes_in_a_json_schema_comes_to_an_end(
+    pattern: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beam_datahub.kernels import json_schema
+
+    monkeypatch.setattr(json_schema, "_PATTERN_SECONDS", 0.05)
+    validator = json_schema.SchemaSource({"type": "string", "pattern": pattern}).validator()
+    told = json_schema.broken(validator, "a" * 5000 + "!")
+    assert told is not None
+    assert said in "".join(error.message[-200:] for error in validator.iter_errors("a" * 5000 + "!"))
+    assert json_schema.broken(validator, "aaa") is None
