@@ -192,7 +192,7 @@ class Source(ABC):
         return self.discover()
 
     def completed(self, declared: pa.Schema) -> pa.Schema:
-        """The schema of a source whose columns the user declared: these, and what the source adds to them. Raises InvalidValue."""
+        """The schema of a source whose columns the user declared: these, and what it adds to them. Raises InvalidValue."""
         return declared
 
     def datasets(self) -> tuple[DatasetName, ...]:
