@@ -372,7 +372,8 @@ def status_of(result: RunResult) -> RunStatus:
 
 def _say(result: RunResult) -> None:
     for step, done in result.written.items():
-        LOGGER.info("%s: %s rows to %s", step, f"{done['rows']:,}", ", ".join(done["locations"][:3]) or "nowhere")
+        rows = f"{done['rows']:,} {'row' if done['rows'] == 1 else 'rows'}"
+        LOGGER.info("%s: %s to %s", step, rows, ", ".join(done["locations"][:3]) or "nowhere")
     for each in result.reasons:
         LOGGER.warning("%s: %s records rejected as %s", each["step"], f"{each['records']:,}", each["reason"])
     if result.error is not None:
