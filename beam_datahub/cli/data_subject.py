@@ -67,9 +67,9 @@ def prepared(
     settles: bool,
 ) -> Iterator[tuple[list[Target | Place], Location, StoreHere, list[str]]]:
     """What is to be looked through, where the store is, the store, and the names of the integrations."""
-    from beam_datahub.cli.run import new_run_id
     from beam_datahub.cli.specs import dead_letter_folder
     from beam_datahub.errors import InvalidValue
+    from beam_datahub.runtime.run_id import new_run_id
     from beam_datahub.runtime.settling import settle
     from beam_datahub.runtime.store_link import StoreHere, locate
     from beam_datahub.runtime.subject_places import Search, targets

@@ -191,10 +191,11 @@ def _finished(link: StoreHere, wanted: _Wanted) -> Finished:
 
 def _replayed(link: StoreHere, location: Location, wanted: _Wanted, work: Replay, way: Way, warn: Any) -> tuple[Plan, RunResult]:
     """Run one replay. Its records are marked when it begins; the marks go when it ends without having published."""
-    from beam_datahub.cli.run import new_run_id, run_plan
+    from beam_datahub.cli.run import run_plan
     from beam_datahub.errors import Conflict
     from beam_datahub.runtime.launch import with_run_id
     from beam_datahub.runtime.record import Recorder, RunFacts
+    from beam_datahub.runtime.run_id import new_run_id
     from beam_datahub.runtime.settling import journal_of
     from beam_datahub.runtime.store_link import StoreHere, later
     from beam_datahub.runtime.wiring import wiring

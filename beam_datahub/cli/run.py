@@ -73,6 +73,7 @@ def command(
     from beam_datahub.cli.registered import spec_of
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.increments import Span, is_incremental, kind_of
+    from beam_datahub.runtime.run_id import new_run_id
     from beam_datahub.runtime.store_link import locate
 
     location = locate(store)
@@ -114,14 +115,6 @@ class Way:
     span: Span | None = None
     quiet: bool = False
     as_json: bool = False
-
-
-def new_run_id() -> str:
-    """A fresh run id that sorts by time."""
-    from datetime import UTC, datetime
-    from secrets import token_hex
-
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(4)}"
 
 
 def warn(text: str) -> None:

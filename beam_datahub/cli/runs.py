@@ -203,12 +203,13 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
     """
     import beam_datahub
     from beam_datahub.cli.registered import text_of
-    from beam_datahub.cli.run import Way, execute, new_run_id, warn
+    from beam_datahub.cli.run import Way, execute, warn
     from beam_datahub.cli.session import session
     from beam_datahub.cli.specs import with_connections
     from beam_datahub.errors import UnknownRun
     from beam_datahub.runtime.increments import is_incremental, span_of
     from beam_datahub.runtime.record import Recorder, RunFacts
+    from beam_datahub.runtime.run_id import new_run_id
     from beam_datahub.runtime.store_link import StoreHere, locate
 
     beam_datahub.documents_options = False

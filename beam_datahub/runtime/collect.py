@@ -16,8 +16,9 @@ from beam_datahub.component.operators import Route
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.kernels.rejection import DEAD_LETTER, VIOLATION
 from beam_datahub.kernels.scratch import scratch_prefix
-from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run
+from beam_datahub.runtime.launch import RunRequest, RunResult, run
 from beam_datahub.runtime.rows import CollectSink
+from beam_datahub.runtime.run_id import new_run_id
 
 _REJECTED = "dead_letter"
 _VIOLATIONS = "violations"

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import tempfile
 import threading
 import time
@@ -95,11 +94,6 @@ class RunRequest:
     journal: str | None = None
     log_folder: str | None = None
     tell: Callable[[str], None] = lambda text: None
-
-
-def new_run_id() -> str:
-    """A fresh run id that sorts by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def run(plan: Plan, request: RunRequest) -> RunResult:

@@ -75,8 +75,9 @@ def profile_plan(plan: Plan) -> list[DataProfile]:
     """The profiles that a plan asks for, from a run that writes nothing. Raises the run's DataHubError."""
     from beam_datahub.compiler.plan import Node, Write, is_aside
     from beam_datahub.compiler.profiling import sketches
-    from beam_datahub.runtime.launch import RunRequest, new_run_id, run
+    from beam_datahub.runtime.launch import RunRequest, run
     from beam_datahub.runtime.rows import CollectSink
+    from beam_datahub.runtime.run_id import new_run_id
 
     class Discard(CollectSink):
         """A destination that only counts."""

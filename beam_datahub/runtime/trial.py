@@ -12,8 +12,9 @@ from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.errors import EngineFailed
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.engines import EngineOptions
-from beam_datahub.runtime.launch import RunRequest, new_run_id, run
+from beam_datahub.runtime.launch import RunRequest, run
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 
 _SPEC = """\

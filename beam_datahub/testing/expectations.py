@@ -24,7 +24,8 @@ from beam_datahub.errors import (
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.lineage.tracing import step_lineage
 from beam_datahub.runtime.collect import Collected, collect
-from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.launch import RunRequest
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import FileRows, SpecDocument, TestSpec
 from beam_datahub.spec.document import document as respecified
 from beam_datahub.testing.comparing import Difference, difference

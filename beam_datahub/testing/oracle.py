@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.runtime.engines import EngineOptions
-from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run_together
+from beam_datahub.runtime.launch import RunRequest, RunResult, run_together
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import load
 from beam_datahub.testing.comparing import difference
 

@@ -12,8 +12,9 @@ from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.component.registry import component
 from beam_datahub.component.rule import Rule, RuleExample
 from beam_datahub.runtime.collect import Collected, collect
-from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 from beam_datahub.testing.steps import Given, as_table
 

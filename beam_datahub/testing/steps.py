@@ -13,8 +13,9 @@ from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.kernels.types import JSON, canonical_schema
 from beam_datahub.runtime.collect import Collected, collect, step_outputs
-from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 
 Given: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table

@@ -22,8 +22,9 @@ from beam_datahub.kernels.expressions import data_type
 from beam_datahub.kernels.types import sql_type, visible
 from beam_datahub.lineage.tracing import trace
 from beam_datahub.runtime.collect import Collected, collect
-from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import FileRows, SourceSpec, SpecDocument, TestSpec
 from beam_datahub.testing.comparing import Difference, difference
 from beam_datahub.testing.given import GivenSource

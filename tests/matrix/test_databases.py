@@ -146,15 +146,14 @@ def test_a_run_from_files_through_a_database_to_files_gives_the_known_customers(
             source=_reached(system, query=query),
             destination={"connector": "csv", "connection": {"path": str(tmp_path / f"{name}.csv")}, "write_mode": "overwrite"},
         )
-        given = duckdb.sql(f"from read_csv('{cases}/jaffle-shop/expected/customers.csv') order by 1")
+        known = duckdb.connect()
+        given = known.sql(f"from read_csv('{cases}/jaffle-shop/expected/customers.csv') order by 1")
         types = ", ".join(f'"{column}"::{kind} as "{column}"' for column, kind in zip(given.columns, given.types, strict=True))
-        found = duckdb.sql(f"select {types} from read_csv('{tmp_path}/{name}.csv') order by 1")
+        found = known.sql(f"select {types} from read_csv('{tmp_path}/{name}.csv') order by 1")
         zero = "coalesce(number_of_orders, 0) as number_of_orders"
         assert found.columns == given.columns
-        assert (
-            duckdb.sql(f"select * replace ({zero}) from found").fetchall()
-            == duckdb.sql(f"select * replace ({zero}) from given").fetchall()
-        )
+        both = [each.query("rows", f"select * replace ({zero}) from rows").fetchall() for each in (found, given)]
+        assert both[0] == both[1]
 
 
 def _reached(system: System, **options: Any) -> dict[str, Any]:

@@ -205,6 +205,7 @@ def test_what_is_sent_to_workers_holds_no_secret_and_works_there(monkeypatch: py
 
     import pyarrow as pa
 
+    from beam_datahub.compiler.dead_letter import Identity
     from beam_datahub.compiler.dofns import KernelOptions, StageRows
     from beam_datahub.compiler.plan import Write
     from beam_datahub.component.sink import WriteRequest
@@ -217,7 +218,7 @@ def test_what_is_sent_to_workers_holds_no_secret_and_works_there(monkeypatch: py
     assert secret.reveal() == f"user:{SECRET}"
     sink = CsvSink(CsvSink.Connection(path="out.csv"), CsvSink.Options())
     sink.connection = {"password": secret, "providers": len(default_providers())}
-    dofn = StageRows(Write("csv", sink, WriteRequest("run", "out", pa.schema([]))), KernelOptions())
+    dofn = StageRows(Write("csv", sink, WriteRequest("run", "out", pa.schema([]))), Identity("run", "shop"), KernelOptions())
     sent = pickle.dumps(dofn)
     assert SECRET.encode() not in sent
     assert pickle.loads(sent)._sink.connection["password"].reveal() == f"user:{SECRET}"

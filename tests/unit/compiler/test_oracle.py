@@ -21,8 +21,9 @@ from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.compiler.passes import joins
 from beam_datahub.compiler.shuffle import SplitByKey
 from beam_datahub.runtime.collect import Collected, collect
-from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 from beam_datahub.testing import oracle
 

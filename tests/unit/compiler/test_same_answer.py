@@ -16,8 +16,9 @@ from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.compiler.passes import joins
 from beam_datahub.runtime.collect import collect
 from beam_datahub.runtime.engines import EngineOptions
-from beam_datahub.runtime.launch import RunRequest, new_run_id
+from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 from beam_datahub.testing.comparing import row_texts
 from beam_datahub.testing.steps import as_table

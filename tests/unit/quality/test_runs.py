@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from beam_datahub.cli.commands import main
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.errors import DataHubError, ErrorGroup, QualityFailed
-from beam_datahub.runtime.launch import RunRequest, RunResult, new_run_id, run
+from beam_datahub.runtime.launch import RunRequest, RunResult, run
 from beam_datahub.runtime.report import html_report
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import load, loads
 
 PEOPLE = [

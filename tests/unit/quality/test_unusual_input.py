@@ -11,8 +11,9 @@ import pytest
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.errors import DataHubError, ErrorGroup, QualityFailed
 from beam_datahub.runtime.collect import Collected, collect
-from beam_datahub.runtime.launch import RunRequest, new_run_id, run
+from beam_datahub.runtime.launch import RunRequest, run
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 
 

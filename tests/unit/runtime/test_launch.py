@@ -16,8 +16,9 @@ from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.component.coder import BatchStore
 from beam_datahub.errors import BooksUnbalanced, SchemaDrift, StepFailed
 from beam_datahub.runtime.collect import collect
-from beam_datahub.runtime.launch import RunRequest, new_run_id, run
+from beam_datahub.runtime.launch import RunRequest, run
 from beam_datahub.runtime.rows import RowsSource
+from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.spec import loads
 
 SPEC = """\

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from beam_datahub.component.file_owner import owner
-from beam_datahub.errors import Conflict, UnknownName
+from beam_datahub.errors import Conflict, InvalidValue, UnknownName
 from beam_datahub.store.location import Location
 from beam_datahub.store.records import NewRun, NewViolation, RunEnd, RunStep
 from beam_datahub.store.store import Store, open_store
@@ -85,7 +85,9 @@ def test_a_run_is_found_by_the_beginning_of_its_id_only_where_one_fits(store: St
         store.writer.runs.begin(NewRun(name, "daily"))
     assert store.reader.runs.get("bb_b").run_id == "bb_b-3"
     assert store.reader.runs.get("last").run_id == "bb_b-3"
-    for unclear in ("aaaa", "aaa", "bb%b", "none-such"):
+    with pytest.raises(InvalidValue, match="'aaaa' may be several runs"):
+        store.reader.runs.get("aaaa")
+    for unclear in ("aaa", "bb%b", "none-such"):
         with pytest.raises(UnknownName):
             store.reader.runs.get(unclear)
 

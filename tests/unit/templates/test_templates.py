@@ -63,7 +63,8 @@ WITH lines AS (
 )
 """
 _LINES = """SELECT id AS event_id, CAST(data ->> '$.order.number' AS BIGINT) AS order_number, account_id,
-                   left(email, 1) || '***@' || split_part(email, '@', 2) AS actor_email, line,
+                   left(email, if(position('@' IN email) > 3, 2, 0)) || '***@' || split_part(email, '@', 2) AS actor_email,
+                   line,
                    item.sku AS sku, item.quantity AS quantity, item.quantity * item.price AS total,
                    coalesce(CAST(data ->> '$.order.gift' AS BOOLEAN), false) AS gift,
                    CAST(created_at AS DATE) AS day
