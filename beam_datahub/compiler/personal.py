@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from beam_datahub.compiler.carried import Carried, carried, carried_by_measure, carried_by_query, only_measures
 from beam_datahub.compiler.plan import Node, Plan, Read, Write
 from beam_datahub.component.operators import Aggregate, Apply, PerKey, Protection, Rows
 from beam_datahub.kernels.types import is_hidden
+
+if TYPE_CHECKING:
+    from beam_datahub.compiler.carried import Carried
 
 
 class Level(IntEnum):
@@ -62,6 +65,9 @@ def personal_tags(plan: Plan, declared: Declared) -> Tags:
 def _of_node(
     node: Node, before: list[dict[str, tuple[Tag, ...]]], declared: Mapping[str, tuple[str, ...]], plan: Plan
 ) -> dict[str, tuple[Tag, ...]]:
+    # It brings a parser of SQL along, which plans without personal data do not need.
+    from beam_datahub.compiler.carried import Carried, carried, carried_by_measure, carried_by_query, only_measures
+
     operator = node.operator
     if isinstance(operator, Read):
         return _declared(node, declared)

@@ -80,9 +80,9 @@ def check_lag(lag: str, data_type: pa.DataType) -> None:
     if t.is_string(data_type):
         raise InvalidValue("a text has no `lag`", hint="leave it out")
     if t.is_temporal(data_type):
-        if over(_ONE, f"SELECT TRY_CAST({literal(lag)} AS INTERVAL) AS v FROM t").column(0)[0].as_py() is None:
+        if over(_one(), f"SELECT TRY_CAST({literal(lag)} AS INTERVAL) AS v FROM t").column(0)[0].as_py() is None:
             raise InvalidValue(f"'{lag}' is no length of time", hint="write it as `5 minutes` or `1 day`")
-    elif over(_ONE, f"SELECT TRY_CAST({literal(lag)} AS DECIMAL(38,9)) AS v FROM t").column(0)[0].as_py() is None:
+    elif over(_one(), f"SELECT TRY_CAST({literal(lag)} AS DECIMAL(38,9)) AS v FROM t").column(0)[0].as_py() is None:
         raise InvalidValue(f"'{lag}' is no number, and the values are", hint="write it as a number such as 100")
 
 
@@ -196,11 +196,13 @@ def as_text(value: pa.Scalar, data_type: pa.DataType) -> str:
     return str(found[0].as_py())
 
 
-_ONE = pa.table({"one": [1]})
+def _one() -> pa.Table:
+    """One row, made of no Python list: Arrow would load pandas, where that is, to look whether the list is a frame."""
+    return pa.Table.from_arrays([pa.nulls(1, pa.int64())], names=["one"])
 
 
 def _text(sql: str, data_type: pa.DataType) -> str | None:
-    found = over(_ONE, f"SELECT CAST(CAST({sql} AS {sql_type(data_type)}) AS VARCHAR) AS v FROM t").column(0)
+    found = over(_one(), f"SELECT CAST(CAST({sql} AS {sql_type(data_type)}) AS VARCHAR) AS v FROM t").column(0)
     value: str | None = found[0].as_py()
     return value
 
@@ -208,7 +210,7 @@ def _text(sql: str, data_type: pa.DataType) -> str | None:
 def _scalar(text: str | None, data_type: pa.DataType) -> pa.Scalar | None:
     if text is None:
         return None
-    found = over(_ONE, f"SELECT CAST({literal(text)} AS {sql_type(data_type)}) AS v FROM t").column(0)
+    found = over(_one(), f"SELECT CAST({literal(text)} AS {sql_type(data_type)}) AS v FROM t").column(0)
     return found.cast(data_type)[0]
 
 

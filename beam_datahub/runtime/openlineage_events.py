@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from beam_datahub.compiler.plan import Plan, Read, Write
 from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.errors import Interrupted, MissingDependency
-from beam_datahub.lineage.tracing import lineage_of
 from beam_datahub.security import redact
 
 if TYPE_CHECKING:
@@ -85,6 +84,8 @@ class OpenLineageEvents:
             from beam_datahub.lineage.openlineage import run_event
 
             when = self._began if state == "START" else None
+            from beam_datahub.lineage.tracing import lineage_of
+
             lineage = lineage_of(self._plan, run_id=self._run_id)
             event = run_event(state, lineage, self._run_id, self._began, job_facts(self._document), facts, when=when)
             transport = _transport(self._target)
