@@ -184,25 +184,25 @@ class Session(ABC):
 
     # for destinations
 
+    @abstractmethod
     def columns(self, table: TableName) -> tuple[TableColumn, ...] | None:
         """The columns of a table, in order; None where there is no such table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tables(self, beside: TableName, prefix: str) -> list[TableName]:
         """The tables in the schema of `beside` whose names start with `prefix`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unique_keys(self, table: TableName) -> list[frozenset[str]]:
         """The sets of columns that are unique in a table, its primary key among them."""
-        raise NotImplementedError
 
     def checks(self, table: TableName) -> list[str]:
         """The conditions of a table's CHECK constraints, for staging tables that are not made LIKE it."""
         return []
 
+    @abstractmethod
     def load(self, table: TableName, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> None:
         """Put all rows of `batch` into `columns` of a table, or none. Raises RowsRefused."""
-        raise NotImplementedError
 
     def clear(self, table: TableName) -> None:
         """Remove all rows of a table."""
@@ -210,15 +210,15 @@ class Session(ABC):
 
     # for sources
 
+    @abstractmethod
     def describe(self, relation: Relation) -> tuple[TableColumn, ...]:
         """The columns of what is read. Raises SourceMissing, InvalidValue where the query is wrong."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stream(
         self, columns: Sequence[TableColumn], relation: Relation, where: Sequence[str], limit: int | None, batch_bytes: int
     ) -> Iterator[pa.RecordBatch]:
         """The rows of what is read, as they come; `where` are conditions that all must hold."""
-        raise NotImplementedError
 
     def convert(self, column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
         """What `stream` gave of a column in the type of `field`, and a mask of the values that the type cannot hold."""

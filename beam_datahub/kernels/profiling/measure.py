@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import numpy as np
@@ -62,14 +63,15 @@ def _measures(profile: ColumnProfile, data_type: pa.DataType) -> Measures:
     return kinds.get(profile.kind, _Others)(profile)
 
 
-class _AtOnce:
+class _AtOnce(ABC):
     def __init__(self, profile: ColumnProfile) -> None:
         self._profile = profile
 
+    @abstractmethod
     def add(self, array: pa.Array) -> None:
-        raise NotImplementedError
+        """Bring a column's values into the profile."""
 
-    def settle(self) -> None:
+    def settle(self) -> None:  # noqa: B027 - these gather nothing
         """There is nothing gathered."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from beam_datahub.component.database import Session
+from beam_datahub.component.database import Relation, Session, TableColumn, TableName
 from beam_datahub.component.database_pool import close_pools, pooled
 from beam_datahub.errors import Transient
 
@@ -31,6 +33,24 @@ class Connection(Session):
 
     def close(self) -> None:
         self.closed = True
+
+    def columns(self, table: TableName) -> None:
+        return None
+
+    def tables(self, beside: TableName, prefix: str) -> list[TableName]:
+        return []
+
+    def unique_keys(self, table: TableName) -> list[frozenset[str]]:
+        return []
+
+    def load(self, table: TableName, columns: Any, batch: pa.RecordBatch) -> None:
+        """There is nowhere to put it."""
+
+    def describe(self, relation: Relation) -> tuple[TableColumn, ...]:
+        return ()
+
+    def stream(self, *_: Any) -> Iterator[pa.RecordBatch]:
+        return iter(())
 
 
 def test_a_connection_is_used_again_and_a_broken_one_is_not() -> None:
