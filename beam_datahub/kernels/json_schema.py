@@ -65,7 +65,10 @@ class SchemaSource:
         if kind is None:
             raise InvalidValue(f"unknown JSON Schema draft '{named}'", hint="use draft 7 or 2020-12")
         # In the class itself: a schema inside another that names its draft is judged by that draft's own class.
-        kind.VALIDATORS["pattern"] = _pattern
+        kind.VALIDATORS |= {"pattern": _pattern, "patternProperties": _pattern_properties}
+        usual = kind.VALIDATORS["additionalProperties"]
+        if not isinstance(usual, _Additional):
+            kind.VALIDATORS["additionalProperties"] = _Additional(usual)
         return kind
 
     def check(self) -> None:
@@ -182,6 +185,33 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
         yield ValidationError(f"{instance!r} takes too long to be compared with {pattern!r}")
     elif not found:
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Mapping[str, Any], instance: Any, schema: Any) -> Iterator[Any]:
+    """The keyword `patternProperties`, which comes to an end on any name."""
+    from jsonschema.exceptions import ValidationError
+
+    for pattern, inner in patterns.items() if validator.is_type(instance, "object") else ():
+        for name, value in instance.items():
+            found = _matches(pattern, name)
+            if found is None:
+                yield ValidationError(f"the name {name!r} takes too long to be compared with {pattern!r}")
+            elif found:
+                yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+class _Additional:
+    """The keyword `additionalProperties`: the usual one, over the properties that no pattern takes."""
+
+    def __init__(self, usual: Any) -> None:
+        self._usual = usual
+
+    def __call__(self, validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        patterns = schema.get("patternProperties")
+        if patterns and validator.is_type(instance, "object"):
+            instance = {name: value for name, value in instance.items() if not any(_matches(each, name) for each in patterns)}
+            schema = {keyword: value for keyword, value in schema.items() if keyword != "patternProperties"}
+        yield from self._usual(validator, allowed, instance, schema) or ()
 
 
 def _matches(pattern: str, text: str) -> bool | None:

@@ -176,3 +176,18 @@ def test_a_pattern_that_explodes_in_a_json_schema_comes_to_an_end(
     assert told is not None
     assert said in "".join(error.message[-200:] for error in validator.iter_errors("a" * 5000 + "!"))
     assert json_schema.broken(validator, "aaa") is None
+
+
+@pytest.mark.parametrize("keyword", ["patternProperties", "additionalProperties"])
+def test_a_pattern_of_names_that_explodes_comes_to_an_end(keyword: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from beam_datahub.kernels import json_schema
+
+    monkeypatch.setattr(json_schema, "_PATTERN_SECONDS", 0.05)
+    schema = {"type": "object", "patternProperties": {"^(a+)+$": {"type": "string"}}}
+    if keyword == "additionalProperties":
+        schema["additionalProperties"] = False
+    validator = json_schema.SchemaSource(schema).validator()
+    told = json_schema.broken(validator, {"a" * 5000 + "!": 1})
+    assert (told is not None) == (keyword == "additionalProperties")
+    assert json_schema.broken(validator, {"aa": "x"}) is None
+    assert "is not of type 'string'" in str(json_schema.broken(validator, {"aa": 1}))
