@@ -182,6 +182,11 @@ def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, 
     if some < every:
         how = "reads only" if pushes else "keeps only"
         facts.append(f"{how} {some} of {every} columns: {', '.join(request.columns)}")
+    if read.increment is not None:
+        begin = "" if read.increment.floor is None else f", from {read.increment.floor} on at first"
+        facts.append(f"what is new by {read.increment.column}{begin}")
+    if read.positions is not None:
+        facts.append(f"goes on from the last {read.positions.unit} of the run before")
     if read.estimated_rows is not None:
         facts.append(
             f"about {_rows(read.estimated_rows)}" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes")

@@ -137,6 +137,8 @@ def cursor_at(store: StoreLink, plan: Plan, source: str, text: str, partition: s
         raise UnknownName("incremental source", source, known)
     before = store.reader.cursors.get(plan.name, source, partition)
     if source in wanted.increments:
+        if partition:
+            raise InvalidValue(f"'{source}' has no partitions: it is read by a column", hint="leave out --partition")
         increment = wanted.increments[source]
         kind = sql_type(increment.data_type)
         value = {"column": increment.column, "last": increment.value(text), "seen": None}

@@ -65,6 +65,7 @@ def test_a_run_reads_what_is_new_and_the_books_count_the_rest_as_filtered(news: 
 
 def test_the_first_run_begins_with_the_initial_value(news: Path, cli: Run) -> None:
     spec("{column: at, initial: 2025-01-02}")
+    assert "what is new by at, from 2025-01-02 00:00:00 on at first" in cli("plan", "news.yaml").stdout
     run(cli)
     assert ids() == [2, 3]
 
@@ -118,6 +119,7 @@ def test_state_shows_sets_and_resets_where_the_next_run_goes_on(news: Path, cli:
     assert run(cli)["written"]["out"]["rows"] == 3
     refused(cli("state", "set", "news.yaml", "orders", "soon"), "DH102", "'soon' is not a TIMESTAMP")
     refused(cli("state", "set", "news.yaml", "ordes", "2025-01-02"), "DH101", "did you mean 'orders'?")
+    refused(cli("state", "set", "news.yaml", "orders", "2025-01-02", "--partition", "3"), "DH102", "has no partitions")
     refused(cli("state", "reset", "newz", "--yes"), "DH101", "did you mean 'news'?")
 
 
