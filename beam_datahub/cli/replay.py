@@ -120,11 +120,13 @@ def _wanted(
     from beam_datahub.cli.specs import with_connections
     from beam_datahub.errors import NotReplayable, UnknownRun
     from beam_datahub.runtime.rejects import check_names, chosen, unsealed
-    from beam_datahub.runtime.settling import settle
+    from beam_datahub.runtime.settling import settle, settle_runs
 
     link.writer.runs.recover()
     settle(link)
     run = link.reader.runs.get(named)
+    if settle_runs(link, run.integration):
+        run = link.reader.runs.get(run.run_id)
     if run.status not in ("completed", "completed_with_errors"):
         raise UnknownRun(
             f"the run {run.run_id} is {run.status}: nothing of it was written, so that there is nothing to add to",
@@ -194,11 +196,10 @@ def _replayed(link: StoreHere, location: Location, wanted: _Wanted, work: Replay
     from beam_datahub.cli.run import run_plan
     from beam_datahub.errors import Conflict
     from beam_datahub.runtime.launch import with_run_id
-    from beam_datahub.runtime.record import Recorder, RunFacts
+    from beam_datahub.runtime.record import Recorder, RunFacts, plan_document
     from beam_datahub.runtime.run_id import new_run_id
     from beam_datahub.runtime.settling import journal_of
     from beam_datahub.runtime.store_link import StoreHere, later
-    from beam_datahub.runtime.wiring import wiring
 
     run, run_id = wanted.run, new_run_id()
     ids = [record.id for record in work.records]
@@ -207,7 +208,7 @@ def _replayed(link: StoreHere, location: Location, wanted: _Wanted, work: Replay
         run_id, run.integration, kind="partial", cause="replay", parent=run.run_id, given=wanted.given, spec=dict(wanted.facts)
     )
     begun = [
-        later("runs.keep", run_id, "plan", {**wiring(plan), "spec": dict(wanted.facts)}),
+        later("runs.keep", run_id, "plan", plan_document(plan, facts)),
         later("runs.mark_replayed", run.run_id, ids, run_id),
     ]
     with Recorder(facts, location, warn=warn, store=StoreHere(location), begun=begun) as recorder:

@@ -98,8 +98,9 @@ def command(
         kind, facts = "partial", {**facts, "limit": limit}
     given = given_values(dict(parameters))
     run = RunFacts(new_run_id(), document.integration.name, engine, kind=kind, given=given, spec=facts)
-    turns = is_incremental(document) and not span.is_part
-    with Recorder(run, location, warn=None if quiet else warn, store=link, takes_turns=turns) as recorder:
+    goes_on = is_incremental(document)
+    turns = goes_on and not span.is_part
+    with Recorder(run, location, warn=None if quiet else warn, store=link, settles=goes_on, takes_turns=turns) as recorder:
         execute(document, how, run.run_id, recorder)
 
 
@@ -184,6 +185,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
         keep_sealed(recorder.location if recorder is not None else locate())
     if journal is None and recorder is not None and moves_cursors(plan):
         journal = journal_of(recorder.folder)
+        recorder.keep(plan)
     options = how.options or EngineOptions()
     if how.memory is not None:
         options = replace(options, memory_bytes=how.memory)

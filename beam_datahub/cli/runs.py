@@ -244,6 +244,7 @@ def resume(run: str, store: str | None, as_json: bool, quiet: bool) -> None:
         given={name: str(value) for name, value in found.parameters.items()},
         spec={**facts, "integration": spec.get("integration")},
     )
-    turns = is_incremental(document) and not span.is_part
-    with Recorder(again, location, warn=None if quiet else warn, store=link, takes_turns=turns) as recorder:
+    goes_on = is_incremental(document)
+    turns = goes_on and not span.is_part
+    with Recorder(again, location, warn=None if quiet else warn, store=link, settles=goes_on, takes_turns=turns) as recorder:
         execute(document, Way(found.engine, limit=limit, span=span, quiet=quiet, as_json=as_json), again.run_id, recorder)

@@ -81,9 +81,14 @@ class RunRecord:
 
 
 def _wiring(record: RunRecord) -> None:
+    record.documents["plan"] = plan_document(record.plan, record.facts)
+
+
+def plan_document(plan: Plan, facts: RunFacts) -> dict[str, Any]:
+    """How the steps of a run hang together, and its spec: what a replay of it goes by."""
     from beam_datahub.runtime.wiring import wiring
 
-    record.documents["plan"] = {**wiring(record.plan), "spec": dict(record.facts.spec)}
+    return {**wiring(plan), "spec": dict(facts.spec)}
 
 
 def _report(record: RunRecord) -> None:
@@ -136,15 +141,17 @@ class Recorder:
         warn: Callable[[str], None] | None = None,
         store: StoreLink | None = None,
         begun: Sequence[Call] = (),
+        settles: bool = False,
         takes_turns: bool = False,
     ) -> None:
         """`begun` are calls in the transaction that records the beginning; a `store` that is given is closed as well.
 
-        A run that `takes_turns` moves cursors: it needs the store, and waits for no other run of its integration but refuses.
+        A run that `settles` brings earlier runs of its integration to their end, whose staging it would sweep. One that
+        `takes_turns` moves cursors: it needs the store, and is refused beside another run of its integration.
         """
         self.facts = facts
         self._begin_with = [*begun, *(take_turn(facts.integration, facts.run_id) if takes_turns else ())]
-        self._takes_turns = takes_turns
+        self._settles, self._takes_turns = settles or takes_turns, takes_turns
         self.begun: list[Any] = []
         """What the calls of the beginning gave."""
         self.undo: list[Call] = []
@@ -210,7 +217,7 @@ class Recorder:
             plan={"spec": dict(facts.spec)},
         )
         self.begun = self.store.together([later("runs.begin", run), *self._begin_with])
-        if self._takes_turns:
+        if self._settles:
             self._settle_before()
         sweep_scratch()
 
@@ -255,7 +262,8 @@ class Recorder:
             self._failure = TimeoutError(f"it did not answer within {_OPEN_SECONDS:.0f} s")
         if self._failure is not None and not self._off:
             self._off = True
-            if (self.location.explicit or self._takes_turns) and isinstance(self._failure, DataHubError):
+            needed = self.location.explicit or self._takes_turns or isinstance(self._failure, ReplayUnfinished)
+            if needed and isinstance(self._failure, DataHubError):
                 raise self._failure
             self._tell(self._failure)
         return not self._off
@@ -276,6 +284,10 @@ class Recorder:
                 yield
         finally:
             self._log.close()
+
+    def keep(self, plan: Plan) -> None:
+        """Keep how the steps hang together already: another process may have to bring the run to its end."""
+        self.store.writer.runs.keep(self.facts.run_id, "plan", plan_document(plan, self.facts))
 
     def watch(self) -> None:
         """Stop the run where somebody asked for it; called while the run goes on. Raises KeyboardInterrupt."""

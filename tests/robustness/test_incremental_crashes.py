@@ -78,3 +78,22 @@ def test_two_runs_at_once_do_not_read_the_same_records(news: Any) -> None:
     first.end()
     assert news.bh("run", "news.yaml", "-q").status == 0
     assert arrived(news) == [[1], [1]]
+
+
+def test_a_run_of_a_named_range_leaves_what_a_killed_run_has_staged(news: Any) -> None:
+    add(news, (1, "2025-01-01"), (2, "2025-01-02"))
+    assert news.killed_at("between two destinations", "run", "news.yaml") == -signal.SIGKILL
+    assert news.bh("run", "news.yaml", "-q", "--until", "2020-01-01").status == 0
+    assert arrived(news) == [[1, 2], [1, 2]]
+    assert news.bh("run", "news.yaml", "--json").record["written"]["two"]["rows"] == 0
+
+
+def test_a_killed_run_is_brought_to_its_end_before_its_records_are_replayed(news: Any) -> None:
+    add(news, (1, "2025-01-01"), (2, "2025-01-02"))
+    (news.folder / "in" / "bad.csv").write_text("id,at\nx,2025-01-02\n")
+    assert news.killed_at("between two destinations", "run", "news.yaml") == -signal.SIGKILL
+    (news.folder / "in" / "bad.csv").unlink()
+    done = news.bh("replay", "last", "--json")
+    assert done.status == 0, done
+    assert (done.record["replayed"], done.record["already_replayed"]) == (1, 0)
+    assert arrived(news) == [[1, 2], [1, 2]]
