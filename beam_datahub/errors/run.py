@@ -49,6 +49,7 @@ class Interrupted(RunError):
 
     code = "DH305"
     exit_status = 130
+    advice = "run it again to start afresh"
 
 
 class RunLost(RunError):

@@ -269,7 +269,7 @@ def _abort(write: Write) -> None:
 
 def _translated(failure: BaseException) -> BaseException:
     if isinstance(failure, KeyboardInterrupt):
-        return Interrupted("the run was stopped; nothing was published", hint="run it again to start afresh")
+        return Interrupted("the run was stopped; nothing was published")
     found = unpacked(failure)
     if found is not None:
         return found
