@@ -106,6 +106,6 @@ setup(
     },
     install_requires=DEPENDENCIES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["beam-datahub = beam_datahub.cli:main"]},
+    entry_points={"console_scripts": ["beam-datahub = beam_datahub.cli:program"]},
     zip_safe=False,
 )
