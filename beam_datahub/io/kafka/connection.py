@@ -13,6 +13,7 @@ from pydantic import Field
 from beam_datahub.component.config import Config
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.file_store import is_url, join
+from beam_datahub.component.messages.registry import SchemaRegistry
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -30,22 +31,6 @@ if TYPE_CHECKING:
 
 # librdkafka gives a connection that is refused at once no error of its own: it tries again until somebody stops waiting.
 _PATIENCE_SECONDS = 0.5
-
-
-class SchemaRegistry(Config):
-    """A schema registry that speaks Confluent's protocol."""
-
-    url: str
-    """Its address, such as `https://registry.example.com`."""
-
-    user: str | None = None
-    """The name to log in with."""
-
-    password: Secret | None = None
-    """Its password, as `${secret.NAME}`."""
-
-    tls_ca: str | None = None
-    """The file of the certificates that may sign the registry's."""
 
 
 class KafkaConnection(Config):

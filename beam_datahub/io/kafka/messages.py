@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from beam_datahub.component.messages.text import as_text
 from beam_datahub.kernels.rejection import rejections
 
 _HEADERS = pa.map_(pa.string(), pa.string())
@@ -96,23 +96,3 @@ def _headers(found: list[tuple[str, bytes | None]] | None) -> list[tuple[str, st
     """Headers by name; of several with one name, the last counts."""
     last = dict(found or ())
     return [(name, None if value is None else value.decode(errors="replace")) for name, value in last.items()]
-
-
-def as_text(values: pa.Array) -> tuple[pa.Array, list[int]]:
-    """Bytes as text, null where they are no UTF-8, and where that is."""
-    try:
-        return values.cast(pa.string()), []
-    except pa.ArrowInvalid:
-        pass
-    bad = [i for i, value in enumerate(values.to_pylist()) if value is not None and not _is_text(value)]
-    mask = np.zeros(len(values), dtype=bool)
-    mask[bad] = True
-    return pc.if_else(pa.array(mask), pa.scalar(None, pa.binary()), values).cast(pa.string()), bad
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -12,17 +12,17 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.file_publish import Publication, Target
 from beam_datahub.component.file_store import join, writing
+from beam_datahub.component.messages.encoding import Encoding
+from beam_datahub.component.messages.registry import Registry
+from beam_datahub.component.messages.staging import StagedWriter
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Report
 from beam_datahub.errors import DataHubError, InvalidValue, LossyWrite, SourceMissing, TargetUnusable, UnknownColumn
 from beam_datahub.io.kafka.connection import KafkaConnection, telling
-from beam_datahub.io.kafka.encoding import Encoding
 from beam_datahub.io.kafka.options import KafkaWriteOptions
-from beam_datahub.io.kafka.registry import Registry
 from beam_datahub.io.kafka.sending import send
 from beam_datahub.io.kafka.source import counted, reached
-from beam_datahub.io.kafka.staging import StagedWriter
 from beam_datahub.schemas.avro import avro_schema
 from beam_datahub.schemas.avro_columns import avro_of
 

@@ -15,22 +15,21 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.files import record_batch
 from beam_datahub.component.json_blocks import discovered
+from beam_datahub.component.messages.decoders import decoder_of
+from beam_datahub.component.messages.decoding import Decoder, lines_of
+from beam_datahub.component.messages.registry import Registry
+from beam_datahub.component.messages.written import VALUE, columns_of
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, InvalidValue, UnreadableData
 from beam_datahub.io.kafka.connection import Cluster, KafkaConnection
 from beam_datahub.io.kafka.consuming import consumed
-from beam_datahub.io.kafka.decoding import Decoder, JsonDecoder, PlainDecoder, RegistryDecoder, lines_of
-from beam_datahub.io.kafka.delimited import CsvDecoder
 from beam_datahub.io.kafka.messages import Messages, metadata_schema
 from beam_datahub.io.kafka.offsets import Part, Partition, bounds, key_of, partitions, parts
 from beam_datahub.io.kafka.options import KafkaReadOptions
 from beam_datahub.io.kafka.originals import with_metadata
-from beam_datahub.io.kafka.registry import Registry
-from beam_datahub.io.kafka.written import VALUE, columns_of
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.rejection import rejections
-from beam_datahub.schemas.document import Format
 
 
 @register("source", "kafka", since="0.1.0")
@@ -168,15 +167,9 @@ class KafkaSource(Source):
 
     def decoder(self, request: ReadRequest, place: str) -> Decoder:
         """What decodes the values of one partition."""
-        longest = int(self.options.max_record_bytes)
-        if self.options.format == "json":
-            return JsonDecoder(request, place, longest)
-        if self.options.format in ("avro", "protobuf"):
-            registry = Registry(self.connection.registry, f"the format {self.options.format}")
-            return RegistryDecoder(request, place, longest, registry, Format(self.options.format))
-        if self.options.format == "csv":
-            return CsvDecoder(request, place, longest, self.options.delimiter)
-        return PlainDecoder(request, place, longest, text=self.options.format == "text")
+        options = self.options
+        registry = self.connection.registry
+        return decoder_of(options.format, request, place, int(options.max_record_bytes), registry, options.delimiter)
 
 
 class _Reading:

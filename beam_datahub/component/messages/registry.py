@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from beam_datahub.component.config import Config
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -17,12 +18,28 @@ from beam_datahub.errors import (
     SourceMissing,
     Transient,
 )
-from beam_datahub.io.kafka.connection import SchemaRegistry
 from beam_datahub.schemas.document import Document, Format
+from beam_datahub.security import Secret
 
 # A zero, and the number of the schema.
 PREFIX = struct.Struct(">bI")
 _FORMATS = {"AVRO": Format.AVRO, "PROTOBUF": Format.PROTOBUF, "JSON": Format.JSON}
+
+
+class SchemaRegistry(Config):
+    """A schema registry that speaks Confluent's protocol."""
+
+    url: str
+    """Its address, such as `https://registry.example.com`."""
+
+    user: str | None = None
+    """The name to log in with."""
+
+    password: Secret | None = None
+    """Its password, as `${secret.NAME}`."""
+
+    tls_ca: str | None = None
+    """The file of the certificates that may sign the registry's."""
 
 
 class Registry:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import fastavro
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_datahub.io.kafka.options import KafkaWriteOptions
-from beam_datahub.io.kafka.registry import PREFIX
+from beam_datahub.component.messages.registry import PREFIX
 from beam_datahub.kernels.json_rows import json_rows
 from beam_datahub.kernels.types import JSON
 from beam_datahub.kernels.workbench import over
@@ -24,10 +23,34 @@ STAGED = pa.schema(
 )
 
 
+class MessageOptions(Protocol):
+    """What a destination's options say of its messages."""
+
+    @property
+    def format(self) -> str:
+        """What a message's value is: `json`, `avro` or `text`."""
+
+    @property
+    def headers(self) -> str | None:
+        """The column of the headers."""
+
+    @property
+    def timestamp(self) -> str | None:
+        """The column of the message's time."""
+
+    @property
+    def tombstone(self) -> str | None:
+        """The column that is true where a message has no value."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The size that a message can have."""
+
+
 class Encoding:
     """How the rows of one destination become messages."""
 
-    def __init__(self, options: KafkaWriteOptions, schema: pa.Schema, key: Sequence[str]) -> None:
+    def __init__(self, options: MessageOptions, schema: pa.Schema, key: Sequence[str]) -> None:
         self._options, self._key = options, tuple(key)
         self.max_message_bytes = int(options.max_message_bytes)
         aside = {options.headers, options.tombstone}

@@ -9,8 +9,8 @@ import fastavro
 import pyarrow as pa
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 
+from beam_datahub.component.messages.registry import PREFIX
 from beam_datahub.errors import InvalidSchema
-from beam_datahub.io.kafka.registry import PREFIX
 from beam_datahub.kernels.types import canonical
 from beam_datahub.schemas.avro import Column, column_of
 from beam_datahub.schemas.avro_model import parse_avro

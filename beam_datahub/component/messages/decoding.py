@@ -15,11 +15,11 @@ from beam_datahub.component.arrow_blocks import Fitting, as_json
 from beam_datahub.component.file_lines import Lines
 from beam_datahub.component.files import record_batch
 from beam_datahub.component.json_blocks import JsonReader
+from beam_datahub.component.messages.registry import PREFIX, Registry
+from beam_datahub.component.messages.text import as_text
+from beam_datahub.component.messages.written import VALUE, AvroWritten, ProtobufWritten, written
 from beam_datahub.component.source import ReadRequest
 from beam_datahub.errors import InvalidSchema, SourceMissing, UnresolvedReference
-from beam_datahub.io.kafka.messages import as_text
-from beam_datahub.io.kafka.registry import PREFIX, Registry
-from beam_datahub.io.kafka.written import VALUE, AvroWritten, ProtobufWritten, written
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.schemas.avro import Column
 from beam_datahub.schemas.avro_values import stored

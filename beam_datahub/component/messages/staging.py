@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from beam_datahub.component.file_publish import Publication
 from beam_datahub.component.file_store import reading, store_of, writing
+from beam_datahub.component.messages.encoding import STAGED, Encoding
 from beam_datahub.component.sink import Receipt, Writer
-from beam_datahub.io.kafka.encoding import STAGED, Encoding
 from beam_datahub.kernels.rejection import rejections
 
 # What a message needs beside its key and value.

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from beam_datahub.component.arrow_blocks import Fitting
+from beam_datahub.component.messages.decoding import Decoded, Decoder, fitted, row_of, shown
+from beam_datahub.component.messages.text import as_text
 from beam_datahub.component.source import ReadRequest
-from beam_datahub.io.kafka.decoding import Decoded, Decoder, fitted, row_of, shown
-from beam_datahub.io.kafka.messages import as_text
 
 
 class CsvDecoder(Decoder):
