@@ -27,7 +27,10 @@ class SourceCapabilities:
 
     `columns`: reads only the columns that are asked for. `predicate`: skips rows that a pushed predicate excludes (it may
     still return some). `splits`: what one split is, in words ("byte range", "row group"), or None when it cannot split.
-    `resumes`: it is a log, and each run reads on from where the last one ended; what a position in it is called ("offset").
+    `lookup`: gives just the records that have certain keys (`Source.lookup`). `resumes`: it is a log, and each run reads on from where the last one ended; what a position in it is called ("offset").
+    `unbounded`: it can be followed as a stream (`Source.partitions`, `Source.follow`). One that `resumes` as well gives the
+    records behind a position again; any other (a queue) gives again what it was not told to be published, so that a stream from
+    it is at least once.
     """
 
     columns: bool = False
@@ -35,12 +38,14 @@ class SourceCapabilities:
     splits: str | None = None
     unbounded: bool = False
     resumes: str | None = None
+    lookup: bool = False
 
 
 @dataclass(frozen=True)
 class SinkCapabilities:
     """What a sink can do. `nested`: keeps structs and lists; `types`: SQL types that it returns as they were written; `erase`:
-    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter.
+    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter; `streams`:
+    can commit a run in many epochs (`WriteRequest.epoch`).
     """
 
     write_modes: tuple[WriteMode, ...] = (WriteMode.APPEND, WriteMode.OVERWRITE)
@@ -50,3 +55,4 @@ class SinkCapabilities:
     partitions: bool = False
     erase: bool = False
     rejects: bool = False
+    streams: bool = False

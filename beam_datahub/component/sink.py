@@ -19,13 +19,25 @@ from beam_datahub.errors import InvalidValue
 
 @dataclass(frozen=True)
 class WriteRequest:
-    """What one run writes to one destination. `step` is the destination's id; `run_id` names the staging place."""
+    """What one run writes to one destination. `step` is the destination's id; `run_id` names the staging place.
+
+    A stream commits again and again: `open` and `prepare` know of no `epoch`, `commit` is called with epoch 1, 2, 3 and so on,
+    each with receipts of its own, which no other epoch has. Such a commit is done once for each (`run_id`, `step`, `epoch`), and
+    leaves alone what else the run has staged. Epochs come in their order: once one is asked for, those before it are through for
+    good. `abort` without an epoch removes all that is staged and was not committed.
+    """
 
     run_id: str
     step: str
     schema: pa.Schema
     mode: WriteMode = WriteMode.APPEND
     key: tuple[str, ...] = ()
+    epoch: int | None = None
+
+    @property
+    def commit_name(self) -> str:
+        """What tells this commit from all others to the same destination: the run's id, in a stream with the epoch."""
+        return self.run_id if self.epoch is None else f"{self.run_id}.{self.epoch}"
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,15 @@ class Contract:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a source found out about its data: canonical schema, and estimates where they are cheap (None: unknown)."""
+    """What a source found out about its data: canonical schema, and estimates where they are cheap (None: unknown). `keys` are
+    sets of columns by which the system finds at most one record, and quickly.
+    """
 
     schema: pa.Schema
     rows: int | None = None
     bytes: int | None = None
     partitions: int | None = None
+    keys: tuple[frozenset[str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,56 @@ class Report:
         return all(ok for _, ok, _ in self.lines)
 
 
+@dataclass(frozen=True)
+class Partition:
+    """A part of a source without end that one worker follows: a partition of a topic, a queue, a replication slot; picklable.
+
+    `name` tells it from the others for as long as the source lives. `position` is where reading goes on, a JSON value of the
+    connector's own: what comes next lies behind it. `detail` is the connector's own as well.
+    """
+
+    name: str
+    position: Any
+    detail: Any = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a follower took: a block (None: nothing came), and the position behind it, from which another follower can go on.
+
+    `behind` tells how many records are known to wait behind that position; 0: the partition is caught up; None: nobody knows,
+    which counts as caught up where nothing came. A position may move although nothing came: markers, records that are skipped.
+    """
+
+    block: Block | None
+    position: Any
+    behind: int | None = None
+
+
+class Follower(ABC):
+    """Follows one partition from its position on, on a worker, for as long as that worker has it. It is used by one thread at
+    a time, not always the same.
+    """
+
+    @abstractmethod
+    def take(self, seconds: float, batch_bytes: int) -> Arrival:
+        """What comes next: at once where something is there, else within `seconds`; about `batch_bytes` of it at most.
+
+        What it reads ahead has to be bounded: a slow destination takes seldom. Raises ConnectorError.
+        """
+
+    def published(self, position: Any) -> None:  # noqa: B027 - a log need not be told
+        """All up to `position`, and its position with it, is published for good: acknowledge it, let a group's offsets follow.
+
+        May come late, seldom, again, or never: a source that needs it gives a record again that it was not told of. Raises
+        ConnectorError, which ends the attempt and loses nothing.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the partition: what was taken and not published is to be had again. Raises nothing."""
+
+
 class Source(ABC):
     """One outside system to read from. Subclasses set Connection, Options, capabilities, examples."""
 
@@ -206,6 +259,31 @@ class Source(ABC):
     @abstractmethod
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
         """Read one split, in order. Raises ConnectorError where the split as a whole cannot be read."""
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        """What a stream follows, for a source that is `unbounded`; asked for again now and then, so that new ones are found.
+
+        `request.reached` are the positions of those that were followed before: they go on from there, and new ones begin where a
+        stream is to begin that finds them late. Each has a position, also where nothing was reached as yet: it is recorded
+        before anything is read. Runs beside the launcher. Raises ConnectorError.
+        """
+        raise InvalidValue(f"'{self.name}' cannot be followed as a stream", hint="use it in integrations of type batch")
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        """Follow one partition from its position on; called on a worker. Raises ConnectorError."""
+        raise InvalidValue(f"'{self.name}' cannot be followed as a stream", hint="use it in integrations of type batch")
+
+    def asks_by(self, key: pa.DataType) -> bool:
+        """Whether `lookup` finds records by a column of this type."""
+        return False
+
+    def lookup(self, keys: pa.Table, request: ReadRequest, *, timeout_seconds: float | None = None) -> Iterator[Block]:
+        """The records whose columns of `keys` (distinct, without nulls, in the schema's types) have the values of one of its rows.
+
+        Blocks are as those of `read`; they may have more records than were asked for, never fewer. What a short outage breaks is
+        tried again. Raises ConnectorError, Transient where an answer takes longer than `timeout_seconds`.
+        """
+        raise NotImplementedError(f"'{self.name}' cannot be asked by keys")
 
     def position(self, partition: str, text: str) -> Any:
         """The position that a user wrote for a partition of a source that resumes. Raises InvalidValue."""

@@ -9,6 +9,7 @@ from beam_datahub.spec.model import (
     Integration,
     QualityRuleSpec,
     SourceSpec,
+    StreamSpec,
     TransformationSpec,
 )
 from beam_datahub.spec.profiling import profile_spec
@@ -32,6 +33,7 @@ def integration(written: WrittenIntegration, graph: Graph) -> Integration:
     return Integration(
         name=written.name,
         type=written.type,
+        stream=written.stream or StreamSpec(),
         description=written.description,
         sources={node.id: _source(node, each) for node, each in pairs},
         transformations=tuple(
@@ -58,6 +60,7 @@ def _source(node: Node, written: WrittenSource) -> SourceSpec:
         pii=written.pii,
         subject=written.subject,
         incremental=written.incremental,
+        event_time=written.event_time,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 import beam_datahub
+from beam_datahub.spec.durations import Seconds
 
+IntegrationType = Literal["batch", "real-time", "hybrid"]
 Drift = Literal["evolve", "freeze", "discard_row", "discard_value"]
 WriteMode = Literal["append", "overwrite", "merge"]
 
@@ -59,6 +61,30 @@ class IncrementalSpec(SpecModel):
     """What becomes of records without a value: they are rejected, left out, or taken by every run."""
 
 
+class StreamSpec(SpecModel):
+    """How a stream runs."""
+
+    commit_every: Annotated[Seconds, Field(gt=0)] = 10.0
+    """How often what has come through is published, and with it how far the sources were read. Until then nobody sees it."""
+    latency: Annotated[Seconds, Field(gt=0)] = 1.0
+    """How long records may wait for others before they go on together."""
+    discover_every: Annotated[Seconds, Field(gt=0)] = 30.0
+    """How often sources are asked for new partitions."""
+    restarts: int = Field(default=3, ge=0)
+    """How often in a row the stream starts again from its last commit when something fails that may pass, before it gives up."""
+
+
+class EventTimeSpec(SpecModel):
+    """Which column of a source says when something happened, and how late records may be."""
+
+    column: str = Field(min_length=1)
+    """The column: a date or a timestamp. Records without a value do not move the watermark."""
+    out_of_orderness: Seconds = 0.0
+    """How far behind the newest record others may still come: the watermark stays so far behind it."""
+    idle_after: Annotated[Seconds, Field(gt=0)] = 60.0
+    """A partition that is read to its end and silent for so long does not hold the watermark back any more."""
+
+
 class SourceSpec(SpecModel):
     """Where records come from. `at` is the path of keys to it in the file."""
 
@@ -78,6 +104,8 @@ class SourceSpec(SpecModel):
     """Where the declared schema is registered."""
     incremental: IncrementalSpec | None = None
     """How new records are told from old ones; None reads all of them."""
+    event_time: EventTimeSpec | None = None
+    """Which column says when something happened; None where nothing goes by it."""
 
 
 class TransformationSpec(SpecModel):
@@ -220,7 +248,8 @@ class Integration(SpecModel):
     """Everything that one spec says, with ids, inputs and defaults filled in."""
 
     name: str
-    type: Literal["batch"]
+    type: IntegrationType
+    stream: StreamSpec = StreamSpec()
     description: str | None
     sources: Mapping[str, SourceSpec]
     transformations: tuple[TransformationSpec, ...]

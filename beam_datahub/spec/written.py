@@ -13,19 +13,20 @@ from beam_datahub.security.sensitive_names import KINDS
 from beam_datahub.spec.model import (
     ContractSpec,
     FileRows,
-    IncrementalSpec,
+    IntegrationType,
     RejectedBudget,
     RejectedSpec,
     SpecModel,
+    StreamSpec,
     SubjectSpec,
     ThresholdSpec,
     WriteMode,
 )
 from beam_datahub.spec.parameters import ParameterSpec
 from beam_datahub.spec.profiling import Profiled
+from beam_datahub.spec.source_forms import EventTime, Incremental
 
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
-RUNNABLE_TYPES = ("batch",)
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Id = Annotated[
@@ -66,12 +67,6 @@ def _connection(value: Any) -> Any:
     if isinstance(value, dict):
         return value
     raise ValueError("must be a mapping of settings, or the name of a stored connection")
-
-
-def _type(value: Any) -> Any:
-    if value in ("real-time", "hybrid"):
-        raise ValueError(f"integrations of type '{value}' cannot run yet; the types that can: {', '.join(RUNNABLE_TYPES)}")
-    return value
 
 
 def _budget(value: Any) -> Any:
@@ -126,44 +121,6 @@ Threshold = Annotated[
                     "type": "object",
                     "properties": {"failures": {"type": "integer", "minimum": 0}},
                     "required": ["failures"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
-
-
-def _incremental(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"column": value}
-    if isinstance(value, dict):
-        found = dict(value)
-        if isinstance(found.get("key"), str):
-            found["key"] = (found["key"],)
-        if isinstance(found.get("lag"), int | float) and not isinstance(found["lag"], bool):
-            found["lag"] = str(found["lag"])
-        return found
-    return value
-
-
-Incremental = Annotated[
-    IncrementalSpec,
-    BeforeValidator(_incremental),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {
-                    "type": "object",
-                    "properties": {
-                        "column": {"type": "string", "minLength": 1},
-                        "initial": {},
-                        "lag": {"type": ["string", "number"]},
-                        "key": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-                        "nulls": {"enum": ["reject", "skip", "read"]},
-                    },
-                    "required": ["column"],
                     "additionalProperties": False,
                 },
             ]
@@ -239,6 +196,9 @@ class WrittenSource(SpecModel):
     incremental: Incremental | None = None
     """Take only records that are new since the last run, such as `{column: updated_at, initial: 2025-01-01, lag: 5 minutes}`, or
     the column alone. The store keeps how far it has come; it moves on once all destinations are published."""
+    event_time: EventTime | None = None
+    """The column that says when something happened, for windows: its name, or
+    `{column: placed_at, out_of_orderness: 10 s, idle_after: 1 minute}`."""
     pii: Personal | None = None
     """Personal data: column → kind, such as `{email: email, card_no: credit_card}`, or `auto` to find it by names and a sample.
     Under `"*": auto`, the columns that are not named are looked at, and `none` says that a column holds none. From then on, no
@@ -362,8 +322,11 @@ class WrittenIntegration(SpecModel):
 
     name: Text
     """The integration's name."""
-    type: Annotated[Literal["batch"], BeforeValidator(_type)] = "batch"
-    """How it runs: `batch` reads everything there is and ends."""
+    type: IntegrationType = "batch"
+    """How it runs: `batch` reads what there is and ends; `real-time` follows its sources until it is stopped; `hybrid` reads what
+    there is first, and then follows those sources that go on."""
+    stream: StreamSpec | None = None
+    """How a `real-time` or `hybrid` integration runs: how often it commits, and how long records may wait for others."""
     description: str | None = None
     """What the integration is for."""
     parameters: dict[str, ParameterSpec] = {}

@@ -175,11 +175,17 @@ def test_an_error_reads_as_file_line_path_reason_and_code() -> None:
 
 
 @pytest.mark.parametrize("kind", ["real-time", "hybrid"])
-def test_types_of_integration_that_cannot_run_yet_say_which_can(kind: str) -> None:
-    found = error(f"{SMALL}type: {kind}")
-    assert isinstance(found, InvalidValue)
-    assert "cannot run yet" in found.reason
-    assert "batch" in found.reason
+def test_a_stream_says_how_often_it_commits(kind: str) -> None:
+    found = loads(f"{SMALL}type: {kind}\nstream: {{commit_every: 2 minutes, latency: 500ms}}", name="a.yaml").integration
+    assert found.type == kind
+    assert (found.stream.commit_every, found.stream.latency, found.stream.restarts) == (120.0, 0.5, 3)
+
+
+@pytest.mark.parametrize("text", ["10 parsecs", "-1", "0", "true"])
+def test_a_length_of_time_that_is_none_is_refused(text: str) -> None:
+    found = error(f"{SMALL}type: real-time\nstream: {{commit_every: {text}}}")
+    assert found.place is not None
+    assert found.place.path == ("stream", "commit_every")
 
 
 @pytest.mark.parametrize("key", ["schedule", "windows", "metadata"])
