@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--since", metavar="VALUE", help="Read an incremental source from this value on; its cursor stays where it is.")
 @click.option("--until", metavar="VALUE", help="Read an incremental source up to this value, exclusive; its cursor stays.")
 @click.option("--dry-run", is_flag=True, help="Check the spec and show the plan; touch nothing.")
+@click.option("--detach", is_flag=True, help="Say which run it is once it is planned, and let it go on by itself.")
 @click.option("--openlineage", metavar="URL|FILE", help="Send OpenLineage events there; OPENLINEAGE_URL when left out.")
 @store_option
 @no_record_option
@@ -54,6 +55,7 @@ def command(
     since: str | None,
     until: str | None,
     dry_run: bool,
+    detach: bool,
     openlineage: str | None,
     store: str | None,
     no_record: bool,
@@ -70,6 +72,14 @@ def command(
 
     beam_datahub.documents_options = False
     session().as_json = as_json
+    if detach and (dry_run or no_record):
+        raise click.UsageError("a run that goes on by itself is found in the store: leave out --dry-run and --no-record")
+    if detach:
+        from beam_datahub.cli.detached import detach as detached
+
+        given = {**click.get_current_context().params, "detach": False}
+        detached(command, given, as_json=as_json, quiet=quiet)
+        return
     from beam_datahub.cli.registered import spec_of
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.increments import Span, is_incremental, kind_of
@@ -170,7 +180,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
     """Run a plan to its end, with progress on a terminal; a recorder keeps its log and its result."""
     from dataclasses import replace
 
-    from beam_datahub.cli.session import err
+    from beam_datahub.cli.session import err, session
     from beam_datahub.cli.watch import progress
     from beam_datahub.compiler.increment import moves_cursors
     from beam_datahub.runtime.engines import EngineOptions
@@ -183,6 +193,11 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
         from beam_datahub.runtime.store_link import locate
 
         keep_sealed(recorder.location if recorder is not None else locate())
+    detached = session().detached
+    if recorder is not None and detached is not None:
+        from beam_datahub.cli.detached import under_way
+
+        under_way(recorder, detached)
     if journal is None and recorder is not None and moves_cursors(plan):
         journal = journal_of(recorder.folder)
         recorder.keep(plan)
@@ -193,6 +208,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
         if recorder is not None:
             recorder.ready()
             stack.enter_context(recorder.logging())
+            recorder.follow(plan)
         show = stack.enter_context(contextlib.nullcontext() if how.quiet else progress(err(), plan))
 
         log_folder = str(recorder.folder) if recorder is not None else None

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from beam_datahub.cli.follow import watch
 from beam_datahub.cli.moments import Moment
 from beam_datahub.cli.options import Listing, json_option, store_option
 
 if TYPE_CHECKING:
+    from beam_datahub.runtime.store_link import StoreLink
     from beam_datahub.store.records import Run
 
 _STATUSES = ("running", "completed", "completed_with_errors", "failed", "cancelled")
 _WIDE = 100
+# How often a run that is followed is looked at.
+_LOOK_SECONDS = 1.0
 _WORDS = {"completed_with_errors": "with errors"}
 
 
 @click.group(cls=Listing, short_help="List runs, show, stop or resume one.")
 def command() -> None:
-    """List the runs of the store, show one and its log, stop it, or run it again.
+    """List the runs of the store, show one and its log, watch it, stop it, or run it again.
 
     RUN is a run's id, the beginning or end of it, or `last`. Without a command, runs are listed.
     """
@@ -94,17 +99,22 @@ def table_of(runs: Sequence[Run], title: str | None, *, with_integration: bool =
 @json_option
 def show(run: str, store: str | None, as_json: bool) -> None:
     """Show RUN: how it ended, what each step did, and where its output and its rejected records are."""
-    from beam_datahub.cli.session import out
-    from beam_datahub.cli.tables import simple
     from beam_datahub.runtime.store_link import opened_store
 
     with opened_store(store) as link:
-        found = link.reader.runs.get(run)
-        steps = link.reader.runs.steps(found.run_id)
-        report = link.reader.runs.document(found.run_id, "report")
-        children = link.reader.runs.children(found.run_id)
-        replayed = len(link.reader.runs.replayed(found.run_id))
-        metrics = link.reader.journal.metrics(found.run_id)
+        show_one(link, link.reader.runs.get(run), as_json=as_json)
+
+
+def show_one(link: StoreLink, found: Run, *, as_json: bool) -> None:
+    """Show all that the store has of a run."""
+    from beam_datahub.cli.session import out
+    from beam_datahub.cli.tables import simple
+
+    steps = link.reader.runs.steps(found.run_id)
+    report = link.reader.runs.document(found.run_id, "report")
+    children = link.reader.runs.children(found.run_id)
+    replayed = len(link.reader.runs.replayed(found.run_id))
+    metrics = link.reader.journal.metrics(found.run_id)
     if as_json:
         measured = [{"name": each.name, "step": each.step, "value": each.value} for each in metrics]
         facts = {**found.__dict__, "metrics": measured, "steps": [each.__dict__ for each in steps], "report": report}
@@ -157,21 +167,32 @@ def _facts(run: Run, children: Sequence[str], replayed: int, speed: float | None
 @command.command(short_help="The log of a run.")
 @click.argument("run")
 @click.option("--level", type=click.Choice(("debug", "info", "warning", "error")), default="info", help="Only from here up.")
+@click.option("-f", "--follow", is_flag=True, help="Go on showing what it logs until it ends.")
 @store_option
 @json_option
-def logs(run: str, level: str, store: str | None, as_json: bool) -> None:
-    """Show what RUN logged."""
+def logs(run: str, level: str, follow: bool, store: str | None, as_json: bool) -> None:
+    """Show what RUN logged. A run that goes on sends its log every 10 seconds."""
     from beam_datahub.cli.moments import day_and_time
     from beam_datahub.runtime.store_link import opened_store
 
     with opened_store(store) as link:
         found = link.reader.runs.get(run)
-        lines = [line for _, line in link.reader.journal.logs(found.run_id, level=level.upper())]
-    if as_json:
-        click.echo(json.dumps([line.__dict__ for line in lines], default=str, ensure_ascii=False))
-        return
-    for line in lines:
-        click.echo(f"{day_and_time(line.at)} {line.level:<7} {line.message}")
+        if as_json:
+            lines = [line.__dict__ for _, line in link.reader.journal.logs(found.run_id, level=level.upper())]
+            click.echo(json.dumps(lines, default=str, ensure_ascii=False))
+            return
+        told, ended = 0, False
+        while not ended:
+            ended = not follow or link.reader.runs.get(found.run_id).status != "running"
+            for number, line in link.reader.journal.logs(found.run_id, level=level.upper(), after=told):
+                told = number
+                click.echo(f"{day_and_time(line.at)} {line.level:<7} {line.message}")
+            if not ended:
+                link.writer.runs.recover()
+                time.sleep(_LOOK_SECONDS)
+
+
+command.add_command(watch)
 
 
 @command.command(short_help="Stop a run that goes on.")

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """The state of one call. `as_json`: standard output takes one JSON record, an error included."""
+    """The state of one call. `as_json`: standard output takes one JSON record, an error included. `detached`: where a run of its
+    own tells the command that started it that it is under way.
+    """
 
     verbose: bool = False
     as_json: bool = False
+    detached: int | None = None
 
 
 def session() -> Session:

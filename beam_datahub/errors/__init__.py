@@ -71,6 +71,7 @@ from beam_datahub.errors.failure import (
     Defect,
     ErrorGroup,
     Place,
+    from_facts,
     nearest,
 )
 from beam_datahub.errors.run import (
@@ -154,5 +155,6 @@ __all__ = [
     "UnresolvedReference",
     "UnusedStep",
     "WrongKey",
+    "from_facts",
     "nearest",
 ]

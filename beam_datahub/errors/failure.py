@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -72,6 +72,16 @@ class DataHubError(Exception):
             "line": self.place.line if self.place else None,
             "path": list(self.place.path) if self.place else None,
         }
+
+
+def from_facts(facts: Mapping[str, Any]) -> DataHubError:
+    """The error that gave these facts, or a DataHubError where no kind has its code."""
+    kinds = [DataHubError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    kind = next((each for each in kinds if each.code == facts.get("code")), DataHubError)
+    place = Place(facts.get("file"), facts.get("line"), tuple(facts.get("path") or ()))
+    return _revive(kind, str(facts.get("reason")), facts.get("hint"), place if str(place) else None, {})
 
 
 def _revive(kind: type[DataHubError], reason: str, hint: str | None, place: Place | None, state: dict[str, Any]) -> DataHubError:

@@ -18,14 +18,16 @@ from beam_datahub.kernels.scratch import sweep_scratch
 from beam_datahub.runtime.increments import take_turn
 from beam_datahub.runtime.profile_record import record_profiles
 from beam_datahub.runtime.quality_record import record_violations, write_page
+from beam_datahub.runtime.run_end import log_end, run_end
 from beam_datahub.runtime.run_log import RunLog, logged
 from beam_datahub.runtime.settling import journal_of
+from beam_datahub.runtime.standing import DOCUMENT, Standing, standing
 from beam_datahub.runtime.store_link import Call, StoreLink, later, link_store
 from beam_datahub.runtime.subjects import frozen_drift, record_subjects
 from beam_datahub.security import redact
 from beam_datahub.store.fingerprint import fingerprint_of
 from beam_datahub.store.location import Location, locate
-from beam_datahub.store.records import Metric, NewRun, RunCause, RunEnd, RunKind, RunStatus, RunStep
+from beam_datahub.store.records import Metric, NewRun, RunCause, RunEnd, RunKind, RunStatus
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
@@ -35,6 +37,8 @@ LOGGER = logging.getLogger("beam_datahub.run")
 
 _HEARTBEAT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
+# How often a run tells how far it is, for those who watch it from another process.
+_TELL_SECONDS = 2.0
 # How long a run that is ready to go waits for a store that is slow to open.
 _OPEN_SECONDS = 60.0
 
@@ -166,6 +170,8 @@ class Recorder:
         self._off = False
         self._opened, self._ended = threading.Event(), threading.Event()
         self._log: RunLog | None = None
+        self._plan: Plan | None = None
+        self._told: Standing | None = None
         self.store = store or link_store(self.location)
         self._thread = threading.Thread(target=self._live, name="run record", daemon=True)
         self._thread.start()
@@ -178,10 +184,14 @@ class Recorder:
             return
         finally:
             self._opened.set()
-        since = 0.0
+        since = told = 0.0
         while not self._ended.wait(_LOOK_SECONDS):
             since += _LOOK_SECONDS
+            told += _LOOK_SECONDS
             try:
+                if told >= _TELL_SECONDS:
+                    told = 0.0
+                    self._tell_standing()
                 if since >= _HEARTBEAT_SECONDS:
                     since = 0.0
                     self.cancelled |= self.store.writer.runs.beat(self.facts.run_id)
@@ -285,6 +295,10 @@ class Recorder:
         finally:
             self._log.close()
 
+    def follow(self, plan: Plan) -> None:
+        """Let others see how far the run of a plan is."""
+        self._plan = plan
+
     def keep(self, plan: Plan) -> None:
         """Keep how the steps hang together already: another process may have to bring the run to its end."""
         self.store.writer.runs.keep(self.facts.run_id, "plan", plan_document(plan, self.facts))
@@ -304,22 +318,11 @@ class Recorder:
                 part(record)
             except Exception as failure:
                 LOGGER.warning("a part of the run is not recorded: %s", failure, exc_info=True)
-        _say(result)
+        log_end(result)
         if self._log is not None:
             record.reports["log"] = str(self.folder / "run.log")
         error = result.error.facts() if result.error else None
-        end = RunEnd(
-            status_of(result),
-            read=result.read,
-            written=sum(done["rows"] for step, done in result.written.items() if step not in ("dead_letter", "violations")),
-            filtered=sum(line.get("filtered", 0) for line in result.books.values()),
-            rejected=result.rejected,
-            seconds=result.seconds,
-            error=_redacted(error),
-            reports=record.reports,
-            steps=tuple(_steps(plan, result)),
-            documents=record.documents,
-        )
+        end = run_end(plan, result, _redacted(error), record.reports, record.documents)
         self._end(end, [*record.calls, *calls, *(self.undo if result.error is not None else [])])
         if self.recorded:
             Path(journal_of(self.folder)).unlink(missing_ok=True)
@@ -354,6 +357,14 @@ class Recorder:
         except Exception as failure:
             self._tell(failure)
 
+    def _tell_standing(self) -> None:
+        if self._plan is None:
+            return
+        now = standing(self._plan)
+        if now != self._told:
+            self.store.writer.runs.keep(self.facts.run_id, DOCUMENT, now.as_document())
+            self._told = now
+
     def _send_log(self) -> None:
         if self._log is not None:
             self.store.writer.journal.log(self.facts.run_id, self._log.taken())
@@ -373,41 +384,6 @@ class Recorder:
         self._ended.set()
         self._thread.join(_LOOK_SECONDS)
         self.store.close()
-
-
-def status_of(result: RunResult) -> RunStatus:
-    """The status of a run in the store."""
-    if result.status in ("completed", "completed_with_errors"):
-        return result.status  # type: ignore[return-value]
-    return "failed"
-
-
-def _say(result: RunResult) -> None:
-    for step, done in result.written.items():
-        rows = f"{done['rows']:,} {'row' if done['rows'] == 1 else 'rows'}"
-        LOGGER.info("%s: %s to %s", step, rows, ", ".join(done["locations"][:3]) or "nowhere")
-    for each in result.reasons:
-        LOGGER.warning("%s: %s records rejected as %s", each["step"], f"{each['records']:,}", each["reason"])
-    if result.error is not None:
-        LOGGER.error("%s", result.error)
-    LOGGER.info("%s: %s records read in %s s", result.status, f"{result.read:,}", result.seconds)
-
-
-def _steps(plan: Plan, result: RunResult) -> Iterator[RunStep]:
-    from beam_datahub.runtime.wiring import role_of
-
-    for step, line in result.books.items():
-        node = plan.nodes.get(step)
-        terms = {term: line.get(term, 0) for term in ("read", "out", "filtered", "rejected", "merged", "added")}
-        size = result.written.get(step, {}).get("bytes")
-        yield RunStep(
-            step,
-            role=role_of(node) if node is not None else None,
-            type=(node.type or None) if node is not None else None,
-            taken=line.get("in", 0),
-            bytes=size,
-            **terms,
-        )
 
 
 def _redacted(error: Mapping[str, Any] | None) -> dict[str, Any] | None:

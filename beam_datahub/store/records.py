@@ -10,7 +10,7 @@ from typing import Any, Literal
 RunKind = Literal["full", "incremental", "partial"]
 RunStatus = Literal["running", "completed", "completed_with_errors", "failed", "cancelled"]
 RunCause = Literal["manual", "schedule", "resume", "replay", "test"]
-Document = Literal["plan", "report", "quality", "books"]
+Document = Literal["plan", "report", "quality", "books", "progress"]
 Role = Literal["source", "transformation", "destination", "dead_letter"]
 Severity = Literal["low", "medium", "high", "critical"]
 ViolationStatus = Literal["open", "acknowledged", "resolved", "false_positive"]

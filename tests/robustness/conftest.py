@@ -99,6 +99,10 @@ class Running:
             time.sleep(0.01)
         return found
 
+    def told(self) -> str:
+        """What it has written to standard error up to now."""
+        return self._err.read_text(errors="replace")
+
     def signal(self, number: int) -> None:
         """Send a signal to the process itself."""
         os.kill(self.process.pid, number)
