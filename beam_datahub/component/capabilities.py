@@ -21,16 +21,27 @@ class Delivery(StrEnum):
     AT_LEAST_ONCE = "at_least_once"
 
 
+class Acknowledging(StrEnum):
+    """From where a system takes it that messages are done with: from anybody who names them, or only over the connection that
+    has received them, which then stays open until the run is published.
+    """
+
+    ANYWHERE = "anywhere"
+    CONNECTION = "connection"
+
+
 @dataclass(frozen=True)
 class SourceCapabilities:
     """What a source can do.
 
     `columns`: reads only the columns that are asked for. `predicate`: skips rows that a pushed predicate excludes (it may
     still return some). `splits`: what one split is, in words ("byte range", "row group"), or None when it cannot split.
-    `lookup`: gives just the records that have certain keys (`Source.lookup`). `resumes`: it is a log, and each run reads on from where the last one ended; what a position in it is called ("offset").
+    `lookup`: gives just the records that have certain keys (`Source.lookup`).
+    `resumes`: it is a log, and each run reads on from where the last one ended; what a position in it is called ("offset").
     `unbounded`: it can be followed as a stream (`Source.partitions`, `Source.follow`). One that `resumes` as well gives the
     records behind a position again; any other (a queue) gives again what it was not told to be published, so that a stream from
-    it is at least once.
+    it is at least once. `acknowledges`: it is a queue, told once a run is published what that has taken (`Source.acknowledge`).
+    `delivery`: how often a record can arrive when runs are killed, whatever their destinations do.
     """
 
     columns: bool = False
@@ -39,6 +50,8 @@ class SourceCapabilities:
     unbounded: bool = False
     resumes: str | None = None
     lookup: bool = False
+    acknowledges: Acknowledging | None = None
+    delivery: Delivery = Delivery.EXACTLY_ONCE
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -152,6 +153,34 @@ class Session(ABC):
 
     broken = False
     """Whether it must not be used again."""
+
+    @contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """Break off what takes longer. Raises Transient then."""
+        if seconds is None:
+            yield
+            return
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self.interrupt()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except Exception as error:
+            if not late.is_set():
+                raise
+            self.broken = True
+            raise Transient(f"there was no answer within {seconds:g} seconds") from error
+        finally:
+            timer.cancel()
+
+    def interrupt(self) -> None:  # noqa: B027 - not every client can
+        """Break off the statement that another thread waits for, where the client can; raises nothing."""
 
     @abstractmethod
     def _execute(self, sql: str) -> int: ...

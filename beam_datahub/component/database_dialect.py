@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import pyarrow as pa
@@ -28,6 +28,8 @@ class Dialect:
     """Whether it goes by any unique key that a row meets, not by the named one alone."""
     true = "true"
     """How truth is written."""
+    keys_at_once = 10_000
+    """How many keys one query is given at most."""
     transactional_ddl = True
     """Whether tables made, changed and dropped in a transaction come and go with it."""
 
@@ -75,6 +77,38 @@ class Dialect:
         """Whether the database compares values of a type as DuckDB does; texts depend on its collation."""
         t = pa.types
         return bool(t.is_integer(data_type) or t.is_decimal(data_type) or t.is_date(data_type) or t.is_timestamp(data_type))
+
+    def asks_by(self, data_type: pa.DataType) -> bool:
+        """Whether rows can be found by values of a type: equal for DuckDB means equal for the database, which may find more."""
+        return self.orders(data_type) or data_type == pa.string()
+
+    def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
+        """The condition that a row has one of the keys; each column comes with its value in each key, as DuckDB's text."""
+        if len(keys) == 1:
+            column, texts = keys[0]
+            return f"{self.asked(column)} IN ({', '.join(self.key_value(text, column.type) for text in texts)})"
+        names = [self.asked(column) for column, _ in keys]
+        same = (" AND ".join(f"{name} = {value}" for name, value in zip(names, row, strict=True)) for row in self._values(keys))
+        return " OR ".join(f"({each})" for each in same)
+
+    def rows_among(self, keys: Sequence[tuple[TableColumn, Sequence[str]]], values: str = "") -> str:
+        """`having` for systems that compare whole rows; `values` is the word before theirs."""
+        names = ", ".join(self.asked(column) for column, _ in keys)
+        rows = (f"({', '.join(row)})" for row in self._values(keys))
+        return f"({names}) IN ({values}{', '.join(rows)})"
+
+    def _values(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> Iterator[tuple[str, ...]]:
+        return zip(*([self.key_value(text, column.type) for text in texts] for column, texts in keys), strict=True)
+
+    def asked(self, column: TableColumn) -> str:
+        """A column as it is compared with keys."""
+        return self.quoted(column.name)
+
+    def key_value(self, text: str, data_type: pa.DataType) -> str:
+        """A key's value, given in DuckDB's text, as a literal."""
+        if pa.types.is_integer(data_type) or pa.types.is_decimal(data_type):
+            return text
+        return self.literal(text) if data_type == pa.string() else self.moment(text, data_type)
 
     def moment(self, text: str, data_type: pa.DataType) -> str:
         """A date or a moment, given in DuckDB's text, as a literal."""

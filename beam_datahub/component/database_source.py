@@ -15,18 +15,22 @@ from typing import ClassVar
 import pyarrow as pa
 from pydantic import model_validator
 
-from beam_datahub.component.arrow_blocks import Fitting
+from beam_datahub.component.arrow_blocks import Convert, Fitting
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import Relation, Session, TableColumn, TableName, retrying
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Since, Source, Split
-from beam_datahub.errors import DataHubError, SchemaDrift, Transient
+from beam_datahub.errors import DataHubError, InvalidValue, SchemaDrift, Transient
 from beam_datahub.kernels.read_ahead import read_ahead
+from beam_datahub.kernels.types import quoted
+from beam_datahub.kernels.workbench import over
 
 # Splits are worth their while only past so many rows.
 _LEAST_ROWS = 20_000
 _MOST_SPLITS, _ASKED_SPLITS = 256, 8
+# The keys of one query take about so many bytes at most; servers have limits of 1 MiB and more.
+_KEY_BYTES = 512 * 1024
 
 
 class DatabaseReadOptions(Config):
@@ -63,11 +67,12 @@ class DatabaseSource(Source):
     """A table or a query of a database."""
 
     Options: ClassVar[type[Config]] = DatabaseReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="key range")
+    capabilities = SourceCapabilities(columns=True, splits="key range", lookup=True)
     whole_originals = False
     dialect: Dialect
 
     options: DatabaseReadOptions
+    _columns: dict[str, TableColumn] | None = None
 
     @abstractmethod
     def connected(self) -> AbstractContextManager[Session]:
@@ -107,7 +112,8 @@ class DatabaseSource(Source):
             with attempt, self.connected() as session:
                 columns = session.describe(self.relation)
                 rows, size = (None, None) if self.options.where else session.size(self.relation)
-        return Discovery(pa.schema([(column.name, column.type) for column in columns]), rows, size)
+                keys = session.unique_keys(self.relation.table) if self.relation.table is not None else []
+        return Discovery(pa.schema([(column.name, column.type) for column in columns]), rows, size, keys=tuple(keys))
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         ranges = self.ranges(request) if request.split_bytes and request.limit is None else [Range()]
@@ -150,23 +156,13 @@ class DatabaseSource(Source):
 
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
         part: Range = split.detail or Range()
-        for attempt in retrying():
-            with attempt, self.connected() as session:
-                columns = session.describe(self.relation)
-        known = {column.name: column for column in columns}
-        for name in request.schema.names:
-            if name not in known:
-                raise SchemaDrift(f"{self.relation} has no column '{name}'", hint="take it out of the source's `schema`")
+        known = self._described(request)
         drifted = tuple(name for name in known if name not in request.schema.names)
-        wanted = [known[name] for name in request.columns] or [columns[0]]
+        wanted = [known[name] for name in request.columns] or [next(iter(known.values()))]
         conditions = [each for each in (self.options.where, part.where, self._new(known, request.since)) if each is not None]
         place = str(self.relation)
         with self.reading(part) as session:
-
-            def convert(array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
-                return session.convert(known[field.name], array, field)
-
-            fitting = Fitting(request, place, drifted, convert)
+            fitting = Fitting(request, place, drifted, _conversion(session, known))
             batches = self._told(session.stream(wanted, self.relation, conditions, request.limit, request.batch_bytes))
             first_row = 0
             if request.limit is None and request.threads > 1:
@@ -175,6 +171,43 @@ class DatabaseSource(Source):
                 blocks = (fitting.fit(batch) for batch in batches)
             for fitted in blocks:
                 yield fitted.block(Origin(place, first_row=first_row), drifted)
+                first_row += fitted.records
+
+    def _described(self, request: ReadRequest) -> dict[str, TableColumn]:
+        """The columns that are there now. Raises SchemaDrift where one is not that was promised."""
+        for attempt in retrying():
+            with attempt, self.connected() as session:
+                known = {column.name: column for column in session.describe(self.relation)}
+        for name in request.schema.names:
+            if name not in known:
+                raise SchemaDrift(f"{self.relation} has no column '{name}'", hint="take it out of the source's `schema`")
+        return known
+
+    def asks_by(self, key: pa.DataType) -> bool:
+        return self.dialect.asks_by(key)
+
+    def lookup(self, keys: pa.Table, request: ReadRequest, *, timeout_seconds: float | None = None) -> Iterator[Block]:
+        if self._columns is None:
+            # Asking what is there costs as much as asking for some rows.
+            self._columns = self._described(request)
+        known, place, first_row = self._columns, str(self.relation), 0
+        for name in keys.column_names:
+            if known[name].type != keys.schema.field(name).type:
+                raise InvalidValue(
+                    f"{place} cannot be asked by '{name}': it is {known[name].declared} there",
+                    hint="leave it out of the source's `schema`, or use `lookup: whole`",
+                )
+        wanted = [known[name] for name in request.columns]
+        for part in key_parts(keys, self.dialect.keys_at_once):
+            having = self.dialect.having([(known[name], texts) for name, texts in part.items()])
+            conditions = [each for each in (self.options.where, having) if each is not None]
+            for attempt in retrying():
+                with attempt, self.connected() as session, session.limited(timeout_seconds):
+                    fitting = Fitting(request, place, convert=_conversion(session, known))
+                    stream = session.stream(wanted, self.relation, conditions, None, request.batch_bytes)
+                    found = [fitting.fit(batch) for batch in stream]
+            for fitted in found:
+                yield fitted.block(Origin(place, first_row=first_row))
                 first_row += fitted.records
 
     def _new(self, columns: Mapping[str, TableColumn], since: Since | None) -> str | None:
@@ -208,6 +241,20 @@ class DatabaseSource(Source):
                 error.reason = f"the connection broke while {self.relation} was read: {error.reason}"
                 error.args = (error.reason,)
             raise
+
+
+def _conversion(session: Session, known: Mapping[str, TableColumn]) -> Convert:
+    return lambda array, field: session.convert(known[field.name], array, field)
+
+
+def key_parts(keys: pa.Table, most: int) -> Iterator[dict[str, list[str]]]:
+    """Keys as DuckDB's texts, a column at a time, as many as one query is given: at most so many, and about so many bytes."""
+    count = max(1, min(most, _KEY_BYTES * keys.num_rows // max(1, keys.nbytes)))
+    names = ", ".join(f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name in keys.column_names)
+    texts = over(keys, f"SELECT {names} FROM t")
+    for start in range(0, texts.num_rows, count):
+        part = texts.slice(start, count)
+        yield {name: part[name].to_pylist() for name in part.column_names}
 
 
 def even_bounds(low: int, high: int, count: int) -> list[str]:

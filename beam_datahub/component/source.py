@@ -80,7 +80,8 @@ class ReadRequest:
     many cores one read may use. `split_bytes` asks for splits of about that size where the engine has several workers;
     None asks for one split a file (or so). With `dictionaries`, text may come dictionary-encoded where it is stored so.
     Records outside `since` need not be read, where the system can tell them apart cheaply. `reached` are the positions up to
-    which earlier runs have read a source that resumes, by partition; it is empty for the first run.
+    which earlier runs have read a source that resumes, by partition; it is empty for the first run. With `takes`, a source that
+    acknowledges takes messages for the run; without, it only looks, and leaves them to be had by others.
     """
 
     schema: pa.Schema
@@ -94,6 +95,7 @@ class ReadRequest:
     dictionaries: bool = False
     since: Since | None = None
     reached: Mapping[str, Any] = field(default_factory=dict)
+    takes: bool = False
 
     @property
     def projected(self) -> pa.Schema:
@@ -135,7 +137,8 @@ class Block:
     rows (None: row i is record i). `rejected` is a kernels.rejection.REJECTION table whose `row` is a position.
     `originals(positions)` gives the original records with all their columns as JSON objects, or the raw text where a record
     could not be parsed; `lines(positions)` their 1-based line numbers in the file. Both are asked only for rejected records,
-    before the next block is taken. `drifted` names columns of the data that the schema lacks.
+    before the next block is taken. `drifted` names columns of the data that the schema lacks. `taken` is a JSON value by which a
+    source that acknowledges knows the block's messages again; None: there are none to acknowledge.
     """
 
     batch: pa.RecordBatch
@@ -145,6 +148,7 @@ class Block:
     originals: Callable[[Sequence[int]], list[str]] | None = None
     lines: Callable[[Sequence[int]], list[int | None]] | None = None
     drifted: tuple[str, ...] = ()
+    taken: Any = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,17 @@ class Source(ABC):
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
         """Read one split, in order. Raises ConnectorError where the split as a whole cannot be read."""
 
+    def hold(self, taken: Sequence[Any]) -> None:  # noqa: B027 - what nobody takes away need not be held
+        """Make sure that the run still has the messages that it took; `taken` are those of its blocks. Called right before the
+        destinations are published. Raises Transient where the system has given some to others meanwhile.
+        """
+
+    def acknowledge(self, taken: Sequence[Any]) -> None:  # noqa: B027 - a log need not be told
+        """Tell the system that these messages are published, so that it forgets them. Called once all destinations of the run
+        are published, and again, also by another process, where that broke off. Raises ConnectorError, after which the next run
+        tries again.
+        """
+
     def partitions(self, request: ReadRequest) -> Iterator[Partition]:
         """What a stream follows, for a source that is `unbounded`; asked for again now and then, so that new ones are found.
 
@@ -278,7 +293,7 @@ class Source(ABC):
         return False
 
     def lookup(self, keys: pa.Table, request: ReadRequest, *, timeout_seconds: float | None = None) -> Iterator[Block]:
-        """The records whose columns of `keys` (distinct, without nulls, in the schema's types) have the values of one of its rows.
+        """The records that have one of `keys`: distinct rows of some columns, without nulls, in the schema's types.
 
         Blocks are as those of `read`; they may have more records than were asked for, never fewer. What a short outage breaks is
         tried again. Raises ConnectorError, Transient where an answer takes longer than `timeout_seconds`.

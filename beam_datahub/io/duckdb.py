@@ -81,6 +81,17 @@ class DuckdbDialect(Dialect):
     def comparable(self, name: str) -> str:
         return f"CAST({self.quoted(name)} AS VARCHAR)"
 
+    def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
+        return super().having(keys) if len(keys) == 1 else self.rows_among(keys, "VALUES ")
+
+    def asked(self, column: TableColumn) -> str:
+        name = self.quoted(column.name)
+        return f"CAST({name} AS VARCHAR)" if column.type == pa.string() and column.declared != "VARCHAR" else name
+
+    def literal(self, text: str) -> str:
+        # A statement ends at a NUL.
+        return super().literal(text) if "\0" not in text else f"decode('{_hexadecimal(text)}'::BLOB)"
+
 
 class DuckdbSession(Session):
     """A connection to a DuckDB file."""
@@ -126,6 +137,9 @@ class DuckdbSession(Session):
             self._connection.close()
         except Exception:
             self.broken = True
+
+    def interrupt(self) -> None:
+        self._connection.interrupt()
 
     def _where(self, table: TableName) -> str:
         schema = "current_schema()" if table.schema is None else self.dialect.literal(table.schema)
@@ -205,7 +219,7 @@ class DuckdbSource(DatabaseSource):
 
     Connection: ClassVar[type[Config]] = DuckdbConnection
     Options = DatabaseReadOptions
-    capabilities = SourceCapabilities(columns=True)
+    capabilities = SourceCapabilities(columns=True, lookup=True)
     examples = (Example("A query", {"connection": {"path": "shop.duckdb"}, "query": "select id, total from orders"}),)
     dialect = DuckdbDialect()
 
@@ -265,6 +279,10 @@ class DuckdbSink(DatabaseSink):
     def abort(self, request: WriteRequest) -> None:
         super().abort(request)
         self.connection.release()
+
+
+def _hexadecimal(text: str) -> str:
+    return "".join(f"\\x{byte:02X}" for byte in text.encode())
 
 
 def _datasets(path: str, table: TableName | None) -> tuple[DatasetName, ...]:

@@ -50,6 +50,9 @@ class MysqlDialect(Dialect):
     def literal(self, text: str) -> str:
         return super().literal(text.replace("\\", "\\\\"))
 
+    def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
+        return super().having(keys) if len(keys) == 1 else self.rows_among(keys)
+
     def decimal(self, precision: int, scale: int) -> str:
         if scale > 30:
             raise LossyWrite(f"decimals have at most 30 digits behind the point, not {scale}", hint="cast it to text")

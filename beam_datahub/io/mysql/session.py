@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -77,6 +78,13 @@ class MysqlSession(Session):
     def close(self) -> None:
         try:
             self._connection.close()
+        except Exception:
+            self.broken = True
+
+    def interrupt(self) -> None:
+        try:
+            # Whoever waits for an answer wakes up; closing it would not do that.
+            self._connection._sock.shutdown(socket.SHUT_RDWR)
         except Exception:
             self.broken = True
 

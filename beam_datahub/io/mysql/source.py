@@ -24,7 +24,7 @@ class MysqlSource(DatabaseSource):
 
     Connection: ClassVar[type[Config]] = MysqlConnection
     Options = DatabaseReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="key range")
+    capabilities = SourceCapabilities(columns=True, splits="key range", lookup=True)
     examples = (
         Example("A table", {"connection": {"host": "db.example.com", "database": "shop", "user": "etl"}, "table": "orders"}),
         Example(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,6 +11,18 @@ import pyarrow as pa
 from beam_datahub.component.database import TableColumn, TableName
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.database_shape import WIDENED
+from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
+
+# As the server writes them: a key that is spelt otherwise is another text.
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_ARRAYS: dict[pa.DataType, str] = {
+    pa.int16(): "int2[]",
+    pa.int32(): "int4[]",
+    pa.int64(): "int8[]",
+    pa.date32(): "date[]",
+    TIMESTAMP: "timestamp[]",
+    TIMESTAMPTZ: "timestamptz[]",
+}
 
 
 class PostgresqlDialect(Dialect):
@@ -51,6 +64,32 @@ class PostgresqlDialect(Dialect):
     def text(self, length: int) -> str:
         return "text"
 
+    def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
+        # One array a column: the server plans it as it is, however many keys there are.
+        kept = [row for row in zip(*(texts for _, texts in keys), strict=True) if self._can_be(keys, row)]
+        if not kept:
+            return "false"
+        names = [self.asked(column) for column, _ in keys]
+        arrays = [f"{self._array(texts)}::{_array_type(c)}" for (c, _), texts in zip(keys, zip(*kept, strict=True), strict=True)]
+        if len(keys) == 1:
+            return f"{names[0]} = ANY ({arrays[0]})"
+        return f"({', '.join(names)}) IN (SELECT * FROM unnest({', '.join(arrays)}))"
+
+    def asked(self, column: TableColumn) -> str:
+        # What is read as another type is compared as that, but for uuids, which have an index then.
+        cast = str(column.detail) if str(column.detail).startswith("::") and column.declared != "uuid" else ""
+        return self.quoted(column.name) + cast
+
+    def _array(self, texts: Sequence[str]) -> str:
+        escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+        return self.literal("{" + ",".join(f'"{text}"' for text in escaped) + "}")
+
+    def _can_be(self, keys: Sequence[tuple[TableColumn, Sequence[str]]], row: Sequence[str]) -> bool:
+        """Whether a key can be there: the server fails on a text with a NUL, and on a uuid that is none."""
+        return all(
+            "\0" not in text and (c.declared != "uuid" or _UUID.match(text)) for (c, _), text in zip(keys, row, strict=True)
+        )
+
     def create_staging(
         self, staging: TableName, target: TableName | None, columns: Sequence[TableColumn], checks: Sequence[str]
     ) -> list[str]:
@@ -84,3 +123,12 @@ class PostgresqlDialect(Dialect):
 
     def widen_column(self, table: TableName, name: str, declared: str) -> str:
         return f"ALTER TABLE {self.table(table)} ALTER COLUMN {self.quoted(name)} TYPE {declared}"
+
+
+def _array_type(column: TableColumn) -> str:
+    """The type of an array of keys for a column; none with a size, which would cut them."""
+    if column.declared == "uuid":
+        return "uuid[]"
+    if column.type == pa.string():
+        return "bpchar[]" if column.declared.startswith("character(") else "text[]"
+    return _ARRAYS.get(column.type, "numeric[]")

@@ -22,6 +22,8 @@ _SETTINGS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle
 _COLUMN = re.compile(r"COPY .*, line \d+, column ([^:]+)")
 # What COPY is handed at once.
 _CHUNK_ROWS = 65_536
+# How long a server may take to hear that we wait no longer.
+_CANCEL_SECONDS = 5.0
 
 Meaning = Callable[[str, str | None, str | None], DataHubError | RowsRefused]
 
@@ -80,6 +82,14 @@ class PostgresqlSession(Session):
             except Exception:
                 self.broken = True
         self._arrow = None
+
+    def interrupt(self) -> None:
+        try:
+            if self._arrow is not None:
+                self._arrow.adbc_cancel()
+            self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
+        except Exception:
+            self.broken = True
 
     # what is there
 

@@ -30,7 +30,7 @@ class PostgresqlSource(DatabaseSource):
 
     Connection: ClassVar[type[Config]] = PostgresqlConnection
     Options = DatabaseReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="key range")
+    capabilities = SourceCapabilities(columns=True, splits="key range", lookup=True)
     examples = (
         Example(
             "A table", {"connection": {"host": "db.example.com", "database": "shop", "user": "etl"}, "table": "sales.orders"}

@@ -23,7 +23,7 @@ class SqlSource(DatabaseSource):
 
     Connection: ClassVar[type[Config]] = SqlConnection
     Options = DatabaseReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="key range")
+    capabilities = SourceCapabilities(columns=True, splits="key range", lookup=True)
     examples = (Example("A table of SQL Server", {"connection": {"url": "mssql+pymssql://etl@db/shop"}, "table": "dbo.orders"}),)
 
     connection: SqlConnection

@@ -56,6 +56,8 @@ class SqlDialect(Dialect):
     """What SQLAlchemy's dialect of a system says about its SQL."""
 
     merges_in_place = False
+    # Oracle's lists have at most a thousand values.
+    keys_at_once = 500
 
     def __init__(self, found: sa.Dialect) -> None:
         self._found = found

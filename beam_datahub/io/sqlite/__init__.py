@@ -35,7 +35,7 @@ from beam_datahub.errors import (
     Transient,
     UnreadableData,
 )
-from beam_datahub.kernels.types import JSON, TIMESTAMP, TIMESTAMPTZ
+from beam_datahub.io.sqlite.types import declared_type, stored_type
 
 _BATCH_ROWS = 65_536
 _SAMPLE_ROWS = 1000
@@ -101,6 +101,21 @@ class SqliteDialect(Dialect):
     def orders(self, data_type: pa.DataType) -> bool:
         return bool(pa.types.is_integer(data_type))
 
+    def asked(self, column: TableColumn) -> str:
+        # Without an affinity of its own a column may keep 5 as well as '5', and both are read as what it was promised to be.
+        text = column.type == pa.string()
+        known = ("CHAR", "CLOB", "TEXT") if text else ("INT",)
+        if any(word in column.declared.upper() for word in known):
+            return self.quoted(column.name)
+        return f"CAST({self.quoted(column.name)} AS {'TEXT' if text else 'INTEGER'})"
+
+    def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
+        return super().having(keys) if len(keys) == 1 else self.rows_among(keys, "VALUES ")
+
+    def literal(self, text: str) -> str:
+        # A statement ends at a NUL.
+        return super().literal(text) if "\0" not in text else f"CAST(X'{text.encode().hex()}' AS TEXT)"
+
 
 class SqliteSession(Session):
     """A connection to a SQLite file."""
@@ -159,6 +174,9 @@ class SqliteSession(Session):
             self._connection.close()
         except Exception:
             self.broken = True
+
+    def interrupt(self) -> None:
+        self._connection.interrupt()
 
     def columns(self, table: TableName) -> tuple[TableColumn, ...] | None:
         schema = f"{self.dialect.quoted(table.schema)}." if table.schema else ""
@@ -242,7 +260,7 @@ class SqliteSession(Session):
         given = self.dialect.names(names)
         sql = f"SELECT {items} FROM (SELECT {given} FROM {relation.sql(self.dialect)} LIMIT {_SAMPLE_ROWS})"
         kinds = (set((each or "").split(",")) - {"null", ""} for each in self.fetch(sql)[0])
-        return {name: _of_storage(kind) for name, kind in zip(names, kinds, strict=True)}
+        return {name: stored_type(kind) for name, kind in zip(names, kinds, strict=True)}
 
     def size(self, relation: Relation) -> tuple[int | None, int | None]:
         if relation.table is None:
@@ -282,63 +300,13 @@ class SqliteSession(Session):
         return fit_array(array, target)
 
 
-def declared_type(declared: str) -> pa.DataType | None:
-    """The type that a column's declaration promises; None where it promises none."""
-    text = declared.strip().upper()
-    sizes = [int(size) for size in re.findall(r"\d+", text.partition("(")[2])]
-    word = text.partition("(")[0].strip()
-    if word in _DECLARED:
-        return _DECLARED[word]
-    if word in ("DECIMAL", "NUMERIC", "TEXT_DECIMAL", "NUMBER"):
-        if not sizes or sizes[0] > 38:
-            return None
-        return pa.decimal128(sizes[0], sizes[1] if len(sizes) > 1 else 0)
-    # SQLite's own rules of what a word inside a type means.
-    if "INT" in word:
-        return pa.int64()
-    if any(part in word for part in ("CHAR", "CLOB", "TEXT")):
-        return pa.string()
-    if "BLOB" in word:
-        return pa.binary()
-    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
-        return pa.float64()
-    return None
-
-
-_DECLARED: dict[str, pa.DataType] = {
-    "BOOLEAN": pa.bool_(),
-    "BOOL": pa.bool_(),
-    "TINYINT": pa.int8(),
-    "SMALLINT": pa.int16(),
-    "FLOAT": pa.float64(),
-    "DATE": pa.date32(),
-    "TIME": pa.time64("us"),
-    "DATETIME": TIMESTAMP,
-    "TIMESTAMP": TIMESTAMP,
-    "TIMESTAMPTZ": TIMESTAMPTZ,
-    "JSON": JSON,
-    "JSON_TEXT": JSON,
-    "TEXT_INTERVAL": pa.month_day_nano_interval(),
-}
-
-
-def _of_storage(kinds: set[str]) -> pa.DataType | None:
-    if kinds == {"integer"}:
-        return pa.int64()
-    if kinds and kinds <= {"integer", "real"}:
-        return pa.float64()
-    if kinds == {"blob"}:
-        return pa.binary()
-    return pa.string()
-
-
 @register("source", "sqlite", since="0.1.0")
 class SqliteSource(DatabaseSource):
     """Reads a table, view or query of a SQLite file; a value that is not what its column declares is rejected."""
 
     Connection: ClassVar[type[Config]] = SqliteConnection
     Options = DatabaseReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="key range")
+    capabilities = SourceCapabilities(columns=True, splits="key range", lookup=True)
     examples = (Example("A table", {"connection": {"path": "shop.sqlite"}, "table": "orders"}),)
     dialect = SqliteDialect()
 
