@@ -17,20 +17,19 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, violations, with_positions
 from beam_datahub.compiler.findings import RuleTally, tallies_to_json
 from beam_datahub.compiler.increment import new_of, taken
-from beam_datahub.compiler.plan import PlanProfile, Read, Stage, Write, is_aside
+from beam_datahub.compiler.plan import PlanProfile, Read, Stage
 from beam_datahub.compiler.profiling import BundleProfile
 from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
 from beam_datahub.compiler.stage import StageRunner
+from beam_datahub.compiler.tickets import stamped, ticket_of, ticketed
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.operators import Route
 from beam_datahub.component.progress import PROGRESS
-from beam_datahub.component.sink import Writer
 from beam_datahub.component.source import Block, Split
-from beam_datahub.errors import Interrupted, TargetUnusable
+from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.expressions import error_mask_sql
 from beam_datahub.kernels.increment import Taking
 from beam_datahub.kernels.rejection import rejections
@@ -68,6 +67,7 @@ class KernelDoFn(beam.DoFn):
         self._kernel = kernel
         self._session: KernelSession | None = None
         self._books: dict[str, Tally] = {}
+        self._ticket: str | None = None
 
     def session(self) -> KernelSession:
         """The session of this worker, opened when it is first needed."""
@@ -80,6 +80,27 @@ class KernelDoFn(beam.DoFn):
     def start_bundle(self) -> None:
         """Open new books."""
         self._books = defaultdict(Tally)
+        self._ticket = None
+
+    def turn(self, ticket: str | None) -> Iterator[Any]:
+        """Work on another ticket from here on: what there is to report of the one before leaves."""
+        if ticket != self._ticket:
+            yield from self.report()
+            self._ticket = ticket
+
+    def stamp(self, outputs: Iterator[Any]) -> Iterator[Any]:
+        """Batches among the outputs with the ticket that is worked on, of a stream."""
+        ticket = self._ticket
+        if ticket is None:
+            yield from outputs
+            return
+        for each in outputs:
+            if isinstance(each, pa.RecordBatch):
+                yield stamped(each, ticket)
+            elif isinstance(each, beam.pvalue.TaggedOutput) and isinstance(each.value, pa.RecordBatch):
+                yield beam.pvalue.TaggedOutput(each.tag, stamped(each.value, ticket))
+            else:
+                yield each
 
     def enter(self, step: str, **terms: int) -> None:
         """Enter terms in the books of a step."""
@@ -101,12 +122,19 @@ class KernelDoFn(beam.DoFn):
             self._books[step].add(**{f"reason:{each['values']}": each["counts"]})
         return beam.pvalue.TaggedOutput(REJECTED, letter)
 
-    def report(self) -> Iterator[Any]:
-        """The bundle's books as a tagged element."""
+    def told(self) -> Iterator[tuple[str, str]]:
+        """What there is to report of the bundle, or of its ticket: the books."""
         if self._books:
-            body = json.dumps({step: tally.counts for step, tally in self._books.items()})
-            yield beam.pvalue.TaggedOutput(REPORT, _global(("books", body)))
+            yield "books", json.dumps({step: tally.counts for step, tally in self._books.items()})
         self._books = defaultdict(Tally)
+
+    def report(self) -> Iterator[Any]:
+        """What there is to report as tagged elements; all that belongs to one ticket is one of them."""
+        found: list[tuple[str, str]] = list(self.told())
+        if found and self._ticket is not None:
+            found = [ticketed(found, self._ticket)]
+        for each in found:
+            yield beam.pvalue.TaggedOutput(REPORT, _global(each))
 
     def teardown(self) -> None:
         """Close the session."""
@@ -175,8 +203,9 @@ class RunStage(KernelDoFn):
             self._loaded = True
         if isinstance(element, Split):
             yield from self._read(element)
-        else:
-            yield from self._step(element)
+            return
+        yield from self.turn(ticket_of(element))
+        yield from self.stamp(self._step(element))
 
     def _read(self, split: Split) -> Iterator[Any]:
         read = self._stage.read
@@ -184,26 +213,29 @@ class RunStage(KernelDoFn):
         assert read is not None
         assert source_id is not None
         assert self._runner is not None
-        dictionaries = self._runner.takes_dictionaries
-        for block in _blocks(read, split, dictionaries=dictionaries):
-            provenance = Provenance(source_id, block.origin)
-            refused = others = 0
-            if read.increment is not None:
-                self._taking = self._taking or Taking(read.increment)
-                block, others = new_of(block, self._taking, read.increment, read.columns or read.request.columns)
-            if block.rejected is not None and block.rejected.num_rows:
-                refused = block.rejected.num_rows
-                found = letters(self._identity, source_id, block.rejected, provenance, block=block, session=self.session())
-                yield self.refuse(source_id, found)
-            rows = block.batch.num_rows
-            self.enter(source_id, read=rows + refused + others, rejected=refused, filtered=others, out=rows)
-            if self._profile is not None:
-                self._profile.add(block.batch)
-            for column in block.drifted:
-                if column not in self._drifted:
-                    self._drifted.add(column)
-                    yield beam.pvalue.TaggedOutput(REPORT, ("drift", json.dumps({"source": source_id, "column": column})))
-            yield from self._run(pa.Table.from_batches([block.batch]), provenance, block=block)
+        for block in _blocks(read, split, dictionaries=self._runner.takes_dictionaries):
+            yield from self.take(read, source_id, block)
+
+    def take(self, read: Read, source_id: str, block: Block) -> Iterator[Any]:
+        """Enter a block that was read, and run the steps over it."""
+        provenance = Provenance(source_id, block.origin)
+        refused = others = 0
+        if read.increment is not None:
+            self._taking = self._taking or Taking(read.increment)
+            block, others = new_of(block, self._taking, read.increment, read.columns or read.request.columns)
+        if block.rejected is not None and block.rejected.num_rows:
+            refused = block.rejected.num_rows
+            found = letters(self._identity, source_id, block.rejected, provenance, block=block, session=self.session())
+            yield self.refuse(source_id, found)
+        rows = block.batch.num_rows
+        self.enter(source_id, read=rows + refused + others, rejected=refused, filtered=others, out=rows)
+        if self._profile is not None:
+            self._profile.add(block.batch)
+        for column in block.drifted:
+            if column not in self._drifted:
+                self._drifted.add(column)
+                yield beam.pvalue.TaggedOutput(REPORT, ("drift", json.dumps({"source": source_id, "column": column})))
+        yield from self._run(pa.Table.from_batches([block.batch]), provenance, block=block)
 
     def _step(self, batch: pa.RecordBatch) -> Iterator[Any]:
         table = pa.Table.from_batches([batch])
@@ -256,17 +288,21 @@ class RunStage(KernelDoFn):
         if self._profile is not None:
             self._profile.discard()
 
+    def told(self) -> Iterator[tuple[str, str]]:
+        """The books, how the rules did, what is new, and the profile."""
+        if self._tallies:
+            yield "quality", tallies_to_json(self._tallies)
+            self._tallies = {}
+        yield from taken(self._stage.read_id or "", self._taking)
+        self._taking = None
+        if self._profile is not None:
+            yield from self._profile.report()
+        yield from super().told()
+
     @carried
     def finish_bundle(self) -> Iterator[Any]:
-        self._loaded = False
-        if self._tallies:
-            yield beam.pvalue.TaggedOutput(REPORT, _global(("quality", tallies_to_json(self._tallies))))
-            self._tallies = {}
-        for report in taken(self._stage.read_id or "", self._taking):
-            yield beam.pvalue.TaggedOutput(REPORT, _global(report))
-        if self._profile is not None:
-            for report in self._profile.report():
-                yield beam.pvalue.TaggedOutput(REPORT, _global(report))
+        # What a stream looks up stays as it was when it began.
+        self._loaded = self._ticket is not None
         yield from self.report()
 
     def teardown(self) -> None:
@@ -290,6 +326,10 @@ class RouteRows(KernelDoFn):
 
     @carried
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        yield from self.turn(ticket_of(batch))
+        yield from self.stamp(self._sent(batch))
+
+    def _sent(self, batch: pa.RecordBatch) -> Iterator[Any]:
         table = pa.Table.from_batches([batch])
         taken, failed = self._taken(table)
         out = 0
@@ -353,68 +393,3 @@ class RouteRows(KernelDoFn):
     @carried
     def finish_bundle(self) -> Iterator[Any]:
         yield from self.report()
-
-
-class StageRows(KernelDoFn):
-    """Stages what a destination is given; the receipts leave as reports, rows that the destination refuses as rejects."""
-
-    def __init__(self, write: Write, identity: Identity, kernel: KernelOptions) -> None:
-        super().__init__(kernel)
-        self._sink, self._request, self._place = write.sink, write.request, write.place
-        self._identity, self._aside = identity, is_aside(write)
-        self._writer: Writer | None = None
-
-    def start_bundle(self) -> None:
-        """Start afresh, also after a bundle that broke."""
-        super().start_bundle()
-        self._discard()
-
-    @carried
-    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        given = batch
-        if self._writer is None:
-            with placed(self._place):
-                self._writer = self._sink.open(self._request)
-        if batch.schema.names != self._request.schema.names or batch.schema.metadata:
-            table = pa.Table.from_batches([batch]).select(self._request.schema.names)
-            batch = single_batch(conform(table, self._request.schema))
-        try:
-            with placed(self._place):
-                refused = self._writer.write(batch)
-                if refused is not None and self._aside:
-                    # Of rows that say what was refused there is no record but this one.
-                    raise TargetUnusable(f"it refuses a record: {refused['message'][0].as_py()}")
-        except BaseException:
-            self._discard()
-            raise
-        step, rejected = self._request.step, 0 if refused is None else refused.num_rows
-        self.enter(step, in_=batch.num_rows, rejected=rejected)
-        if refused is not None and rejected:
-            table = pa.Table.from_batches([given])
-            yield self.refuse(
-                step, letters(self._identity, step, refused, Provenance.of(given.schema), table=table, session=self.session())
-            )
-
-    @carried
-    def finish_bundle(self) -> Iterator[Any]:
-        if self._writer is not None:
-            try:
-                with placed(self._place):
-                    receipts = self._writer.close()
-            except BaseException:
-                self._discard()
-                raise
-            self._writer = None
-            for receipt in receipts:
-                yield beam.pvalue.TaggedOutput(REPORT, _global(("receipt", receipt_to_json(self._request.step, receipt))))
-        yield from self.report()
-
-    def _discard(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.discard()
-
-    def teardown(self) -> None:
-        """Drop what an unfinished bundle staged."""
-        self._discard()
-        super().teardown()

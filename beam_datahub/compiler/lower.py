@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
-from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage, StageRows
+from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage
 from beam_datahub.compiler.increment import marks
 from beam_datahub.compiler.plan import (
     BESIDE,
@@ -32,6 +32,7 @@ from beam_datahub.compiler.plan import (
 from beam_datahub.compiler.profile_rows import ProfileRows
 from beam_datahub.compiler.rows import without_mixed
 from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
+from beam_datahub.compiler.staging import StageRows
 from beam_datahub.component import coder as _coder  # noqa: F401 - registers the coder of record batches
 from beam_datahub.component.operators import Column, Route, Rows, Union
 from beam_datahub.kernels.expressions import Expression
