@@ -16,7 +16,7 @@ import apache_beam as beam
 
 from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.findings import merged_tallies
-from beam_datahub.compiler.increment import Marks, cursors
+from beam_datahub.compiler.increment import Marks, acknowledge, cursors, hold
 from beam_datahub.compiler.plan import PlanProfile, PlanRule, Write, is_aside
 from beam_datahub.compiler.profiling import MergedProfiles
 from beam_datahub.compiler.verdict import judge
@@ -88,6 +88,7 @@ class Commit(beam.DoFn):
         profiles = MergedProfiles(self._profiles)
         taken: dict[str, list[str]] = {}
         reached: dict[str, dict[str, Any]] = {}
+        messages: dict[str, list[Any]] = {}
         for kind, body in reports[1]:
             if kind == "books":
                 for part, terms in json.loads(body).items():
@@ -108,6 +109,9 @@ class Commit(beam.DoFn):
             elif kind == "position":
                 facts = json.loads(body)
                 reached.setdefault(facts["source"], {}).update(facts["reached"])
+            elif kind == "taken":
+                facts = json.loads(body)
+                messages.setdefault(facts["source"], []).extend(facts["taken"])
         written = {t.request.step: sum(r.rows for r in receipts[t.request.step]) for t in self._targets}
         letter = next((t.request.step for t in self._targets if t.dead_letter), None)
         broken = next((t.request.step for t in self._targets if t.violations), None)
@@ -125,7 +129,9 @@ class Commit(beam.DoFn):
             "profiles": profiles.to_json(),
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
             "cursors": cursors(self._marks, taken, reached) if verdict["status"] == "completed" else {},
+            "taken": messages if verdict["status"] == "completed" else {},
         }
+        hold(self._marks, report["taken"])
         chosen = []
         for target in self._targets:
             staged = receipts[target.request.step]
@@ -135,7 +141,7 @@ class Commit(beam.DoFn):
             else:
                 chosen.append((target, tuple(staged)))
         if self._journal is not None:
-            _write_durably(self._journal, pickle.dumps((chosen, report, self._report_path)))
+            _write_durably(self._journal, pickle.dumps((chosen, report, self._report_path, dict(self._marks.taking))))
         yield _publish(chosen, report, self._report_path)
 
     def _verdict(self, books: Books, quality: list[dict[str, Any]]) -> dict[str, Any]:
@@ -152,13 +158,14 @@ class Commit(beam.DoFn):
 
 
 def finish_commit(journal: str) -> dict[str, Any]:
-    """Publish what a commit that died after it had written its journal was about to; gives the run's report.
+    """Publish what a commit that died after it had written its journal was about to, and tell the sources; gives the report.
 
     What it had published already stays as it is. Raises ConnectorError, after which it may be called again.
     """
     with open(journal, "rb") as file:
-        chosen, report, report_path = pickle.load(file)
+        chosen, report, report_path, taking = pickle.load(file)
     found: dict[str, Any] = json.loads(_publish(chosen, report, report_path))
+    acknowledge(taking, found.pop("taken"))
     return found
 
 

@@ -187,6 +187,10 @@ def _read(node: Node, read: Read, physical: Plan) -> tuple[list[str], dict[str, 
         facts.append(f"what is new by {read.increment.column}{begin}")
     if read.positions is not None:
         facts.append(f"goes on from the last {read.positions.unit} of the run before")
+    if read.source.capabilities.acknowledges is not None:
+        facts.append("acknowledged once published")
+    if read.source.capabilities.delivery is not Delivery.EXACTLY_ONCE:
+        facts.append("at least once: a message can come again after a run that was killed")
     if read.estimated_rows is not None:
         facts.append(
             f"about {_rows(read.estimated_rows)}" + ("" if read.estimated_bytes is None else f", {read.estimated_bytes:,} bytes")

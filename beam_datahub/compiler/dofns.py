@@ -213,8 +213,13 @@ class RunStage(KernelDoFn):
         assert read is not None
         assert source_id is not None
         assert self._runner is not None
+        messages = []
         for block in _blocks(read, split, dictionaries=self._runner.takes_dictionaries):
+            if block.taken is not None:
+                messages.append(block.taken)
             yield from self.take(read, source_id, block)
+        if messages:
+            yield beam.pvalue.TaggedOutput(REPORT, ("taken", json.dumps({"source": source_id, "taken": messages})))
 
     def take(self, read: Read, source_id: str, block: Block) -> Iterator[Any]:
         """Enter a block that was read, and run the steps over it."""

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from beam_datahub.compiler.plan import Plan, Positions, Read, Stage
-from beam_datahub.component.source import Block, Since
-from beam_datahub.errors import InvalidValue, UnknownColumn
+from beam_datahub.component.source import Block, Since, Source
+from beam_datahub.errors import DataHubError, InvalidValue, UnknownColumn
 from beam_datahub.kernels.increment import Increment, Taking, can_order, check_lag, moved
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.types import sql_type
@@ -86,18 +86,40 @@ class Marks:
 
     increments: Mapping[str, Increment] = field(default_factory=dict)
     positions: Mapping[str, Positions] = field(default_factory=dict)
+    taking: Mapping[str, Source] = field(default_factory=dict)
+    """The sources that are told what a run has taken."""
 
 
 def marks(plan: Plan) -> Marks:
     """The marks of a plan, before or after the passes."""
     positions = {source: read.positions for source, read in _reads(plan).items() if read.positions is not None}
-    return Marks(increments(plan), positions)
+    taking = {source: read.source for source, read in _reads(plan).items() if read.request.takes}
+    return Marks(increments(plan), positions, taking)
+
+
+def hold(wanted: Marks, taken: Mapping[str, Sequence[Any]]) -> None:
+    """Make sure that the run still has what it took. Raises Transient."""
+    for source, messages in taken.items():
+        wanted.taking[source].hold(messages)
+
+
+def acknowledge(taking: Mapping[str, Source], taken: Mapping[str, Sequence[Any]]) -> None:
+    """Tell each source that what the run took of it is published. Raises ConnectorError."""
+    for source, messages in taken.items():
+        try:
+            taking[source].acknowledge(messages)
+        except DataHubError as error:
+            raise type(error)(
+                f"all is published, but '{source}' could not be told so: {error.reason}",
+                hint="the next run tells it first, before it reads",
+            ) from error
 
 
 def moves_cursors(plan: Plan) -> bool:
-    """Whether a run of the plan moves the cursor of a source."""
+    """Whether a run of the plan moves the cursor of a source, or takes messages away from one."""
     found = marks(plan)
-    return any(each.moves for each in found.increments.values()) or any(each.moves for each in found.positions.values())
+    moving = any(each.moves for each in found.increments.values()) or any(each.moves for each in found.positions.values())
+    return moving or bool(found.taking)
 
 
 def cursors(

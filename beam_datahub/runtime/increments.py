@@ -12,7 +12,7 @@ from beam_datahub.runtime.store_link import Call, StoreLink, later
 from beam_datahub.store.records import Cursor, RunKind
 
 if TYPE_CHECKING:
-    from beam_datahub.compiler.plan import Plan
+    from beam_datahub.compiler.plan import Plan, Read
     from beam_datahub.kernels.increment import Increment
     from beam_datahub.spec import SpecDocument
 
@@ -41,7 +41,7 @@ def span_of(facts: Mapping[str, Any]) -> Span:
 
 
 def is_incremental(document: SpecDocument) -> bool:
-    """Whether a source of the spec is incremental, or a log that is read on."""
+    """Whether a source of the spec is incremental, a log that is read on, or a queue."""
     return any(source.incremental or _resumes(source.connector) for source in document.integration.sources.values())
 
 
@@ -49,7 +49,7 @@ def _resumes(connector: str) -> bool:
     from beam_datahub.component.registry import component, is_known
 
     kind: Any = component("source", connector) if is_known("source", connector) else None
-    return kind is not None and kind.capabilities.resumes is not None
+    return kind is not None and (kind.capabilities.resumes is not None or kind.capabilities.acknowledges is not None)
 
 
 def kind_of(document: SpecDocument, span: Span) -> RunKind:
@@ -74,7 +74,8 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
     from beam_datahub.compiler.plan import Read
 
     wanted = marks(plan)
-    if not wanted.increments and not wanted.positions:
+    queues = [node.id for node in plan.reads() if isinstance(read := node.operator, Read) and _is_queue(read)]
+    if not wanted.increments and not wanted.positions and not queues:
         return plan
     if store is None and not span.is_part:
         raise MissingValue(
@@ -104,7 +105,17 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
         reached = {} if span.whole else {name: cursor.value["last"] for name, cursor in there.items()}
         read = replace(read, positions=replace(positions, revisions=revisions, moves=moves))
         nodes[source] = nodes[source].with_(operator=replace(read, request=replace(read.request, reached=reached)))
+    for source in queues:
+        if span.is_part:
+            raise InvalidValue(f"'{source}' is a queue: it has no range of values", hint="leave out --since and --until")
+        read = nodes[source].operator
+        assert isinstance(read, Read)
+        nodes[source] = nodes[source].with_(operator=replace(read, request=replace(read.request, takes=moves)))
     return plan.replaced(nodes)
+
+
+def _is_queue(read: Read) -> bool:
+    return read.source.capabilities.acknowledges is not None
 
 
 def _behind(integration: str, source: str, increment: Increment, cursor: Cursor | None, span: Span) -> Increment:

@@ -20,10 +20,12 @@ from apache_beam.io.filesystem import BeamIOError
 from beam_datahub.compiler.commit import Budget
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import KernelOptions
+from beam_datahub.compiler.increment import acknowledge, marks
 from beam_datahub.compiler.lower import Lowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Write
 from beam_datahub.component.failure import placed, unpacked
+from beam_datahub.component.held import release_held
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.errors import (
     BooksUnbalanced,
@@ -137,12 +139,16 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
                         _lower_as_part(plan, pipeline, lowering, f"{number + 1} {plan.name}")
                 _execute(pipeline, request, reports[-1], in_process=chosen.in_process)
             found = [_read_report(path) for path in reports]
+            for plan, report in zip(physical, found, strict=True):
+                acknowledge(marks(plan).taking, report.pop("taken"))
         except BaseException as failure:
             # Behind its journal a commit may have published a part: what is staged is needed to publish the rest.
             if request.journal is None or not os.path.exists(request.journal):
                 for write in writes:
                     _abort(write)
             raise _translated(failure) from failure
+        finally:
+            release_held()
     seconds = time.monotonic() - started
     return [_result(plan, request, report, seconds, began) for plan, report in zip(plans, found, strict=True)]
 

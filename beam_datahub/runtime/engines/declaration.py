@@ -104,6 +104,22 @@ class Engine(ABC):
                 hint="engines that can: prism, flink, dataflow",
                 place=document.place("type"),
             )
+        for source in () if self.in_process else document.integration.sources.values():
+            if _is_bound_to_connection(source.connector):
+                raise InvalidValue(
+                    f"the engine '{self.name}' cannot read from '{source.connector}', whose messages are acknowledged over the "
+                    "connection that has received them: its workers are other processes than the one that publishes",
+                    hint="run it with --engine direct",
+                    place=document.place(*source.at, "connector"),
+                )
+
+
+def _is_bound_to_connection(connector: str) -> bool:
+    from beam_datahub.component.capabilities import Acknowledging
+    from beam_datahub.component.registry import component, is_known
+
+    kind: Any = component("source", connector) if is_known("source", connector) else None
+    return kind is not None and kind.capabilities.acknowledges is Acknowledging.CONNECTION
 
 
 def pipeline(runner: str, arguments: Sequence[str]) -> Any:
