@@ -306,6 +306,28 @@ def records_of(data: bytes, dialect: Dialect) -> Records:
     return Records(data, starts[keep], ends[keep], nexts[keep], scan.line_ends)
 
 
+def lines_of(data: bytes, count: int, dialect: Dialect) -> Records | None:
+    """The `count` records of `data` where each of its lines is one, which takes half as long to find; else None."""
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+        return None
+    last = data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
+    if (dialect.escapes is not None and dialect.escapes in data) or Scan(last, dialect).unclosed:
+        return None
+    text = np.frombuffer(data, np.uint8)
+    nexts = np.flatnonzero(text == _LF) + 1
+    whole = not len(data) or data.endswith(b"\n")
+    if len(nexts) + (not whole) != count:
+        return None
+    ends = nexts - 1
+    if b"\r" in data:
+        ends = ends - ((ends > 0) & (text[np.maximum(ends - 1, 0)] == _CR))
+    lines = nexts
+    if not whole:
+        nexts, ends = np.append(nexts, len(data)), np.append(ends, len(data))
+    starts = np.concatenate([np.zeros(min(1, len(nexts)), np.int64), nexts[:-1]])
+    return Records(data, starts, ends, nexts, lines)
+
+
 def has_comment(data: bytes, dialect: Dialect) -> bool:
     """Whether a line of `data` may be a comment."""
     if dialect.comment is None:

@@ -1,9 +1,9 @@
-"""Pieces of delimited text as typed columns: straight to the wanted types where that works, through text where it does not."""
+"""Pieces of delimited text as columns: straight of the wanted types where that works, as text where it does not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,18 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from beam_datahub.kernels.delimited import Dialect, Offsets, Records, Scan, as_text, has_comment, records_of
+from beam_datahub.kernels.delimited import Dialect, Offsets, Records, Scan, as_text, has_comment, lines_of, records_of
 from beam_datahub.kernels.delimited_stream import Piece
 from beam_datahub.kernels.delimited_values import (
-    Wanted,
-    conversion,
-    exact_decimals,
-    is_scientific,
     may_be_too_big,
     parses_natively,
 )
 from beam_datahub.kernels.json_rows import json_rows
-from beam_datahub.kernels.session import KernelSession, conform, single_batch
+from beam_datahub.kernels.session import single_batch
 
 _COLUMN_ERROR = re.compile(r"In CSV column #(\d+): ")
 
@@ -71,7 +67,8 @@ class Parsed:
             size = len(self.piece.data)
             edge = np.array([size], np.int64)
             return Records(self.piece.data, np.zeros(1, np.int64), edge, edge, edge)
-        return records_of(self.piece.data, self.parser.dialect)
+        dialect = self.parser.dialect
+        return lines_of(self.piece.data, self.total, dialect) or records_of(self.piece.data, dialect)
 
     def originals(self, positions: Sequence[int]) -> list[str]:
         """The records as JSON objects of text; those that cannot be parsed as they stand in the file."""
@@ -196,7 +193,7 @@ class Parser:
                 continue
             array, at = found.column(at), at + 1
             try:
-                array = self._trimmed(array) if self.dialect.trim and target == pa.string() else _cast(array, target)
+                array = self._trimmed(array) if self.dialect.trim and target == pa.string() else cast(array, target)
             except pa.ArrowInvalid:
                 misfits.append(column.index)
             if i not in texts and may_be_too_big(array):
@@ -263,65 +260,6 @@ class Parser:
         return pa.table([pa.array([], kind) for kind in kinds], names=[str(i) for i in range(len(kinds))])
 
 
-@dataclass(frozen=True)
-class Misfits:
-    """Values of one column that are not of its type: the rows they stand in, and what they say."""
-
-    column: pa.Field
-    rows: Offsets
-    values: pa.Array
-
-
-def typed(parsed: Parsed, sql: Callable[[], KernelSession]) -> tuple[pa.Table, list[Misfits]]:
-    """The rows of `parsed` in the wanted types, null where a value is not of its type, and these values."""
-    columns = parsed.parser.columns
-    schema = pa.schema([column.field for column in columns])
-    late = sorted(parsed.as_text)
-    if not late or not parsed.table.num_rows:
-        return conform(parsed.table, schema) if not late else schema.empty_table(), []
-    dialect = parsed.parser.dialect
-    texts = parsed.table.select([str(i) for i in late])
-    wanted = [
-        Wanted(str(i), columns[i].field.type, dialect.formats_of(columns[i].field.name, columns[i].field.type)) for i in late
-    ]
-    session = sql()
-    session.put("texts", texts)
-    fields = []
-    for n, i in enumerate(late):
-        fields += [pa.field(f"v{n}", columns[i].field.type), pa.field(f"m{n}", pa.bool_())]
-    names = ", ".join(field.name for field in fields)
-    found = session.query(f"SELECT {names} FROM ({conversion('texts', wanted, dialect)})", pa.schema(fields))
-    arrays = list(parsed.table.columns)
-    misfits = []
-    for n, i in enumerate(late):
-        arrays[i] = found.column(2 * n)
-        rows = np.flatnonzero(found.column(2 * n + 1).to_numpy())
-        if not len(rows):
-            continue
-        if pa.types.is_decimal(columns[i].field.type):
-            arrays[i], rows = _mend_decimals(arrays[i], rows, texts.column(n), columns[i].field.type, dialect)
-        if len(rows):
-            misfits.append(Misfits(columns[i].field, rows, texts.column(n).take(pa.array(rows)).combine_chunks()))
-    session.drop("texts")
-    return pa.table(arrays, schema=schema), misfits
-
-
-def _mend_decimals(
-    column: pa.ChunkedArray, rows: Offsets, texts: pa.ChunkedArray, data_type: pa.DataType, dialect: Dialect
-) -> tuple[pa.ChunkedArray, Offsets]:
-    """Put in the decimals that are written in scientific notation, which SQL casts would round."""
-    scientific = np.asarray(is_scientific(texts.take(pa.array(rows))))
-    odd = rows[scientific]
-    if not len(odd):
-        return column, rows
-    found = exact_decimals(texts.take(pa.array(odd)).combine_chunks(), data_type, dialect)
-    mask = np.zeros(len(column), bool)
-    good = found.is_valid().to_numpy(zero_copy_only=False)
-    mask[odd[good]] = True
-    mended = pc.replace_with_mask(column.combine_chunks(), pa.array(mask), found.drop_null())
-    return pa.chunked_array([mended]), rows[~mask[rows]]
-
-
 def _is_number(data_type: pa.DataType) -> bool:
     t = pa.types
     return bool(t.is_integer(data_type) or t.is_floating(data_type) or t.is_decimal(data_type))
@@ -332,7 +270,8 @@ def _read_type(data_type: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_decimal(data_type) else data_type
 
 
-def _cast(array: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
+def cast(array: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
+    """A column as Arrow reads it. Raises ArrowInvalid where a value is not of the type."""
     if pa.types.is_decimal(data_type) and pa.types.is_string(array.type):
         # Scaling 38 digits needs more room than the decimal itself has.
         array = array.cast(pa.decimal256(38, data_type.scale))

@@ -69,6 +69,14 @@ class Wanted:
     formats: tuple[str, ...] = ()
 
 
+def reads_quickly(wanted: Wanted, dialect: Dialect) -> bool:
+    """Whether Arrow's cast from text accepts no value that `conversion` refuses, and reads the others alike."""
+    t, kind = pa.types, wanted.data_type
+    number = t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
+    plain = dialect.decimal_point == "." and dialect.thousands is None
+    return not wanted.formats and ((number and plain) or t.is_date32(kind) or kind == TIMESTAMP)
+
+
 def conversion(table: str, wanted: Sequence[Wanted], dialect: Dialect) -> str:
     """SQL that reads text columns of `table`: for the i-th one its value `v<i>`, `m<i>`, true where it is a misfit,
     and the text `t<i>`.

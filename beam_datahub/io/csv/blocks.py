@@ -12,8 +12,9 @@ from beam_datahub.component.files import DataFile
 from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
 from beam_datahub.errors import SchemaDrift
 from beam_datahub.kernels.delimited import Mask, Offsets
-from beam_datahub.kernels.delimited_parse import Misfits, Parsed, Refused, typed
+from beam_datahub.kernels.delimited_parse import Parsed, Refused
 from beam_datahub.kernels.delimited_stream import Piece
+from beam_datahub.kernels.delimited_typed import Misfits, typed
 from beam_datahub.kernels.rejection import REJECTION, rejections
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import with_article

@@ -8,9 +8,10 @@ from functools import cache
 import pyarrow as pa
 import pytest
 
-from beam_datahub.kernels.delimited import Dialect, Scan
-from beam_datahub.kernels.delimited_parse import Column, Parser, typed
+from beam_datahub.kernels.delimited import Dialect, Scan, lines_of, records_of
+from beam_datahub.kernels.delimited_parse import Column, Parser
 from beam_datahub.kernels.delimited_stream import pieces
+from beam_datahub.kernels.delimited_typed import typed
 from beam_datahub.kernels.session import KernelSession
 
 DIALECTS = {
@@ -86,6 +87,20 @@ def test_records_end_where_a_walk_over_all_characters_says(name: str) -> None:
         text = "".join(choose.choices(TOKENS, k=choose.randint(0, 14))).replace("é", "e")
         found = Scan(text.encode(), DIALECTS[name]).record_ends.tolist()
         assert found == records_one_by_one(text, DIALECTS[name]), repr(text)
+
+
+@pytest.mark.parametrize("name", ["plain", "no quote", "backslash", "both", "quotes once"])
+def test_where_each_line_is_a_record_the_lines_are_the_records(name: str) -> None:
+    choose, met = random.Random(11), 0
+    for _ in range(3000):
+        data = "".join(choose.choices(TOKENS, k=choose.randint(0, 14))).encode()
+        records = records_of(data, DIALECTS[name])
+        lines = lines_of(data, len(records), DIALECTS[name])
+        if lines is not None:
+            met += len(records) > 1
+            for part in ("starts", "ends", "nexts", "line_ends"):
+                assert getattr(lines, part).tolist() == getattr(records, part).tolist(), (part, data)
+    assert met > 100
 
 
 COLUMNS = [Column(pa.field("a", pa.int64()), 0), Column(pa.field("b", pa.string()), 1)]

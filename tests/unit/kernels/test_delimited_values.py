@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.kernels.delimited import Dialect
-from beam_datahub.kernels.delimited_parse import Column, Parser, typed
+from beam_datahub.kernels.delimited_parse import Column, Parser
 from beam_datahub.kernels.delimited_stream import Piece
+from beam_datahub.kernels.delimited_typed import typed
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import JSON, TIMESTAMP, TIMESTAMPTZ
 
@@ -311,3 +312,18 @@ def test_a_text_has_this_value(kind: pa.DataType, text: str, value: Any, session
     parsed = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";")).parse(Piece(data, 0, len(data), 0))
     table, misfits = typed(parsed, lambda: session)
     assert (MISFIT if misfits else table.column(0).to_pylist()[0]) == value
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=str)
+def test_a_value_is_read_alike_beside_values_that_are_not_of_the_type(kind: pa.DataType, session: KernelSession) -> None:
+    alone = {text: value_of(text, kind, Dialect(delimiter=";"), session, as_text=True) for text in TYPES[kind] if ";" not in text}
+    texts = [text for text in alone if text.strip()]
+    data = "".join(f'"{text}"\n' if "," in text else f"{text}\n" for text in [*texts, "no value", *texts]).encode()
+    parser = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";"))
+    table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)), lambda: session)
+    odd = set(misfits[0].rows.tolist())
+    column = table.column(0)
+    values = column.to_pylist() if pa.types.is_decimal(kind) else column.cast(pa.string()).to_pylist()
+    for row, text in enumerate([*texts, "no value", *texts]):
+        wanted = MISFIT if text == "no value" else alone[text]
+        assert (MISFIT if row in odd else [values[row]]) == wanted, text
