@@ -29,6 +29,7 @@ from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.operators import Route
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import Block, Split
+from beam_datahub.component.told_progress import tell_progress
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.expressions import error_mask_sql
 from beam_datahub.kernels.increment import Taking
@@ -52,12 +53,13 @@ def close_sessions() -> None:
 @dataclass(frozen=True)
 class KernelOptions:
     """How kernel sessions are set up: threads of one session (None: all cores), DuckDB's memory budget in bytes, and
-    where it spills.
+    where it spills. `progress` is the folder in which workers leave how far they are, None where the launcher sees it anyway.
     """
 
     threads: int | None = None
     memory_bytes: int | None = None
     spill_dir: str | None = None
+    progress: str | None = None
 
 
 class KernelDoFn(beam.DoFn):
@@ -108,6 +110,8 @@ class KernelDoFn(beam.DoFn):
         for term, count in terms.items():
             if count:
                 PROGRESS.add(step, term.rstrip("_"), count)
+        if self._kernel.progress is not None:
+            tell_progress(self._kernel.progress)
         if PROGRESS.stopping:
             raise Interrupted("the run was stopped")
 

@@ -1,9 +1,10 @@
-"""Process-local counters that a terminal can watch while an in-process run goes on."""
+"""Process-local counters that a terminal can watch while a run goes on."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 
 class Progress:
@@ -18,6 +19,11 @@ class Progress:
         """Add rows to a step's term."""
         with self._lock:
             self._counts[step, term] += rows
+
+    def put(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Take counts that somebody else keeps in the place of the own ones."""
+        with self._lock:
+            self._counts = Counter(counts)
 
     def snapshot(self) -> dict[tuple[str, str], int]:
         """The counts as they are now."""

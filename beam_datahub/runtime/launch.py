@@ -27,6 +27,7 @@ from beam_datahub.compiler.plan import Plan, Write
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.held import release_held
 from beam_datahub.component.progress import PROGRESS
+from beam_datahub.component.told_progress import gathered_progress
 from beam_datahub.errors import (
     BooksUnbalanced,
     DataHubError,
@@ -127,7 +128,8 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
                 let_bundles_end_at_once()
             else:
                 let_workers_end_quietly()
-            start = Start(folder, request.log_folder or folder, request.tell)
+            job_name = f"{'-'.join(plan.name for plan in plans[:3])}-{request.run_id}"
+            start = Start(folder, request.log_folder or folder, request.tell, job_name)
             with ExitStack() as stack:
                 stack.enter_context(quiet_beam())
                 pipeline = stack.enter_context(chosen.started(request.options, start))
@@ -137,6 +139,7 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
                         lower(plan, pipeline, lowering)
                     else:
                         _lower_as_part(plan, pipeline, lowering, f"{number + 1} {plan.name}")
+                stack.enter_context(gathered_progress(_progress_folder(request)))
                 _execute(pipeline, request, reports[-1], in_process=chosen.in_process)
             found = [_read_report(path) for path in reports]
             for plan, report in zip(physical, found, strict=True):
@@ -188,7 +191,7 @@ def _lowering(plan: Plan, request: RunRequest, chosen: Engine, report_path: str)
     return Lowering(
         identity=Identity(request.run_id, plan.name, sealed=bool(plan.metadata.get("sealed"))),
         report_path=report_path,
-        kernel=_kernel(request.options, in_process=chosen.in_process),
+        kernel=_kernel(request, in_process=chosen.in_process),
         shards=request.options.shards or chosen.shards,
         reshuffle_splits=not chosen.in_process,
         budget=_budget(plan),
@@ -215,10 +218,19 @@ def _budget(plan: Plan) -> Budget:
     return Budget(given.count, given.share) if given is not None else Budget()
 
 
-def _kernel(options: EngineOptions, *, in_process: bool) -> KernelOptions:
+def _kernel(request: RunRequest, *, in_process: bool) -> KernelOptions:
+    options = request.options
     if in_process:
         return KernelOptions(options.threads, options.memory_bytes // 2, options.spill_dir)
-    return KernelOptions(options.threads or 1)
+    return KernelOptions(options.threads or 1, progress=_progress_folder(request))
+
+
+def _progress_folder(request: RunRequest) -> str | None:
+    """Where workers of other processes leave how far they are; None where they are threads of this one."""
+    shared, kind = request.options.given("temp_location"), request.options.given("environment_type")
+    if shared is None or kind in (None, "LOOPBACK"):
+        return None
+    return f"{shared.rstrip('/')}/{request.run_id}-progress"
 
 
 def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process: bool) -> None:
@@ -231,6 +243,8 @@ def _execute(pipeline: Any, request: RunRequest, report_path: str, *, in_process
         try:
             (running or pipeline.run()).wait_until_finish()
         except BaseException as failure:
+            # Workers in this process may not have heard yet, and would stage what nobody is to publish.
+            PROGRESS.stopping = True
             failures.append(failure)
 
     thread = threading.Thread(target=work, name="pipeline", daemon=True)

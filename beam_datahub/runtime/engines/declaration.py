@@ -42,11 +42,14 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Start:
-    """Where an engine that is started for a run keeps its files and its log, and who hears what takes long."""
+    """Where an engine that is started for a run keeps its files and its log, who hears what takes long, and under which name
+    its job is found.
+    """
 
     folder: str
     log_folder: str
     tell: Callable[[str], None] = lambda text: None
+    job_name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import shlex
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from beam_datahub.errors import EngineFailed, InvalidValue
-from beam_datahub.runtime.engines.declaration import Engine, EngineOptions, Start, pipeline
+from beam_datahub.runtime.engines.declaration import Engine, EngineOptions, Start
 from beam_datahub.runtime.engines.server import JobServer, ServerCommand
 
 # How long a job service may take to answer.
@@ -44,13 +44,15 @@ class PortableEngine(Engine):
         from beam_datahub.component.failure import unpacked
 
         usual = [f"--job_server_timeout={_ANSWER_SECONDS}", *self.arguments(options)]
+        if start.job_name:
+            usual.append(f"--job_name={start.job_name}")
         if options.given("environment_type") is None:
             usual.append("--environment_type=LOOPBACK")
         endpoint = options.given("job_endpoint")
         if endpoint is not None:
             _answers(endpoint)
             try:
-                yield pipeline("PortableRunner", [*usual, *options.options])
+                yield _patient_pipeline([*usual, *options.options])
             except Exception as failure:
                 understood = self._understood(failure)
                 if understood is not None:
@@ -61,7 +63,7 @@ class PortableEngine(Engine):
             return
         with JobServer(self.server(options, start), start.folder, start.log_folder) as server:
             try:
-                yield pipeline("PortableRunner", [*usual, f"--job_endpoint={server.endpoint}", *options.options])
+                yield _patient_pipeline([*usual, f"--job_endpoint={server.endpoint}", *options.options], server.lost)
             except Exception as failure:
                 lost = server.lost() if unpacked(failure) is None else None
                 understood = lost or self._understood(failure)
@@ -79,6 +81,17 @@ class PortableEngine(Engine):
             if re.search(pattern, str(failure)):
                 return EngineFailed(f"{self.name}: {reason}", hint=hint)
         return None
+
+
+def _patient_pipeline(arguments: Sequence[str], gone: Callable[[], EngineFailed | None] = lambda: None) -> Any:
+    """An empty pipeline whose job outlasts a lost connection to the job service, as long as that may take to answer."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+
+    from beam_datahub.runtime.engines.job import PatientRunner
+
+    options = PipelineOptions(list(arguments))
+    return beam.Pipeline(runner=PatientRunner(options.view_as(PortableOptions).job_server_timeout, gone), options=options)
 
 
 def _let_workers_end() -> None:
