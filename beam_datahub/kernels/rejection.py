@@ -72,6 +72,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("encoding", "the record is not valid in the declared encoding"),
     Reason("type_mismatch", "a value does not fit the declared or discovered type of its column"),
     Reason("contract", "the record has a column or a type that the source's contract discards"),
+    Reason("unchanged_value", "a change leaves a large value alone, and the database's log does not have it"),
     Reason("no_cursor", "the column that tells new records of an incremental source is null"),
     Reason("cast_failed", "a value could not be converted to the wanted type"),
     Reason("expression_failed", "an expression raised an error on the record"),
