@@ -55,6 +55,8 @@ prepare_venv() {
         say "The installation failed; pip's own message stands above. Run $0 again when its cause is mended."
         return 1
     fi
+    # The first run would compile what it imports, and one that may not write there compiles it each time.
+    "$ROOT/.venv/bin/python" -m compileall -q "$ROOT/beam_datahub" || true
     printf '%s\n' "$wanted" >"$stamp"
     # The plain installation is part of every other.
     printf '%s\n' "$wanted" >"$ROOT/.venv/installed"
