@@ -30,8 +30,15 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests, those over every engine and system, after all others."""
+    """Put the slow tests, those over every engine and system, after all others.
+
+    What starts servers and kills processes depends on the machine's mood: it may have a second try, which the summary counts.
+    """
     items.sort(key=lambda item: item.path.is_relative_to(ROOT / "tests" / "matrix"))
+    moody = tuple(ROOT / "tests" / folder for folder in ("matrix", "robustness", "unit/io", "unit/runtime", "unit/cli"))
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in moody):
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -132,6 +139,33 @@ def kafka() -> Iterator[KafkaBroker]:
     try:
         yield KafkaBroker(service_output("kafka", "start", folder), folder)
         service_output("kafka", "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class MongodbServer:
+    """A server of MongoDB's protocol for tests; what it has is in its memory, and gone when it is killed."""
+
+    address: str
+    folder: str
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would."""
+        service_output("mongodb", "stop", self.folder)
+
+    def start(self) -> None:
+        """Start it again at its address, empty."""
+        service_output("mongodb", "start", self.folder)
+
+
+@pytest.fixture(scope="session")
+def mongodb() -> Iterator[MongodbServer]:
+    """A server of MongoDB's protocol that runs while the tests do; whoever uses it makes a database of its own."""
+    folder = tempfile.mkdtemp(prefix="beam-datahub-mongodb-")
+    try:
+        yield MongodbServer(service_output("mongodb", "start", folder), folder)
+        service_output("mongodb", "stop", folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
