@@ -38,6 +38,7 @@ DEPENDENCIES = [
     "rich>=14,<16",  # tables, trees and live progress on the terminal
     "sqlalchemy>=2.0.40,<3",  # reflection, DDL and dialects of SQL databases; the store of runs and versions
     "tenacity>=9,<10",  # attempts at what a short outage of a database breaks, with growing pauses
+    "pyrate-limiter>=4,<5",  # how many queries a lookup sends in a second
     "alembic>=1.16,<2",  # brings a store of an earlier version up to date
     "google-cloud-pubsub>=2.28,<3",  # Pub/Sub as a source and a destination
     "boto3>=1.40,<2",  # S3, SQS and the other AWS services
@@ -59,14 +60,17 @@ EXTRAS = {
     # `python` transformations whose functions take pandas frames
     "pandas": ["pandas>=2.2,<4"],
     # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
-    "mysql": ["PyMySQL[rsa]>=1.1,<2"],
+    "mysql": ["PyMySQL[rsa]>=1.1,<2", "mysql-replication>=1.0.17,<2"],  # the latter reads binary logs
     "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
+    # Redis as what lookups share their answers in
+    "redis": ["redis>=5,<9"],
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
     "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
     "test": [
         "pytest>=9,<10",
         "pytest-xdist>=3.8,<4",  # one worker a core
+        "pytest-rerunfailures>=16,<17",  # a second try for what runs beside servers and killed processes, and a count of them
         "hypothesis>=6.140,<7",  # properties over generated specs and data
         "ruff==0.17.5",
         "mypy==2.4.1",
