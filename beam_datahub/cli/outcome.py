@@ -49,6 +49,10 @@ def show(console: Console, plan: Plan, result: RunResult) -> None:
         console.print(quality_table(result.quality))
     console.print()
     console.print(_written(plan, result))
+    for step, figures in result.lookups.items():
+        keys, asked, queries = (figures[name] for name in ("keys", "asked", "queries"))
+        sent = f"{asked:,} asked for in {queries:,} {'query' if queries == 1 else 'queries'}"
+        console.print(Text(f"{step}: {keys:,} keys looked up, {figures['hits']:,} remembered, {sent}", "dim"))
     for source, goal in result.cursors.items():
         last = goal["last"]
         if isinstance(last, Mapping):

@@ -14,6 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from beam_datahub.compiler.asking import LOOKUP_FIGURES
 from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.findings import merged_tallies
 from beam_datahub.compiler.increment import Marks, acknowledge, cursors, hold
@@ -89,6 +90,7 @@ class Commit(beam.DoFn):
         taken: dict[str, list[str]] = {}
         reached: dict[str, dict[str, Any]] = {}
         messages: dict[str, list[Any]] = {}
+        lookups: dict[str, Counter[str]] = {}
         for kind, body in reports[1]:
             if kind == "books":
                 for part, terms in json.loads(body).items():
@@ -103,6 +105,9 @@ class Commit(beam.DoFn):
                 tallied.append(body)
             elif kind == "profile":
                 profiles.add(body)
+            elif kind == "lookup":
+                facts = json.loads(body)
+                lookups.setdefault(facts.pop("step"), Counter()).update(facts)
             elif kind == "cursor":
                 facts = json.loads(body)
                 taken.setdefault(facts["source"], []).append(facts["taken"])
@@ -128,6 +133,7 @@ class Commit(beam.DoFn):
             "quality": quality,
             "profiles": profiles.to_json(),
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
+            "lookups": {step: {name: figures[name] for name in LOOKUP_FIGURES} for step, figures in sorted(lookups.items())},
             "cursors": cursors(self._marks, taken, reached) if verdict["status"] == "completed" else {},
             "taken": messages if verdict["status"] == "completed" else {},
         }

@@ -13,6 +13,7 @@ from beam_datahub.compiler.personal_view import Personal, clearance, personal_co
 from beam_datahub.compiler.plan import (
     BESIDE,
     RULES,
+    Ask,
     Node,
     Plan,
     PlanRule,
@@ -23,13 +24,18 @@ from beam_datahub.compiler.plan import (
     can_reject,
     spec_name,
 )
+from beam_datahub.component.asking import Asking
 from beam_datahub.component.capabilities import Delivery
 from beam_datahub.component.inspection import Figure, Inspect, RowCount, RowTest, Settled
 from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows, Union
 from beam_datahub.component.source import ReadRequest
 from beam_datahub.kernels.types import sql_type, visible
 
-_JOINED = {"broadcast": "broadcast join: {side} is held in memory by every worker", "co-partition": "both sides meet by key hash"}
+_JOINED = {
+    "broadcast": "broadcast join: {side} is held in memory by every worker",
+    "co-partition": "both sides meet by key hash",
+    "by keys": "{side} is asked for the keys of each batch",
+}
 _SHUFFLED = {
     "aggregate": "two-phase: partial states of each batch are merged by key",
     "aggregate rows": "rows meet by key: its measures have no partial states",
@@ -220,7 +226,7 @@ def _request(source: str, physical: Plan) -> ReadRequest | None:
     for node in physical:
         if isinstance(node.operator, Stage) and node.operator.read is not None and node.operator.read_id == source:
             return node.operator.read.request
-    return None
+    return next((ask.read.request for ask in _asks(physical) if ask.source == source), None)
 
 
 def _write(write: Write) -> tuple[list[str], dict[str, object]]:
@@ -280,14 +286,53 @@ def _transformation(parts: list[Node], physical: Plan) -> tuple[list[str], dict[
 
 
 def _join(node: Node, join: Join, physical: Plan, traits: dict[str, object]) -> list[str]:
+    ask = _ask(node.id, physical)
     strategy = "co-partition" if _shuffle(node.id, physical) or _shuffle(f"{node.id}#join", physical) else "broadcast"
+    strategy = "by keys" if ask is not None else strategy
     traits.update(join=join.kind.value, strategy=strategy, left_keys=list(join.left_keys), right_keys=list(join.right_keys))
     keys = ", ".join(
         left if left == right else f"{left} = {right}" for left, right in zip(join.left_keys, join.right_keys, strict=True)
     )
     nearest = f", nearest {join.asof[0]} {join.asof[2]} {join.asof[1]}" if join.asof else ""
     side = spec_name(node.inputs[1])
-    return [f"{join.kind.value} join with {side} on {keys}{nearest}", _JOINED[strategy].format(side=side)]
+    facts = [f"{join.kind.value} join with {side} on {keys}{nearest}", _JOINED[strategy].format(side=side)]
+    why = ask.join.why if ask is not None else _why(node.id, physical)
+    if why is not None:
+        facts[-1] += f" ({why})"
+        traits["why"] = why
+    if ask is not None and join.asking is not None:
+        facts.append(_cache(join.asking))
+    return facts
+
+
+def _cache(asking: Asking) -> str:
+    """What a lookup by keys remembers, and how fast it asks."""
+    cache = asking.cache
+    ttl = "" if cache.ttl_seconds is None else f" for {cache.ttl_seconds:g} s"
+    places = [f"up to {_rows(cache.rows)} in memory"] if cache.rows else []
+    places += ["in Redis"] if cache.redis is not None else []
+    kept = f"remembers {' and '.join(places)}{ttl}" if places else "remembers nothing"
+    return kept + ("" if asking.requests_per_second is None else f"; at most {asking.requests_per_second:g} queries a second")
+
+
+def _asks(physical: Plan) -> list[Ask]:
+    stages = (node.operator for node in physical if isinstance(node.operator, Stage))
+    return [each for stage in stages for _, each in stage.steps if isinstance(each, Ask)]
+
+
+def _ask(node_id: str, physical: Plan) -> Ask | None:
+    """A lookup by keys, in the stage that it became part of."""
+    stages = (node.operator for node in physical if isinstance(node.operator, Stage))
+    return next((each for stage in stages for name, each in stage.steps if name == node_id and isinstance(each, Ask)), None)
+
+
+def _why(node_id: str, physical: Plan) -> str | None:
+    """Why a lookup reads its source as a whole, where there was a choice."""
+    shuffle = _shuffle(node_id, physical) or _shuffle(f"{node_id}#join", physical)
+    if shuffle is not None:
+        return shuffle.join.why if shuffle.join is not None else None
+    stages = (node.operator for node in physical if isinstance(node.operator, Stage))
+    return next((each.why for stage in stages for name, each in stage.steps if name == node_id and isinstance(each, Join)), None)
 
 
 def _shuffle(node_id: str, physical: Plan) -> Shuffle | None:
@@ -299,7 +344,10 @@ def _stages(physical: Plan, known: Collection[str]) -> list[StageView]:
     """The stages of the steps that are `known`; a step that spans several is shown in the one that has its heaviest part."""
     shown: set[str] = set()
     heavy = {node.step for node in physical if isinstance(node.operator, Shuffle | Union | Route) and RULES not in node.id}
-    stages: list[StageView] = []
+    # What is only asked is not read, and no stage of its own.
+    stages = [StageView("pass", (name,)) for name in dict.fromkeys(ask.source for ask in _asks(physical)) if name in known]
+    shown.update(name for stage in stages for name in stage.steps if not _is_read(name, physical))
+    stages = [stage for stage in stages if stage.steps[0] in shown]
     for node in physical:
         operator = node.operator
         kind = "pass"
@@ -318,6 +366,10 @@ def _stages(physical: Plan, known: Collection[str]) -> list[StageView]:
             waits = tuple(dict.fromkeys(_step_of(reference, physical) for reference in node.inputs))
             stages.append(StageView(kind, steps, tuple(step for step in waits if step not in steps)))
     return stages
+
+
+def _is_read(source: str, physical: Plan) -> bool:
+    return any(isinstance(node.operator, Stage) and node.operator.read_id == source for node in physical)
 
 
 def _step_of(reference: str, physical: Plan) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_datahub.compiler.asking import Asked
 from beam_datahub.compiler.dead_letter import POSITION, Identity, Provenance, letters, violations, with_positions
 from beam_datahub.compiler.findings import RuleTally, tallies_to_json
 from beam_datahub.compiler.increment import new_of, taken
@@ -191,6 +192,7 @@ class RunStage(KernelDoFn):
         self._profile = BundleProfile(profile, kernel.threads) if profile is not None else None
         self._runner: StageRunner | None = None
         self._taking: Taking | None = None
+        self._lookups: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._loaded = False
         self._drifted: set[str] = set()
 
@@ -263,6 +265,8 @@ class RunStage(KernelDoFn):
                 self._identity, step.split("#")[0], found, provenance, block=block, table=carried, session=self.session()
             )
             yield self.refuse(step, letter)
+        for asked in result.asked:
+            yield from self._asked(asked)
         for broken in result.findings.broken if self._records else ():
             if block is not None and block.positions is not None:
                 broken = replace(broken, rows=block.positions.take(broken.rows))
@@ -290,9 +294,19 @@ class RunStage(KernelDoFn):
             return
         yield with_positions(result.table, positions, provenance)
 
+    def _asked(self, asked: Asked) -> Iterator[Any]:
+        """What a source refused of what it was asked for, as records of the dead letter."""
+        self._lookups[asked.step] += asked.figures
+        for block in asked.refused:
+            provenance = Provenance(asked.source, block.origin)
+            assert block.rejected is not None
+            found = letters(self._identity, asked.source, block.rejected, provenance, block=block, session=self.session())
+            yield self.refuse(asked.part, found)
+
     def start_bundle(self) -> None:
         """Start afresh, also after a bundle that broke."""
         super().start_bundle()
+        self._lookups.clear()
         self._tallies, self._taking = {}, None
         if self._profile is not None:
             self._profile.discard()
@@ -302,6 +316,9 @@ class RunStage(KernelDoFn):
         if self._tallies:
             yield "quality", tallies_to_json(self._tallies)
             self._tallies = {}
+        for step, figures in self._lookups.items():
+            yield "lookup", json.dumps({"step": step, **figures})
+        self._lookups.clear()
         yield from taken(self._stage.read_id or "", self._taking)
         self._taking = None
         if self._profile is not None:

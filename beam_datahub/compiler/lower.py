@@ -19,6 +19,7 @@ from beam_datahub.compiler.increment import marks
 from beam_datahub.compiler.plan import (
     BESIDE,
     RULES,
+    Ask,
     Node,
     Plan,
     PlanProfile,
@@ -213,6 +214,11 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
     if records:
         built.violating.append(outputs[VIOLATING])
     for step, operator in stage.steps:
+        if isinstance(operator, Ask):
+            # What was asked for shows as what the source gave, and as what was looked up there.
+            built.broadcast[step] = (Entry(operator.part),)
+            if operator.part not in built.parts.get(operator.source, ()):
+                _part(built, operator.source, operator.part)
         parts = [part for part, _ in without_mixed([(step, operator)])] if isinstance(operator, Rows) else [step]
         for part in parts:
             _part(built, step.split("#")[0], part)

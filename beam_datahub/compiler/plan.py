@@ -48,6 +48,8 @@ class Read:
     """Which of its records are new; None takes all."""
     positions: Positions | None = None
     """How far the log has been read, of a source that resumes."""
+    keys: tuple[frozenset[str], ...] = ()
+    """The sets of columns by which it finds at most one record, and quickly."""
     columns: tuple[str, ...] | None = None
     """The columns that go on, where others are read for the increment alone; None: all that are read."""
 
@@ -94,20 +96,35 @@ class Shuffle:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """A join that asks the source on its right side for the keys of each batch; `read` says what of it, as the node `source`."""
+
+    join: Join
+    read: Read
+    source: str
+    right: pa.Schema
+
+    @property
+    def part(self) -> str:
+        """The source's part of the books that tells of what was asked for."""
+        return f"{self.source}#asked"
+
+
+@dataclass(frozen=True)
 class Stage:
     """Row-wise steps that run as one: an optional read, then the steps, in order.
 
     `sides` maps a step to the node whose rows a broadcast join holds as a table.
     """
 
-    steps: tuple[tuple[str, Operator], ...]
+    steps: tuple[tuple[str, Operator | Ask], ...]
     read: Read | None = None
     read_id: str | None = None
     schemas: tuple[pa.Schema, ...] = ()
     sides: Mapping[str, tuple[str, pa.Schema]] = field(default_factory=dict)
 
 
-PlanOperator = Read | Write | Operator | Shuffle | Stage
+PlanOperator = Read | Write | Operator | Ask | Shuffle | Stage
 
 
 @dataclass(frozen=True)
@@ -239,6 +256,8 @@ def can_reject(operator: PlanOperator) -> bool:
         )
     if isinstance(operator, Apply):
         return operator.can_reject
+    if isinstance(operator, Ask):
+        return can_reject(operator.join)
     if isinstance(operator, Join):
         return "reject" in (operator.unmatched, operator.ambiguous)
     if isinstance(operator, Route):
@@ -264,9 +283,9 @@ def needs_positions(operator: PlanOperator) -> bool:
     return can_reject(operator) or can_record(operator)
 
 
-def is_row_wise(operator: PlanOperator) -> TypeGuard[Rows | Apply | Join | Inspect]:
+def is_row_wise(operator: PlanOperator) -> TypeGuard[Rows | Apply | Join | Ask | Inspect]:
     """Whether an operator looks at one row at a time (a broadcast join does, over its left rows)."""
-    return isinstance(operator, Rows | Apply | Inspect) or (isinstance(operator, Join) and operator.strategy == "broadcast")
+    return isinstance(operator, Rows | Apply | Ask | Inspect) or (isinstance(operator, Join) and operator.strategy == "broadcast")
 
 
 def shuffles(operator: PlanOperator) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -17,6 +18,9 @@ from beam_datahub.kernels.expressions import Expression, error_mask_sql
 from beam_datahub.kernels.rejection import REJECTION
 from beam_datahub.kernels.session import KernelSession, conform, decoded
 from beam_datahub.kernels.types import HIDDEN, literal, quoted
+
+if TYPE_CHECKING:
+    from beam_datahub.compiler.asking import Asked
 
 ROW = f"{HIDDEN}row"
 _OK = f"{HIDDEN}ok"
@@ -41,7 +45,7 @@ class Tally:
 class Flow:
     """Rows under way through a stage: the table, for each row its position in the stage's input (None: unchanged),
     the rejections so far (positions of the stage's input), the books, and what quality rules found. `marks` are columns that
-    a run's query found for the quality rules behind it.
+    a run's query found for the quality rules behind it; `asked` is what lookups asked of their sources.
     """
 
     table: pa.Table
@@ -50,6 +54,7 @@ class Flow:
     books: dict[str, Tally]
     findings: Findings = field(default_factory=Findings)
     marks: pa.Table | None = None
+    asked: list[Asked] = field(default_factory=list)
 
     def positions(self) -> pa.Array:
         """The position of each row in the stage's input."""

@@ -51,6 +51,7 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     )
     place = draft.document.place(*spec.at)
     read = Read(spec.connector, source, request, discovery.rows, discovery.bytes, place, None if given else spec.subject)
+    read = replace(read, keys=discovery.keys)
     if source.capabilities.resumes is not None and given is None:
         read = replace(read, positions=Positions(source.capabilities.resumes))
     if spec.incremental is not None and given is None:

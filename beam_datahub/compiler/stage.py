@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.compiler.asking import Asked, AskRun
 from beam_datahub.compiler.findings import Findings
 from beam_datahub.compiler.inspect import InspectRun
 from beam_datahub.compiler.lookup import LookupRun
-from beam_datahub.compiler.plan import Stage, needs_positions
+from beam_datahub.compiler.plan import Ask, Stage, needs_positions
 from beam_datahub.compiler.rows import Flow, RowsRun, Tally, can_follow, without_mixed
 from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Apply, Join, Rows
@@ -23,7 +24,7 @@ from beam_datahub.kernels.session import KernelSession, conform, single_batch
 @dataclass(frozen=True)
 class StageResult:
     """What came of a batch: the rows that go on, the input position of each (None: unchanged), the rejections per step
-    (`row` is an input position), the books per step, and what quality rules found.
+    (`row` is an input position), the books per step, what quality rules found, and what was asked of sources.
     """
 
     table: pa.Table
@@ -31,6 +32,7 @@ class StageResult:
     rejected: Sequence[tuple[str, pa.Table]]
     books: dict[str, Tally]
     findings: Findings
+    asked: Sequence[Asked] = ()
 
 
 class ApplyRun:
@@ -68,7 +70,7 @@ class StageRunner:
     """Runs the steps of a stage. `track`: say for every row that goes on which input row it comes from."""
 
     def __init__(self, stage: Stage, *, track: bool) -> None:
-        self.runs: list[RowsRun | ApplyRun | LookupRun | InspectRun] = []
+        self.runs: list[RowsRun | ApplyRun | LookupRun | AskRun | InspectRun] = []
         pending: list[tuple[str, Rows]] = []
         schemas: list[pa.Schema] = []
 
@@ -96,6 +98,8 @@ class StageRunner:
                 if self.runs and isinstance(before := self.runs[-1], RowsRun):
                     inspect.follow(before)
                 self.runs.append(inspect)
+            elif isinstance(operator, Ask):
+                self.runs.append(AskRun(step, operator, stage.schemas[index], schema))
             elif isinstance(operator, Join):
                 side, side_schema = stage.sides[step]
                 self.runs.append(LookupRun(step, operator, side, stage.schemas[index], side_schema, schema))
@@ -116,7 +120,7 @@ class StageRunner:
     def open(self, session: KernelSession) -> None:
         """Prepare the kernels, in the process that runs them."""
         for run in self.runs:
-            if isinstance(run, ApplyRun):
+            if isinstance(run, ApplyRun | AskRun):
                 run.open(session)
 
     def run(self, table: pa.Table, session: KernelSession) -> StageResult:
@@ -124,4 +128,4 @@ class StageRunner:
         flow = Flow(table, None, [], defaultdict(Tally))
         for run in self.runs:
             run.apply(flow, session)
-        return StageResult(flow.table, flow.rows, flow.rejected, flow.books, flow.findings)
+        return StageResult(flow.table, flow.rows, flow.rejected, flow.books, flow.findings, flow.asked)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_datahub.compiler.draft import Draft
+from beam_datahub.compiler.passes.asking import why_not
 from beam_datahub.compiler.plan import Node
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
-from beam_datahub.component.operators import Rows
+from beam_datahub.component.operators import Join, Rows
 from beam_datahub.component.transform import Transform
 from beam_datahub.errors import CyclicSteps, ErrorGroup, InvalidValue, SpecError
 from beam_datahub.kernels.types import is_hidden
@@ -85,7 +86,19 @@ def add_step(draft: Draft, step: TransformationSpec, transform: Transform) -> No
         raise ErrorGroup(scope.errors)
     # A wrong condition changes no column: the steps behind it can still be checked.
     draft.errors.extend(scope.errors)
+    for operator in operators:
+        if isinstance(operator, Join) and operator.asking is not None and operator.asking.mode == "batch":
+            _check_asking(draft, step, operator, references)
     _chain(draft, step, operators, references)
+
+
+def _check_asking(draft: Draft, step: TransformationSpec, join: Join, references: tuple[str, ...]) -> None:
+    """Refuse a lookup by batch in what cannot be asked; rows that were given in place of the source need not be."""
+    source = draft.nodes.get(references[1])
+    reason = why_not(join, draft.schema(references[0]), source) if source is not None else "it is a branch"
+    if reason is not None and (source is None or source.id not in draft.options.sources):
+        reason = f"there is no lookup by batch here: {reason}"
+        raise InvalidValue(reason, hint="use `lookup: auto`").at(draft.document.place(*step.at, "config", "lookup"))
 
 
 def _chain(draft: Draft, step: TransformationSpec, operators: Any, references: tuple[str, ...]) -> None:

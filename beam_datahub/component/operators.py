@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from beam_datahub.component.asking import Asking
 from beam_datahub.component.inspection import Inspect
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.session import KernelSession
@@ -181,7 +182,8 @@ class Join:
     side where `side` is -1. `asof` is (left column, right column, operator, one of >= > <= <): the nearest match, and of equally
     near ones the first by its other columns.
     `unmatched` and `ambiguous`: what becomes of a left row without a match, or with several, in an enrichment:
-    "keep" (as the kind says), "drop" (filtered) or "reject".
+    "keep" (as the kind says), "drop" (filtered) or "reject". `asking`: how a source on the right may be asked by keys; None:
+    not at all. `why` says why the `strategy` was chosen, where there was a choice.
     """
 
     kind: JoinKind
@@ -192,6 +194,8 @@ class Join:
     unmatched: str = "keep"
     ambiguous: str = "keep"
     strategy: str | None = None
+    asking: Asking | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True)

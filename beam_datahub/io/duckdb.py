@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -82,15 +83,14 @@ class DuckdbDialect(Dialect):
         return f"CAST({self.quoted(name)} AS VARCHAR)"
 
     def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
-        return super().having(keys) if len(keys) == 1 else self.rows_among(keys, "VALUES ")
+        # One text a column: thousands of literals would take longer to parse than to find.
+        lists = (f"from_json({self.literal(json.dumps(texts))}, '[\"VARCHAR\"]')" for _, texts in keys)
+        values = (f"CAST(unnest({each}) AS {sql_type(column.type)})" for (column, _), each in zip(keys, lists, strict=True))
+        return f"({', '.join(self.asked(column) for column, _ in keys)}) IN (SELECT {', '.join(values)})"
 
     def asked(self, column: TableColumn) -> str:
         name = self.quoted(column.name)
         return f"CAST({name} AS VARCHAR)" if column.type == pa.string() and column.declared != "VARCHAR" else name
-
-    def literal(self, text: str) -> str:
-        # A statement ends at a NUL.
-        return super().literal(text) if "\0" not in text else f"decode('{_hexadecimal(text)}'::BLOB)"
 
 
 class DuckdbSession(Session):
@@ -279,10 +279,6 @@ class DuckdbSink(DatabaseSink):
     def abort(self, request: WriteRequest) -> None:
         super().abort(request)
         self.connection.release()
-
-
-def _hexadecimal(text: str) -> str:
-    return "".join(f"\\x{byte:02X}" for byte in text.encode())
 
 
 def _datasets(path: str, table: TableName | None) -> tuple[DatasetName, ...]:

@@ -82,6 +82,10 @@ class KernelSession:
         """Make the session's own table `name`, which may spill to disk, from the rows of `sql`."""
         self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {sql}")
 
+    def change(self, sql: str) -> None:
+        """Change the session's own tables."""
+        self._connection.execute(sql)
+
     def load(self, name: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         """Copy `batches` into the session's own table `name`, one after the other."""
         self._connection.register("loading", pa.RecordBatchReader.from_batches(schema, map(rebased, batches)))

@@ -74,6 +74,9 @@ class RunResult:
     deviations: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Recorded step → how many earlier runs its profile was compared with, and what differs."""
     cursors: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    lookups: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Lookup by batch → the keys of all its batches, those that were remembered (`hits`), those that were asked for, and in how
+    many queries."""
     error: DataHubError | None = None
 
     def as_record(self) -> dict[str, Any]:
@@ -330,6 +333,7 @@ def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: fl
         profiles={step: each["summary"] for step, each in report["profiles"].items()},
         sketches={step: each["sketches"] for step, each in report["profiles"].items()},
         cursors=report["cursors"],
+        lookups=report.get("lookups", {}),
         error=error,
     )
 

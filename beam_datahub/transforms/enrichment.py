@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import BeforeValidator, Field
 
+from beam_datahub.component.asking import Asking, LookupCache
 from beam_datahub.component.columns import find_column, is_free
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.matching import On, matched_keys
@@ -45,6 +46,19 @@ class EnrichmentConfig(Config):
     duplicates: Literal["reject", "expand"] = "reject"
     """What becomes of a row with several matches: `reject` refuses it (`ambiguous_reference`), `expand` gives a row for
     each match."""
+
+    lookup: Literal["auto", "batch", "whole"] = "auto"
+    """How a reference that is a table of a database is looked up: `whole` reads all of it, `batch` asks for the keys of each
+    batch alone. With `auto` the plan decides by what it knows of both sides, and says so."""
+
+    cache: LookupCache = LookupCache()
+    """What a lookup by batch remembers of earlier answers."""
+
+    requests_per_second: float | None = Field(default=None, gt=0)
+    """How many queries a lookup by batch sends at most, in each worker process."""
+
+    timeout_seconds: float | None = Field(default=60, gt=0)
+    """How long a query of a lookup by batch may take; it is then tried again, as what a short outage breaks. null: for ever."""
 
 
 _CUSTOMERS: list[dict[str, Any]] = [
@@ -117,6 +131,9 @@ class Enrichment(Transform):
                 tuple(columns),
                 unmatched=_UNMATCHED[self.config.missing],
                 ambiguous="reject" if self.config.duplicates == "reject" else "keep",
+                asking=Asking(
+                    self.config.lookup, self.config.cache, self.config.requests_per_second, self.config.timeout_seconds
+                ),
             )
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from beam_datahub.compiler.passes.aggregation import two_phase_aggregation
+from beam_datahub.compiler.passes.asking import ask_sources
 from beam_datahub.compiler.passes.columns import prune_columns
 from beam_datahub.compiler.passes.fusion import fuse_stages
 from beam_datahub.compiler.passes.grouping import group_by_key
@@ -13,6 +14,7 @@ from beam_datahub.compiler.plan import Plan
 
 PASSES: tuple[Callable[[Plan], Plan], ...] = (
     prune_columns,
+    ask_sources,
     join_strategy,
     two_phase_aggregation,
     group_by_key,
