@@ -44,6 +44,11 @@ DEPENDENCIES = [
     "boto3>=1.40,<2",  # S3, SQS and the other AWS services
 ]
 
+REDIS = ["redis[hiredis]>=6,<9"]
+NATS = ["nats-py[nkeys]>=2.9,<3"]
+RABBITMQ = ["pika>=1.3,<2"]
+MQTT = ["paho-mqtt>=2.1,<3"]
+
 EXTRAS = {
     # the `normalise` transformation's forms: phone numbers, countries and currencies, e-mail addresses, units
     "normalise": ["phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "pint>=0.25,<0.27"],
@@ -66,6 +71,18 @@ EXTRAS = {
     "redis": ["redis>=5,<9"],
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
     "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],
+    # MongoDB as a source and a destination: its client, and BSON as Arrow columns where that changes no value
+    "mongodb": ["pymongo>=4.9,<5", "pymongoarrow>=1.9,<2"],
+    # Redis streams as a source and a destination
+    "redis_stream": REDIS,
+    # NATS JetStream as a source and a destination; nkeys signs the answers of logins by credentials files
+    "nats": NATS,
+    # RabbitMQ as a source and a destination
+    "rabbitmq": RABBITMQ,
+    # MQTT brokers as a source and a destination
+    "mqtt": MQTT,
+    # all queues
+    "queues": [*REDIS, *NATS, *RABBITMQ, *MQTT],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
     "test": [
         "pytest>=9,<10",
@@ -76,7 +93,9 @@ EXTRAS = {
         "mypy==2.4.1",
         "import-linter==2.16",  # holds the layers of the package
         "types-PyMySQL",
+        "moto[server]>=5,<6",  # SQS on loopback
         "types-jsonschema",
+        "pymongo<4.18",  # later ones ask for what the server of the tests does not speak
         "setuptools>=77,<82",  # builds the wheel whose content is checked
     ],
 }

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +137,48 @@ class KafkaBroker:
         service_output("kafka", "start", self.folder)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server for tests that tests/services/NAME.sh starts."""
+
+    name: str
+    address: str
+    folder: str
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would."""
+        service_output(self.name, "stop", self.folder)
+
+    def start(self) -> None:
+        """Start it again, with what it had."""
+        service_output(self.name, "start", self.folder)
+
+
+def served(name: str) -> Iterator[Server]:
+    """A server that runs until the iterator is closed."""
+    folder = tempfile.mkdtemp(prefix=f"beam-datahub-{name}-")
+    os.chmod(folder, 0o755)
+    try:
+        yield Server(name, service_output(name, "start", folder), folder)
+        service_output(name, "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Server]:
+    """A Redis server that runs while the tests do; whoever uses it takes keys of its own."""
+    yield from served("redis")
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """A Kafka broker that runs while the tests do; whoever uses it makes topics of its own."""
@@ -180,3 +227,58 @@ def service_output(name: str, *arguments: str) -> str:
     if IN_CI:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@dataclass(frozen=True)
+class FlinkCluster:
+    """A standalone Flink cluster of one task manager with two slots, and a pool of Python workers beside it."""
+
+    address: str
+    workers: str
+    folder: str
+
+    @property
+    def options(self) -> list[str]:
+        """Beam's options for a job on it, but for a `temp_location` that its workers can write."""
+        return [
+            f"--flink_master={self.address}",
+            "--parallelism=2",
+            "--environment_type=EXTERNAL",
+            f"--environment_config={self.workers}",
+        ]
+
+
+@pytest.fixture(scope="session")
+def flink_cluster() -> Iterator[FlinkCluster]:
+    """A Flink cluster that runs while the tests do. Its workers are processes of the pool's, which see nothing of the tests'."""
+    folder = tempfile.mkdtemp(prefix="beam-datahub-flink-")
+    try:
+        address = service_output("flink", "start", folder)
+        with worker_pool(folder) as workers:
+            yield FlinkCluster(address, workers, folder)
+        service_output("flink", "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def worker_pool(folder: str) -> Iterator[str]:
+    """The address of a pool that starts Python workers for jobs, with an environment of their own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder}
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with open(f"{folder}/workers.log", "ab") as log:
+        pool = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert pool.poll() is None, Path(f"{folder}/workers.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield f"localhost:{port}"
+    finally:
+        os.killpg(pool.pid, signal.SIGKILL)
+        pool.wait()

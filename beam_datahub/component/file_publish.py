@@ -5,7 +5,8 @@ Beside the target (inside it, where the place beside it cannot be written) lies 
     .beam-datahub/staging/<run>/owner.json        which process the run is, so that dead runs can be told from living ones
     .beam-datahub/staging/<run>/<step>/…          staged files; nothing reads them
     .beam-datahub/staging/<run>/<step>.json       the journal: what the commit is about to put in place
-    .beam-datahub/commits/<target>/<step>.<run>   the marker: this commit is done, and what it published
+    .beam-datahub/commits/<target>/<step>.<run>   the marker: this commit is done, and what it published; a stream has one for
+                                                  each of its epochs, as it has journals
 
 - A local folder is overwritten by exchanging it for a complete new one, a single file by renaming over it.
 - Appending to a folder renames files into it, one by one, under names that carry the run. Appending to a file renames a merged
@@ -59,9 +60,10 @@ class Publication:
         self._home = self._find_home()
         self._run_folder = join(self._home, "staging", self._run)
         self._folder = join(self._run_folder, self._step)
-        self._journal = self._folder + ".json"
+        self._epoch = request.epoch
+        self._journal = self._folder + (".json" if request.epoch is None else f".{request.epoch}.json")
         self._markers = join(self._home, "commits", quote(posixpath.basename(target.path), safe=""))
-        self._marker = join(self._markers, f"{self._step}.{self._run}.json")
+        self._marker = join(self._markers, f"{self._step}.{quote(request.commit_name, safe='')}.json")
 
     def _find_home(self) -> str:
         path = self.target.path
@@ -160,7 +162,7 @@ class Publication:
                     if path not in kept and HIDDEN_FOLDER not in path.split("/"):
                         self._store.delete(path)
         locations = tuple(join(self.target.path, name) for name in names) or (self.target.path,)
-        return self._finish(Committed(rows, sum(receipt.bytes for receipt in receipts), locations))
+        return self.finish(Committed(rows, sum(receipt.bytes for receipt in receipts), locations))
 
     def _put(self, staged: str, final: str) -> None:
         if self._store.exists(staged):
@@ -203,7 +205,7 @@ class Publication:
                 self._write_journal(journal)
             size = int(journal["bytes"])
             self._put(ready, target)
-        return self._finish(Committed(rows, size, (self.target.path,)))
+        return self.finish(Committed(rows, size, (self.target.path,)))
 
     def _way_back(self, ready: str, target: str) -> dict[str, Any]:
         """What the journal needs so that an append to a local file can be taken back: the file as it was, under a second name."""
@@ -230,7 +232,8 @@ class Publication:
         found: dict[str, Any] = json.loads(self._store.read_text(self._journal))
         return found
 
-    def _finish(self, committed: Committed) -> Committed:
+    def finish(self, committed: Committed) -> Committed:
+        """Put the marker: the commit is done, and what it had staged goes."""
         fact = {"rows": committed.rows, "bytes": committed.bytes, "locations": list(committed.locations)}
         self._store.write_text(self._marker, json.dumps(fact))
         self.remove()
@@ -245,6 +248,11 @@ class Publication:
         with writing(self.target.path):
             if self._local:
                 _undo(self._journal)
+            if self._epoch is not None:
+                # What other epochs have staged stays.
+                for path in (self.staged("merged" + self.target.extension), self._folder + ".old", self._journal):
+                    self._store.delete(path)
+                return
             for path in (self._folder, self._folder + ".new", self._folder + ".old", self._journal):
                 self._store.delete(path)
             left = self._store.under(self._run_folder) if self._store.exists(self._run_folder) else []

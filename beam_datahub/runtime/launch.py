@@ -146,7 +146,7 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
                 _execute(pipeline, request, reports[-1], in_process=chosen.in_process)
             found = [_read_report(path) for path in reports]
             for plan, report in zip(physical, found, strict=True):
-                acknowledge(marks(plan).taking, report.pop("taken"))
+                acknowledge(marks(plan).taking, report.pop("taken", {}))
         except BaseException as failure:
             # Behind its journal a commit may have published a part: what is staged is needed to publish the rest.
             if request.journal is None or not os.path.exists(request.journal):

@@ -1,0 +1,82 @@
+"""Runs from queue to queue that are killed: nothing is lost wherever the run died, and nothing doubled where that is promised."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server
+from tests.unit.io.test_redis_stream import Stream
+
+pytestmark = pytest.mark.usefixtures("recording")
+
+PLACES = ("before the journal", "between two destinations")
+SPEC = """\
+name: relay
+source:
+  name: in
+{source}
+  schema: {{n: bigint}}
+transformations:
+  - {{id: all, type: filtering, config: {{where: n > 0}}}}
+destinations:
+  - id: one
+{target}
+  - {{id: two, connector: jsonl, connection: {{path: two}}, write_mode: append}}
+"""
+
+
+class RedisRelay:
+    """Two streams; `options` are of the source."""
+
+    def __init__(self, server: Server, options: str = "") -> None:
+        self.source, self.target = Stream(server), Stream(server)
+        self.source.client.xadd(self.source.name, {"n": 0})
+        connection = f"connection: {{host: {server.host}, port: {server.port}}}"
+        self.spec = SPEC.format(
+            source=f"  connector: redis_stream\n  {connection}\n  stream: {self.source.name}{options}",
+            target=f"    connector: redis_stream\n    {connection}\n    stream: {self.target.name}",
+        )
+
+    def send(self, *numbers: int) -> None:
+        self.source.numbers(*numbers)
+
+    def arrived(self) -> list[int]:
+        return sorted(int(entry["n"]) for entry in self.target.entries())
+
+
+def lines(work: Any) -> list[int]:
+    """The numbers in the files."""
+    found = [json.loads(line)["n"] for file in (work.folder / "two").glob("*.jsonl") for line in file.read_text().splitlines()]
+    return sorted(found)
+
+
+def killed_everywhere(work: Any, relay: Any) -> list[int]:
+    """Kill a run at each of its last steps, with a message more each time, and let the next one end; gives what was sent."""
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    (work.folder / "relay.yaml").write_text(relay.spec)
+    sent: list[int] = []
+    for number, place in enumerate(PLACES, start=1):
+        fresh = [10 * number, 10 * number + 1]
+        relay.send(*fresh)
+        sent += fresh
+        assert work.killed_at(place, "run", "relay.yaml") == -signal.SIGKILL
+        done = work.bh("run", "relay.yaml", "--json")
+        assert done.status == 0, done
+    return sent
+
+
+@pytest.mark.parametrize("options", ["", "\n  group: relay"], ids=["by position", "in a group"])
+def test_entries_arrive_once_though_a_run_is_killed_at_each_of_its_last_steps(work: Any, redis: Server, options: str) -> None:
+    relay = RedisRelay(redis, options)
+    sent = killed_everywhere(work, relay)
+    assert relay.arrived() == sent
+    assert lines(work) == sent
+    if options:
+        assert relay.source.client.xpending(relay.source.name, "relay")["pending"] == 0
+    else:
+        (state,) = json.loads(work.bh("state", "show", "--json").out)
+        assert state["value"] == relay.source.client.xinfo_stream(relay.source.name)["last-generated-id"].decode()
