@@ -10,10 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
-import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -23,18 +20,15 @@ from beam_datahub.compiler.findings import RuleTally, tallies_to_json
 from beam_datahub.compiler.increment import new_of, taken
 from beam_datahub.compiler.plan import PlanProfile, Read, Stage
 from beam_datahub.compiler.profiling import BundleProfile
-from beam_datahub.compiler.rows import Tally, explain, flat, is_fatal
+from beam_datahub.compiler.rows import Tally
 from beam_datahub.compiler.stage import StageRunner
 from beam_datahub.compiler.tickets import stamped, ticket_of, ticketed
 from beam_datahub.component.failure import carried, placed
-from beam_datahub.component.operators import Route
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import Block, Split
 from beam_datahub.component.told_progress import tell_progress
 from beam_datahub.errors import Interrupted
-from beam_datahub.kernels.expressions import error_mask_sql
 from beam_datahub.kernels.increment import Taking
-from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
 from beam_datahub.kernels.types import empty_table
 
@@ -71,6 +65,7 @@ class KernelDoFn(beam.DoFn):
         self._session: KernelSession | None = None
         self._books: dict[str, Tally] = {}
         self._ticket: str | None = None
+        self._more: list[tuple[str, str]] = []
 
     def session(self) -> KernelSession:
         """The session of this worker, opened when it is first needed."""
@@ -83,7 +78,7 @@ class KernelDoFn(beam.DoFn):
     def start_bundle(self) -> None:
         """Open new books."""
         self._books = defaultdict(Tally)
-        self._ticket = None
+        self._ticket, self._more = None, []
 
     def turn(self, ticket: str | None) -> Iterator[Any]:
         """Work on another ticket from here on: what there is to report of the one before leaves."""
@@ -132,6 +127,12 @@ class KernelDoFn(beam.DoFn):
         if self._books:
             yield "books", json.dumps({step: tally.counts for step, tally in self._books.items()})
         self._books = defaultdict(Tally)
+        yield from self._more
+        self._more = []
+
+    def add_report(self, kind: str, body: str) -> None:
+        """Report something with what there is to report anyway."""
+        self._more.append((kind, body))
 
     def report(self) -> Iterator[Any]:
         """What there is to report as tagged elements; all that belongs to one ticket is one of them."""
@@ -198,9 +199,8 @@ class RunStage(KernelDoFn):
 
     @carried
     def process(self, element: Any, *sides: Any) -> Iterator[Any]:
-        if self._runner is None:
-            self._runner = StageRunner(self._stage, track=self._carry)
-            self._runner.open(self.session())
+        self.open()
+        assert self._runner is not None
         if not self._loaded:
             for run, batches in zip(self._runner.lookups, sides, strict=True):
                 schema = self._stage.sides[run.step][1]
@@ -212,6 +212,17 @@ class RunStage(KernelDoFn):
             return
         yield from self.turn(ticket_of(element))
         yield from self.stamp(self._step(element))
+
+    def open(self) -> None:
+        """Compile the steps, when they are first needed."""
+        if self._runner is None:
+            self._runner = StageRunner(self._stage, track=self._carry)
+            self._runner.open(self.session())
+
+    @property
+    def takes_dictionaries(self) -> bool:
+        """Whether text may come dictionary-encoded."""
+        return self._runner is not None and self._runner.takes_dictionaries
 
     def _read(self, split: Split) -> Iterator[Any]:
         read = self._stage.read
@@ -341,81 +352,3 @@ class RunStage(KernelDoFn):
 def _blocks(read: Read, split: Split, *, dictionaries: bool) -> Iterator[Block]:
     with placed(read.place):
         yield from read.source.read(split, replace(read.request, dictionaries=dictionaries))
-
-
-class RouteRows(KernelDoFn):
-    """Sends each row to the branch that takes it."""
-
-    def __init__(self, step: str, route: Route, identity: Identity, kernel: KernelOptions) -> None:
-        super().__init__(kernel)
-        self._step, self._route, self._identity = step, route, identity
-
-    @carried
-    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        yield from self.turn(ticket_of(batch))
-        yield from self.stamp(self._sent(batch))
-
-    def _sent(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        table = pa.Table.from_batches([batch])
-        taken, failed = self._taken(table)
-        out = 0
-        for name, mask in taken.items():
-            part = table.filter(mask)
-            out += part.num_rows
-            self.enter(f"{self._step}.{name}", routed=part.num_rows)
-            if part.num_rows:
-                yield beam.pvalue.TaggedOutput(name, single_batch(part))
-        refused = 0
-        for found in failed:
-            if found.num_rows:
-                refused += found.num_rows
-                provenance = Provenance.of(batch.schema)
-                letter = letters(self._identity, self._step, found, provenance, table=table, session=self.session())
-                yield self.refuse(self._step, letter)
-        came = table.num_rows
-        self.enter(self._step, in_=came, out=out, rejected=refused, added=out + refused - came)
-
-    def _taken(self, table: pa.Table) -> tuple[dict[str, pa.Array], list[pa.Table]]:
-        """For each branch a mask of the rows that it takes, and the rejections of what none does."""
-        branches = self._route.branches
-        session = self.session()
-        session.put("input", table)
-        failing: list[pa.Array] = []
-        try:
-            found = session.fetch(f"SELECT {', '.join(f'({c.sql}) AS m{i}' for i, (_, c) in enumerate(branches))} FROM input")
-        except duckdb.Error as error:
-            if is_fatal(error):
-                raise
-            tried = [f"TRY({c.sql}) AS m{i}, ({error_mask_sql(c.sql)}) AS e{i}" for i, (_, c) in enumerate(branches)]
-            found = session.fetch(f"SELECT {', '.join(tried)} FROM input")
-            failing = [flat(found[f"e{i}"]) for i in range(len(branches))]
-        masks = [pc.fill_null(flat(found[f"m{i}"]), False) for i in range(len(branches))]
-        none = pa.array(np.zeros(table.num_rows, dtype=bool))
-        # A condition matters to the rows that no earlier branch took, to all of them where each branch gets a copy.
-        settled, failed = none, none
-        refusals: list[pa.Table] = []
-        for i, (name, condition) in enumerate(branches):
-            if failing:
-                fresh = pc.and_not(pc.and_not(failing[i], failed), settled)
-                if pc.any(fresh, min_count=0).as_py():
-                    rows = pc.indices_nonzero(fresh)
-                    refusals.append(explain(table.take(rows), rows, name, "expression_failed", condition, session))
-                    failed = pc.or_(failed, fresh)
-            masks[i] = pc.and_not(masks[i], settled)
-            if not self._route.copy:
-                settled = pc.or_(settled, masks[i])
-        taken: dict[str, pa.Array] = {}
-        rest = pc.invert(failed)
-        for (name, _), mask in zip(branches, masks, strict=True):
-            taken[name] = pc.and_not(mask, failed)
-            rest = pc.and_not(rest, mask)
-        if self._route.default is not None:
-            taken[self._route.default] = pc.or_(taken.get(self._route.default, none), rest)
-        elif pc.any(rest, min_count=0).as_py():
-            rows = pc.indices_nonzero(rest).cast(pa.int64())
-            refusals.append(rejections(rows, "no_route", "no branch takes the record and there is no default"))
-        return taken, refusals
-
-    @carried
-    def finish_bundle(self) -> Iterator[Any]:
-        yield from self.report()

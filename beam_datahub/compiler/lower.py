@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -14,7 +15,8 @@ import pyarrow as pa
 from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
-from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RouteRows, RunStage
+from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RunStage
+from beam_datahub.compiler.follow import DeliverReports, FollowStage, StreamWork
 from beam_datahub.compiler.increment import marks
 from beam_datahub.compiler.plan import (
     BESIDE,
@@ -31,17 +33,30 @@ from beam_datahub.compiler.plan import (
     needs_positions,
 )
 from beam_datahub.compiler.profile_rows import ProfileRows
+from beam_datahub.compiler.routing import RouteRows
 from beam_datahub.compiler.rows import without_mixed
 from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
 from beam_datahub.compiler.staging import StageRows
 from beam_datahub.component import coder as _coder  # noqa: F401 - registers the coder of record batches
 from beam_datahub.component.operators import Column, Route, Rows, Union
+from beam_datahub.component.source import Partition
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.types import quoted, sql_type
 
 _Batches = pa.RecordBatch
 _Reports = tuple[str, str]
 _Sharded = tuple[int, pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class StreamLowering:
+    """What lowering a stream needs besides: the partitions to follow by source, what workers need to know of the stream, and the
+    folder in which they leave their reports: the launcher commits.
+    """
+
+    partitions: Mapping[str, tuple[Partition, ...]]
+    work: Mapping[str, StreamWork]
+    reports: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Lowering:
     reshuffle_splits: bool = False
     budget: Budget = field(default_factory=Budget)
     journal: str | None = None
+    stream: StreamLowering | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -121,6 +137,10 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
             _write(node, node.operator, tuple(found) | f"{node.id}/gather" >> beam.Flatten(), built, lowering)
     steps = {step: tuple(parts) for step, parts in built.parts.items() if not step.startswith(BESIDE)}
     ledger = Ledger(tuple(built.links), steps, built.broadcast)
+    if lowering.stream is not None:
+        reports = tuple(built.reports) | "run/reports" >> beam.Flatten()
+        reports | "run/deliver" >> beam.ParDo(DeliverReports(lowering.stream.reports))
+        return ledger
     start = pipeline | "run/start" >> beam.Create([("start", json.dumps({}))]).with_output_types(_Reports)
     (
         (start, *built.reports)
@@ -194,7 +214,12 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
     sides = [beam.pvalue.AsList(built.batches[reference]) for reference, _ in stage.sides.values()]
     built.broadcast.update({step: built.entries[reference] for step, (reference, _) in stage.sides.items()})
     previous: tuple[Entry, ...]
-    if stage.read is not None and stage.read_id is not None:
+    stream = lowering.stream if lowering.stream is not None and stage.read_id in lowering.stream.partitions else None
+    if stream is not None and stage.read_id is not None:
+        partitions = beam.Create(list(stream.partitions[stage.read_id]), reshuffle=False)
+        source = pipeline | f"{label}/partitions" >> partitions | f"{label}/spread" >> beam.Reshuffle()
+        previous = (Entry(_part(built, stage.read_id, stage.read_id)),)
+    elif stage.read is not None and stage.read_id is not None:
         listing = ListSplits(stage.read_id, stage.read)
         found = pipeline | f"{label}/start" >> beam.Create([0]) | f"{label}/list" >> _tagged(listing, Any, {REPORT: _Reports})
         source = found["out"]
@@ -208,7 +233,8 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
         previous = built.entries[node.inputs[0]]
     records = built.records and can_record(stage)
     profile = next((each for each in plan.profiles if each.reference == stage.read_id), None)
-    dofn = RunStage(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers, records=records, profile=profile)
+    kind = RunStage if stream is None else partial(FollowStage, stream.work[stage.read_id or ""])
+    dofn = kind(stage, lowering.identity, lowering.kernel, carry=node.id in built.carriers, records=records, profile=profile)
     tags = {REJECTED: _Batches, REPORT: _Reports, **({VIOLATING: _Batches} if records else {})}
     outputs = source | label >> _tagged(dofn, _Batches, tags, *sides)
     if records:

@@ -57,8 +57,7 @@ class SourceCapabilities:
 @dataclass(frozen=True)
 class SinkCapabilities:
     """What a sink can do. `nested`: keeps structs and lists; `types`: SQL types that it returns as they were written; `erase`:
-    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter; `streams`:
-    can commit a run in many epochs (`WriteRequest.epoch`).
+    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter.
     """
 
     write_modes: tuple[WriteMode, ...] = (WriteMode.APPEND, WriteMode.OVERWRITE)
@@ -68,4 +67,3 @@ class SinkCapabilities:
     partitions: bool = False
     erase: bool = False
     rejects: bool = False
-    streams: bool = False

@@ -39,7 +39,8 @@ class DatabaseLedger:
         self._table = target.beside(LEDGER)
         text = self._dialect.literal
         self._name = self._dialect.table(self._table)
-        self._mine = f"run_id = {text(request.run_id)} AND step = {text(request.step)}"
+        self._run = f"run_id = {text(request.run_id)} AND step = {text(request.step)}"
+        self._mine = f"run_id = {text(request.commit_name)} AND step = {text(request.step)}"
 
     def begin(self) -> None:
         """Say that the run begins to write, and sweep what dead runs staged."""
@@ -65,6 +66,8 @@ class DatabaseLedger:
 
         Raises TargetUnusable where the run's entry is gone, and with it what it staged.
         """
+        if self._request.epoch is not None:
+            return self._claim_epoch(rows)
         moment = self._dialect.literal(_moment())
         marked = self._session.execute(
             f"UPDATE {self._name} SET committed_at = {moment}, row_count = {rows} WHERE {self._mine} AND committed_at IS NULL"
@@ -74,6 +77,25 @@ class DatabaseLedger:
         if self.committed() is None:
             raise TargetUnusable("what the run staged was swept as that of a dead run", hint="run it again")
         return False
+
+    def _claim_epoch(self, rows: int) -> bool:
+        """The same for an epoch of a stream: its entry stands in place of that of the epoch before, beside the run's own."""
+        if self.committed() is not None:
+            return False
+        if not self._session.fetch(f"SELECT step FROM {self._name} WHERE {self._run}"):
+            raise TargetUnusable("what the stream staged was swept as that of a dead run", hint="run it again")
+        request, text = self._request, self._dialect.literal
+        prefix = text(staging_prefix(request))
+        self._session.execute(
+            f"DELETE FROM {self._name} WHERE staging = {prefix} AND step = {text(request.step)} AND committed_at IS NOT NULL"
+        )
+        values = [text(request.commit_name), text(request.step), text(str(self._target)), prefix, text(json.dumps(owner()))]
+        values += [text(_moment()), text(_moment()), str(rows)]
+        self._session.execute(
+            f"INSERT INTO {self._name} (run_id, step, target, staging, owner, begun_at, committed_at, row_count) "
+            f"VALUES ({', '.join(values)})"
+        )
+        return True
 
     def committed(self) -> int | None:
         """How many rows the run has published, None where it has not."""

@@ -69,6 +69,7 @@ class FileSink(Sink):
     Connection: ClassVar[type[Config]] = FileConnection
     Options: ClassVar[type[Config]] = FileWriteOptions
     capabilities = SinkCapabilities(partitions=True)
+    streams = True
     extensions: ClassVar[tuple[str, ...]] = ()
     """The extensions that make a path a single file; part files get the first."""
     compressible: ClassVar[bool] = True
@@ -192,7 +193,10 @@ class FileSink(Sink):
             ready = publication.ready_file()
             if ready is None:
                 ready = self._single(publication, request, receipts, schema)
-            return publication.publish_file(ready, rows)
+            committed = publication.publish_file(ready, rows)
+            for receipt in receipts if request.epoch is not None else ():
+                store_of(receipt.location).delete(receipt.location)
+            return committed
 
     def _single(
         self, publication: Publication, request: WriteRequest, receipts: Sequence[Receipt], schema: pa.Schema

@@ -86,6 +86,8 @@ class Sink(ABC):
     Connection: ClassVar[type[Config]]
     Options: ClassVar[type[Config]]
     capabilities: ClassVar[SinkCapabilities] = SinkCapabilities()
+    streams: ClassVar[bool] = False
+    """Whether a run can be committed in many epochs (`WriteRequest.epoch`)."""
     examples: ClassVar[tuple[Example, ...]] = ()
 
     def __init__(self, connection: Any, options: Any) -> None:

@@ -196,7 +196,8 @@ class Follower(ABC):
 
     @abstractmethod
     def take(self, seconds: float, batch_bytes: int) -> Arrival:
-        """What comes next: at once where something is there, else within `seconds`; about `batch_bytes` of it at most.
+        """What comes within `seconds`, in one block; sooner where about `batch_bytes` of it are there. Without seconds, what is
+        there at once.
 
         What it reads ahead has to be bounded: a slow destination takes seldom. Raises ConnectorError.
         """

@@ -13,11 +13,11 @@ from beam_datahub.io.kafka.connection import KafkaConnection, Told, kafka, meani
 from beam_datahub.io.kafka.offsets import Part, gap
 from beam_datahub.io.kafka.options import KafkaReadOptions
 
-_MOST, _AT_ONCE = 200_000, 10_000
+_MOST, AT_ONCE = 200_000, 10_000
 # How long one call waits for more; an idle connection is looked after that often.
 _WAIT_SECONDS = 0.2
 # What mends itself: the client connects again.
-_PASSING = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE")
+PASSING = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE")
 
 
 def consumed(
@@ -39,29 +39,32 @@ def consumed(
             reader.close()
 
 
+def consumer_settings(connection: KafkaConnection, options: KafkaReadOptions, told: Told) -> dict[str, Any]:
+    """How a consumer reads one partition from an offset that it is told."""
+    return connection.settings(
+        error_cb=told,
+        **{
+            "group.id": options.group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "isolation.level": f"read_{options.isolation}",
+            # A partition that ends in markers, or in what a transaction has taken back, says soon that it has ended.
+            "fetch.wait.max.ms": 100,
+            "queued.min.messages": 500_000,
+            "queued.max.messages.kbytes": 128 * 1024,
+            "fetch.message.max.bytes": 8 * 1024 * 1024,
+        },
+    )
+
+
 class _Reader:
     def __init__(self, connection: KafkaConnection, options: KafkaReadOptions, part: Part, told: Told) -> None:
         from confluent_kafka import Consumer, TopicPartition
 
         self._connection, self._options, self._part, self._told = connection, options, part, told
         self._place = f"partition {part.partition} of '{part.topic}'"
-        self._consumer = Consumer(
-            connection.settings(
-                error_cb=told,
-                **{
-                    "group.id": options.group,
-                    "enable.auto.commit": False,
-                    "auto.offset.reset": "error",
-                    "enable.partition.eof": True,
-                    "isolation.level": f"read_{options.isolation}",
-                    # A partition that ends in markers, or in what a transaction has taken back, says soon that it has ended.
-                    "fetch.wait.max.ms": 100,
-                    "queued.min.messages": 500_000,
-                    "queued.max.messages.kbytes": 128 * 1024,
-                    "fetch.message.max.bytes": 8 * 1024 * 1024,
-                },
-            )
-        )
+        self._consumer = Consumer(consumer_settings(connection, options, told))
         self._next = part.start
         self._seek = TopicPartition(part.topic, part.partition, part.start)
         self._consumer.assign([self._seek])
@@ -72,7 +75,7 @@ class _Reader:
         size = 0
         heard = time.monotonic()
         while self._next < part.end and (limit is None or given + len(some) < limit):
-            most = min(_AT_ONCE, part.end - self._next)
+            most = min(AT_ONCE, part.end - self._next)
             found = self._consumer.consume(most, timeout=_WAIT_SECONDS)
             if found:
                 heard = time.monotonic()
@@ -121,7 +124,7 @@ class _Reader:
             self._next = low
             self._seek.offset = low
             self._consumer.assign([self._seek])
-        elif error.name() not in _PASSING:
+        elif error.name() not in PASSING:
             raise meaning(error, self._place)
 
     def _silent(self) -> DataHubError:

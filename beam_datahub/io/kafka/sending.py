@@ -1,4 +1,5 @@
-"""Sends all of a run in one transaction, which also notes that it has: sending once more changes nothing.
+"""Sends all of a run, or of one epoch of a stream, in one transaction, which also notes that it has: sending it once more changes
+nothing.
 
 What notes it are offsets of a consumer group of the run's own, which are part of the transaction. Their metadata says what was
 sent. The cluster forgets them after its `offsets.retention.minutes`, a week unless told otherwise.
@@ -40,7 +41,7 @@ def send(
     with telling(told):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return _Transaction(connection, options, name, told).send(receipts, rows, size)
+                return _Transaction(connection, options, name, request.epoch, told).send(receipts, rows, size)
             except _BeginAnewError as error:
                 if attempt == _ATTEMPTS:
                     raise error.meaning from error
@@ -58,9 +59,10 @@ class _BeginAnewError(Exception):
 class _Transaction:
     """One attempt. A producer of the same name that is still at it elsewhere can send nothing any more once this one begins."""
 
-    def __init__(self, connection: KafkaConnection, options: KafkaWriteOptions, name: str, told: Told) -> None:
+    def __init__(self, connection: KafkaConnection, options: KafkaWriteOptions, name: str, epoch: int | None, told: Told) -> None:
         from confluent_kafka import Consumer, Producer, TopicPartition
 
+        self._epoch = epoch
         self._options, self._connection, self._told = options, connection, told
         self._patience = float(options.transaction_timeout_seconds)
         self._mark = TopicPartition(options.topic, 0)
@@ -121,12 +123,14 @@ class _Transaction:
         if not found.metadata:
             return None
         facts = json.loads(found.metadata)
-        return int(facts["rows"]), int(facts["bytes"])
+        # A stream's mark tells of its newest epoch.
+        return (int(facts["rows"]), int(facts["bytes"])) if facts.get("epoch") == self._epoch else None
 
     def _note(self, rows: int, size: int) -> None:
         from confluent_kafka import TopicPartition
 
-        mark = TopicPartition(self._mark.topic, 0, rows, json.dumps({"rows": rows, "bytes": size}))
+        facts = {"rows": rows, "bytes": size, **({} if self._epoch is None else {"epoch": self._epoch})}
+        mark = TopicPartition(self._mark.topic, 0, rows, json.dumps(facts))
         self._producer.send_offsets_to_transaction([mark], self._consumer.consumer_group_metadata(), self._patience)
 
     def _produce(self, batch: pa.RecordBatch) -> None:

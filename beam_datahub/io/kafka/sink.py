@@ -11,7 +11,7 @@ from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.file_publish import Publication, Target
-from beam_datahub.component.file_store import join, writing
+from beam_datahub.component.file_store import join, store_of, writing
 from beam_datahub.component.messages.encoding import Encoding
 from beam_datahub.component.messages.registry import Registry
 from beam_datahub.component.messages.staging import StagedWriter
@@ -59,6 +59,7 @@ class KafkaSink(Sink):
         ),
     )
 
+    streams = True
     connection: KafkaConnection
     options: KafkaWriteOptions
 
@@ -149,6 +150,8 @@ class KafkaSink(Sink):
         if receipts:
             rows, size = send(self.connection, self.options, request, receipts, rows, size)
         with publication.alone(), writing(publication.target.path):
+            for receipt in receipts if request.epoch is not None else ():
+                store_of(receipt.location).delete(receipt.location)
             publication.remove()
         return Committed(rows, size, (self.options.topic,))
 

@@ -20,10 +20,23 @@ from beam_datahub.component.messages.decoding import Decoder, lines_of
 from beam_datahub.component.messages.registry import Registry
 from beam_datahub.component.messages.written import VALUE, columns_of
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Source, Split
+from beam_datahub.component.source import (
+    Block,
+    Discovery,
+    Follower,
+    Origin,
+    ReadRequest,
+    Report,
+    Source,
+    Split,
+)
+from beam_datahub.component.source import (
+    Partition as Followed,
+)
 from beam_datahub.errors import DataHubError, InvalidValue, UnreadableData
 from beam_datahub.io.kafka.connection import Cluster, KafkaConnection
 from beam_datahub.io.kafka.consuming import consumed
+from beam_datahub.io.kafka.following import KafkaFollower
 from beam_datahub.io.kafka.messages import Messages, metadata_schema
 from beam_datahub.io.kafka.offsets import Part, Partition, bounds, key_of, partitions, parts
 from beam_datahub.io.kafka.options import KafkaReadOptions
@@ -34,11 +47,13 @@ from beam_datahub.kernels.rejection import rejections
 
 @register("source", "kafka", since="0.1.0")
 class KafkaSource(Source):
-    """Reads what topics hold when the run starts; the next run goes on from there. What cannot be decoded is rejected."""
+    """Reads what topics hold when the run starts, and the next run goes on from there; a stream follows them. What cannot be
+    decoded is rejected.
+    """
 
     Connection: ClassVar[type[Config]] = KafkaConnection
     Options = KafkaReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="partition", resumes="offset")
+    capabilities = SourceCapabilities(columns=True, splits="partition", unbounded=True, resumes="offset")
     examples = (
         Example("JSON objects", {"connection": {"bootstrap_servers": "kafka-1:9092,kafka-2:9092"}, "topic": "orders"}),
         Example(
@@ -164,6 +179,16 @@ class KafkaSource(Source):
             yield from read_ahead(chunks, reading.block, threads=1)
         else:
             yield from map(reading.block, chunks)
+
+    def partitions(self, request: ReadRequest) -> Iterator[Followed]:
+        with self.connection.administered() as cluster:
+            found = parts(cluster, self.options, request.reached)
+        for part in found:
+            yield Followed(key_of((part.topic, part.partition), self.options), part.start, part)
+
+    def follow(self, partition: Followed, request: ReadRequest) -> Follower:
+        part = replace(partition.detail, start=int(partition.position))
+        return KafkaFollower(self.connection, self.options, part, _Reading(self, part, request).block)
 
     def decoder(self, request: ReadRequest, place: str) -> Decoder:
         """What decodes the values of one partition."""

@@ -1,0 +1,358 @@
+"""The commits of a stream: which tickets are through, what one epoch publishes, and how far the sources were read with it.
+
+An epoch publishes whole tickets that follow one another without a gap, partition by partition, from where the epoch before ended.
+What is published and how far the sources were read are decided as one and stand in one journal: a stream that is killed goes on
+from there, with nothing lost and nothing doubled, whatever the engine did with the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from beam_datahub.compiler.books import Books, Ledger, audit
+from beam_datahub.compiler.commit import Budget, _receipt, _write_durably
+from beam_datahub.compiler.findings import RuleTally, merged_tallies
+from beam_datahub.compiler.plan import PlanRule, Write, is_aside
+from beam_datahub.compiler.tickets import TICKETED, Stretch, opened
+from beam_datahub.compiler.verdict import judge
+from beam_datahub.component.failure import placed
+from beam_datahub.component.sink import Committed, Receipt
+
+# Of the places where rows are, a stream's result names the newest.
+_LOCATIONS = 10
+# How the journal of an epoch begins.
+_MARK = b"epoch\n"
+
+Positions = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """By what the epochs of a stream are judged."""
+
+    ledger: Ledger
+    targets: tuple[Write, ...]
+    budget: Budget
+    rules: tuple[PlanRule, ...]
+    started_at: datetime
+
+    def aside(self, *, letters: bool) -> str | None:
+        """The step that writes rejected records, or violations."""
+        found = (t for t in self.targets if (t.dead_letter if letters else t.violations))
+        return next((target.request.step for target in found), None)
+
+
+@dataclass
+class Account:
+    """What was reported: of one ticket, of an epoch, or of the whole stream."""
+
+    totals: dict[str, Counter[str]] = field(default_factory=dict)
+    receipts: list[tuple[str, Receipt]] = field(default_factory=list)
+    rows: Counter[str] = field(default_factory=Counter)
+    tallies: dict[str, RuleTally] = field(default_factory=dict)
+    drifted: set[tuple[str, str]] = field(default_factory=set)
+
+    def take(self, kind: str, body: str) -> None:
+        """Enter a report."""
+        if kind == "books":
+            for part, terms in json.loads(body).items():
+                self.totals.setdefault(part, Counter()).update(terms)
+        elif kind == "receipt":
+            step, receipt = _receipt(body)
+            self.receipts.append((step, receipt))
+            self.rows[step] += receipt.rows
+        elif kind == "quality":
+            self._tally(merged_tallies([body]))
+        elif kind == "drift":
+            facts = json.loads(body)
+            self.drifted.add((facts["source"], facts["column"]))
+
+    def add(self, other: Account, *, receipts: bool = True) -> None:
+        """Enter all of another account."""
+        for part, terms in other.totals.items():
+            self.totals.setdefault(part, Counter()).update(terms)
+        if receipts:
+            self.receipts.extend(other.receipts)
+        self.rows.update(other.rows)
+        self._tally(other.tallies)
+        self.drifted |= other.drifted
+
+    def _tally(self, found: Mapping[str, RuleTally]) -> None:
+        for rule, tally in found.items():
+            self.tallies.setdefault(rule, RuleTally()).add(tally)
+
+    def books(self, terms: Terms) -> Books:
+        """The books, audited."""
+        letter, broken = terms.aside(letters=True), terms.aside(letters=False)
+        written = {t.request.step: self.rows[t.request.step] for t in terms.targets if t.request.step not in (letter, broken)}
+        return audit(terms.ledger, self.totals, written, letter, broken)
+
+
+@dataclass
+class _Ticket:
+    account: Account = field(default_factory=Account)
+    stretch: Stretch | None = None
+    balanced: bool | None = None
+
+    def take(self, kind: str, body: str) -> None:
+        self.balanced = None
+        if kind == "stretch":
+            self.stretch = Stretch.of(body)
+        else:
+            self.account.take(kind, body)
+
+    def is_through(self, terms: Terms) -> bool:
+        if self.stretch is None:
+            return False
+        if self.balanced is None:
+            books = self.account.books(terms)
+            letter = terms.aside(letters=True)
+            # The dead letter's own rows are staged as well.
+            aside = all(
+                self.account.rows[step] == self.account.totals.get(step, Counter())["in"]
+                for step in (letter, terms.aside(letters=False))
+                if step is not None
+            )
+            self.balanced = aside and not books.faults
+        return self.balanced
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one commit publishes: `chosen` with the receipts of each destination, and how far the sources are read with it.
+
+    `verdict` has a `status`: unless it is `completed`, `chosen` are only the dead letter and the violations, and no position
+    moves.
+    """
+
+    number: int
+    tickets: frozenset[str]
+    account: Account
+    moved: Positions
+    verdict: Mapping[str, Any]
+    chosen: tuple[tuple[Write, tuple[Receipt, ...]], ...]
+
+
+class Epochs:
+    """Gathers reports, and gives the epochs that they make."""
+
+    def __init__(self, terms: Terms, positions: Positions) -> None:
+        self._terms = terms
+        self._tickets: dict[str, _Ticket] = {}
+        self._beside = Account()
+        self.positions = {source: dict(parts) for source, parts in positions.items()}
+        self.total = Account()
+        self.written: dict[str, dict[str, Any]] = {}
+        self.number = 0
+        self.state: dict[tuple[str, str], dict[str, Any]] = {}
+        """By source and partition where it stands: `position`, `behind` and `watermark`."""
+
+    def take(self, reports: Sequence[tuple[str, str]]) -> None:
+        """Take what one bundle reported."""
+        for kind, body in reports:
+            if kind == TICKETED:
+                ticket, found = opened(body)
+                each = self._tickets.setdefault(ticket, _Ticket())
+                for inner, text in found:
+                    each.take(inner, text)
+            elif kind == "following":
+                facts = json.loads(body)
+                self.state[facts["source"], facts["partition"]] = facts
+            else:
+                # What no ticket covers: tables that are looked up.
+                self._beside.take(kind, body)
+
+    @property
+    def waiting(self) -> int:
+        """Records that were read and are not published."""
+        return sum(terms["read"] for each in self._tickets.values() for terms in each.account.totals.values())
+
+    def caught_up(self) -> bool:
+        """Whether all that there is has been read and published, as far as the partitions told."""
+        known = {(source, name): at for source, parts in self.positions.items() for name, at in parts.items()}
+        return not self._tickets and bool(known) and all(self._stands_at(key, at) for key, at in known.items())
+
+    def _stands_at(self, key: tuple[str, str], position: Any) -> bool:
+        told = self.state.get(key)
+        return told is not None and not told["behind"] and bool(told["position"] == position)
+
+    def stuck(self) -> str | None:
+        """A partition of which tickets are through that do not follow what is published; None: there is none.
+
+        That happens when an engine repeats a bundle that had told of itself already. The cure is to read on from what is
+        published.
+        """
+        by_start: dict[tuple[str, str], list[_Ticket]] = {}
+        for each in self._tickets.values():
+            if each.stretch is not None:
+                by_start.setdefault((each.stretch.source, each.stretch.partition), []).append(each)
+        for (source, partition), found in by_start.items():
+            here = self.positions.get(source, {}).get(partition)
+            if all(each.stretch is not None and each.stretch.start != here for each in found):
+                return f"{source}/{partition}"
+        return None
+
+    def faults(self) -> list[str]:
+        """What does not add up of the tickets that are not through, once nothing is under way any more."""
+        found = []
+        for each in self._tickets.values():
+            if each.stretch is not None:
+                place = f"{each.stretch.source}/{each.stretch.partition} behind {each.stretch.start}"
+                found += [f"{place}: {fault}" for fault in each.account.books(self._terms).faults]
+        return found
+
+    def begin_anew(self, positions: Positions) -> None:
+        """Forget what is not published: another attempt reads it again, from these positions on."""
+        self.positions = {source: dict(parts) for source, parts in positions.items()}
+        self._tickets.clear()
+        self.state.clear()
+        self._beside = Account()
+
+    def next(self) -> Epoch | None:
+        """The next epoch; None where nothing is through. `done` has to follow, once it is published."""
+        chain = list(self._chain())
+        if not chain:
+            return None
+        account = Account()
+        moved: Positions = {}
+        for name, stretch in chain:
+            account.add(self._tickets[name].account)
+            moved.setdefault(stretch.source, {})[stretch.partition] = stretch.end
+        after = Account()
+        after.add(self.total, receipts=False)
+        after.add(account, receipts=False)
+        verdict = self._verdict(account, after)
+        chosen = []
+        for target in self._terms.targets:
+            step = target.request.step
+            staged = tuple(receipt for name, receipt in account.receipts if name == step)
+            if staged and (is_aside(target) or verdict["status"] == "completed"):
+                request = replace(target.request, epoch=self.number + 1)
+                chosen.append((replace(target, request=request), staged))
+        if verdict["status"] != "completed":
+            moved = {}
+        return Epoch(self.number + 1, frozenset(name for name, _ in chain), account, moved, verdict, tuple(chosen))
+
+    def _chain(self) -> Iterator[tuple[str, Stretch]]:
+        """Tickets that are through, each where the one before it ended."""
+        starts: dict[tuple[str, str, str], list[str]] = {}
+        for name, ticket in self._tickets.items():
+            if ticket.stretch is not None:
+                starts.setdefault(_start(ticket.stretch), []).append(name)
+        for source, parts in self.positions.items():
+            for partition, position in parts.items():
+                at = position
+                while True:
+                    names = starts.pop((source, partition, json.dumps(at, sort_keys=True)), [])
+                    through = next((name for name in names if self._tickets[name].is_through(self._terms)), None)
+                    if through is None:
+                        break
+                    stretch = self._tickets[through].stretch
+                    assert stretch is not None
+                    yield through, stretch
+                    at = stretch.end
+
+    def _verdict(self, account: Account, after: Account) -> dict[str, Any]:
+        """Whether an epoch is published: the budget is that of the whole stream so far, rules judge the epoch."""
+        terms = self._terms
+        rejected = sum(each["rejected"] for each in after.totals.values())
+        read = sum(each["read"] for each in after.totals.values())
+        reason = terms.budget.exceeded(rejected, read)
+        if reason is not None:
+            return {"status": "too_many_rejected", "reason": reason, "faults": []}
+        quality = judge(terms.rules, account.tallies, terms.started_at)
+        failed = [rule for rule in quality if rule["action"] == "fail" and not rule["passed"]]
+        if failed:
+            told = "; ".join(f"{rule['name']} ({rule['step']}): {rule['outcome']}" for rule in failed)
+            return {"status": "quality_failed", "reason": told, "faults": []}
+        return {"status": "completed", "faults": []}
+
+    def done(self, epoch: Epoch, published: Mapping[str, Committed]) -> None:
+        """Note that an epoch is published."""
+        self.number = epoch.number
+        self.total.add(epoch.account, receipts=False)
+        _enter(self.written, published)
+        starts = {_start(ticket.stretch) for name in epoch.tickets if (ticket := self._tickets.pop(name)).stretch is not None}
+        # Others that begin where one of these did hold the same records: an engine has tried a bundle twice.
+        again = [name for name, ticket in self._tickets.items() if ticket.stretch and _start(ticket.stretch) in starts]
+        for name in again:
+            del self._tickets[name]
+        for source, parts in epoch.moved.items():
+            self.positions[source].update(parts)
+
+    def report(self, epoch: Epoch | None = None) -> dict[str, Any]:
+        """What the stream has done so far, and with an epoch that is not noted yet, as the report of a run has it."""
+        whole = Account()
+        whole.add(self._beside, receipts=False)
+        whole.add(self.total, receipts=False)
+        verdict: Mapping[str, Any] = {"status": "completed", "faults": []}
+        if epoch is not None:
+            whole.add(epoch.account, receipts=False)
+            verdict = epoch.verdict
+        books = whole.books(self._terms)
+        if verdict["status"] == "completed" and books.faults:
+            verdict = {"status": "unbalanced", "faults": books.faults}
+        plain = [target.request.step for target in self._terms.targets if not is_aside(target)]
+        return {
+            **verdict,
+            "books": books.by_step(self._terms.ledger),
+            "read": books.read,
+            "rejected": books.rejected,
+            "reasons": books.reasons(),
+            "quality": judge(self._terms.rules, whole.tallies, self._terms.started_at),
+            "profiles": {},
+            "drifted": [{"source": source, "column": column} for source, column in sorted(whole.drifted)],
+            "cursors": {},
+            "written": {**{step: _nothing() for step in plain}, **self.written},
+        }
+
+
+def _nothing() -> dict[str, Any]:
+    return {"rows": 0, "bytes": 0, "locations": []}
+
+
+def _enter(written: dict[str, dict[str, Any]], published: Mapping[str, Committed]) -> None:
+    for step, each in published.items():
+        line = written.setdefault(step, _nothing())
+        line["rows"] += each.rows
+        line["bytes"] += each.bytes
+        line["locations"] = list(dict.fromkeys([*line["locations"], *each.locations]))[-_LOCATIONS:]
+
+
+def _start(stretch: Stretch) -> tuple[str, str, str]:
+    return (stretch.source, stretch.partition, json.dumps(stretch.start, sort_keys=True))
+
+
+def write_journal(path: str, epoch: Epoch, report: Mapping[str, Any]) -> None:
+    """Say on this machine's disk what an epoch is about to publish: from here on it is decided."""
+    _write_durably(path, _MARK + pickle.dumps((epoch.chosen, dict(report))))
+
+
+def publish_epoch(chosen: Sequence[tuple[Write, tuple[Receipt, ...]]]) -> dict[str, Committed]:
+    """Publish the destinations of an epoch; what was published before stays as it is. Raises ConnectorError."""
+    found = {}
+    for target, receipts in chosen:
+        with placed(target.place):
+            found[target.request.step] = target.sink.commit(target.request, list(receipts))
+    return found
+
+
+def finish_epoch(path: str) -> dict[str, Any]:
+    """Publish the epoch that a stream had decided on when it died; gives the report of the stream up to there."""
+    with open(path, "rb") as file:
+        file.seek(len(_MARK))
+        chosen, report = pickle.load(file)
+    _enter(report["written"], publish_epoch(chosen))
+    return dict(report)
+
+
+def is_of_stream(path: str) -> bool:
+    """Whether a journal is that of an epoch, not of a run that ends."""
+    with open(path, "rb") as file:
+        return file.read(len(_MARK)) == _MARK

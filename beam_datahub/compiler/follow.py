@@ -1,0 +1,353 @@
+"""Follows the partitions of a source without end: an unbounded splittable DoFn that drives any connector's followers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker, WatermarkEstimator
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.transforms.core import RestrictionProvider, WatermarkEstimatorProvider
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration, Timestamp
+
+from beam_datahub.compiler.dead_letter import Identity
+from beam_datahub.compiler.dofns import REPORT, KernelOptions, RunStage, _global
+from beam_datahub.compiler.plan import Stage
+from beam_datahub.compiler.stream_control import ControlFile
+from beam_datahub.compiler.tickets import Stretch
+from beam_datahub.component.failure import carried, placed
+from beam_datahub.component.source import Block, Follower, Partition
+from beam_datahub.spec import EventTimeSpec
+
+# Followers that nobody asked for so long are let go: another worker has the partition now.
+_UNUSED_SECONDS = 60.0
+_PAUSE_SECONDS = 0.2
+# How often a partition that is silent says where it stands.
+_TELL_SECONDS = 0.5
+
+FOLLOWING = "following"
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A restriction: all of a partition behind `position`; `ended`: no more of it is to be read."""
+
+    position: Any
+    ended: bool = False
+
+
+class _Tracker(RestrictionTracker):
+    """Claims are positions: up to there all is read. A split at any fraction leaves what is not claimed to the residual."""
+
+    def __init__(self, restriction: Followed) -> None:
+        self._position, self._ended = restriction.position, restriction.ended
+
+    def current_restriction(self) -> Followed:
+        return Followed(self._position, self._ended)
+
+    def try_claim(self, position: Any) -> bool:
+        if self._ended:
+            return False
+        if isinstance(position, _End):
+            self._ended = True
+        else:
+            self._position = position
+        return True
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[Followed, Followed] | None:
+        if self._ended:
+            return None
+        self._ended = True
+        return Followed(self._position, ended=True), Followed(self._position)
+
+    def check_done(self) -> None:
+        if not self._ended:
+            raise ValueError("a partition was left before its end")
+
+    def current_progress(self) -> RestrictionProgress:
+        return RestrictionProgress(completed=0.0, remaining=0.0 if self._ended else 1.0)
+
+    def is_bounded(self) -> bool:
+        return False
+
+
+class _End:
+    """The claim of all that will ever come: the stream is to end."""
+
+
+class _Following(RestrictionProvider):
+    """A partition as a restriction; the launcher has split the source into its partitions already."""
+
+    def initial_restriction(self, element: Partition) -> Followed:
+        return Followed(element.position)
+
+    def create_tracker(self, restriction: Followed) -> _Tracker:
+        return _Tracker(restriction)
+
+    def restriction_size(self, element: Partition, restriction: Followed) -> int:
+        return 1
+
+    def truncate(self, element: Partition, restriction: Followed) -> None:
+        return None
+
+
+class _Watermarks(WatermarkEstimatorProvider):
+    def initial_estimator_state(self, element: Any, restriction: Any) -> Timestamp:
+        return MIN_TIMESTAMP
+
+    def create_watermark_estimator(self, estimator_state: Timestamp) -> WatermarkEstimator:
+        return ManualWatermarkEstimator(estimator_state)
+
+    def estimator_state_coder(self) -> Any:
+        from apache_beam.coders import TimestampCoder
+
+        return TimestampCoder()
+
+
+@dataclass(frozen=True)
+class StreamWork:
+    """What workers need to know of a stream: which attempt it is, how long records wait, where the launcher speaks to them."""
+
+    attempt: str
+    latency: float
+    control: ControlFile
+    event_time: EventTimeSpec | None = None
+
+
+@dataclass
+class _Held:
+    """A follower that is open in this process, and how far it has come."""
+
+    follower: Follower
+    position: Any
+    told: Any = None
+    used: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+    said: float = 0.0
+    watermark: Timestamp = MIN_TIMESTAMP
+
+
+class _Followers:
+    """The followers of this process, by attempt, source and partition. They outlive bundles."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, str, str], _Held] = {}
+
+    def at(self, key: tuple[str, str, str], position: Any, made: Callable[[], Follower]) -> _Held:
+        """The follower that stands at a position; one that stands elsewhere is replaced."""
+        now = time.monotonic()
+        with self._lock:
+            found = self._held.pop(key, None)
+            old = [name for name, each in self._held.items() if now - each.used > _UNUSED_SECONDS]
+            unused = [self._held.pop(name) for name in old]
+        if found is not None and found.position != position:
+            unused.append(found)
+            found = None
+        for each in unused:
+            each.follower.close()
+        if found is None:
+            found = _Held(made(), position)
+        found.used = now
+        with self._lock:
+            self._held[key] = found
+        return found
+
+    def share(self) -> int:
+        """How many partitions share this process."""
+        with self._lock:
+            return max(1, len(self._held))
+
+    def drop(self, key: tuple[str, str, str]) -> None:
+        """Let one go."""
+        with self._lock:
+            found = self._held.pop(key, None)
+        if found is not None:
+            found.follower.close()
+
+    def close(self, attempt: str) -> None:
+        """Let all of an attempt go."""
+        with self._lock:
+            names = [key for key in self._held if key[0] == attempt]
+            found = [self._held.pop(key) for key in names]
+        for each in found:
+            with suppress(Exception):
+                each.follower.close()
+
+
+FOLLOWERS = _Followers()
+
+
+class FollowStage(RunStage):
+    """Follows one partition for a while, runs the steps of its stage over what comes, and gives the rest back to the engine.
+
+    What is read in one go has one ticket: all that comes of it carries it.
+    """
+
+    def __init__(self, work: StreamWork, stage: Stage, identity: Identity, kernel: KernelOptions, **how: Any) -> None:
+        super().__init__(stage, identity, kernel, **how)
+        self._work = work
+
+    def process(
+        self,
+        element: Partition,
+        tracker: Any = beam.DoFn.RestrictionParam(_Following()),  # noqa: B008 - Beam asks for it
+        watermark: Any = beam.DoFn.WatermarkEstimatorParam(_Watermarks()),  # noqa: B008 - Beam asks for it
+    ) -> Iterator[Any]:
+        return self._follow(element, tracker, watermark)
+
+    @carried
+    def _follow(self, partition: Partition, tracker: Any, watermark: Any) -> Iterator[Any]:
+        read, source_id = self._stage.read, self._stage.read_id
+        assert read is not None
+        assert source_id is not None
+        self.open()
+        work = self._work
+        key = (work.attempt, source_id, partition.name)
+        control = work.control.look()
+        if control.stopping:
+            tracker.try_claim(_End())
+            FOLLOWERS.drop(key)
+            return
+        if control.paused:
+            tracker.defer_remainder(Duration(seconds=_PAUSE_SECONDS))
+            return
+        start = position = tracker.current_restriction().position
+        with placed(read.place):
+            request = replace(read.request, dictionaries=self.takes_dictionaries)
+            held = FOLLOWERS.at(key, start, lambda: read.source.follow(replace(partition, position=start), request))
+            told = control.published.get(source_id, {}).get(partition.name)
+            if told is not None and told != held.told:
+                held.follower.published(told)
+                held.told = told
+        yield from self.turn(f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}")
+        until = time.monotonic() + work.latency / FOLLOWERS.share()
+        behind: int | None = None
+        is_mine = True
+        while True:
+            left = until - time.monotonic()
+            with placed(read.place):
+                arrival = held.follower.take(max(0.0, left), read.request.batch_bytes)
+            if not tracker.try_claim(arrival.position):
+                # The engine has given what comes from here on to somebody else.
+                is_mine = False
+                break
+            held.position = position = arrival.position
+            behind = arrival.behind
+            if arrival.block is not None:
+                moment = self._moved(held, arrival.block)
+                for output in self.stamp(self.take(read, source_id, self._shown(arrival.block))):
+                    yield _timed(output, moment)
+            if arrival.block is None or until - time.monotonic() <= 0:
+                break
+        if not is_mine:
+            FOLLOWERS.drop(key)
+        facts = {"source": source_id, "partition": partition.name, "position": position, "behind": behind}
+        if position != start:
+            self.add_report("stretch", Stretch(source_id, partition.name, start, position).to_json())
+        self._look_at_clock(held, behind)
+        yield from self.report()
+        yield from self.turn(None)
+        now = time.monotonic()
+        if is_mine and (position != start or now - held.said > _TELL_SECONDS):
+            held.said = now
+            facts["watermark"] = held.watermark.micros if held.watermark != MIN_TIMESTAMP else None
+            yield beam.pvalue.TaggedOutput(REPORT, _global((FOLLOWING, json.dumps(facts))))
+        if held.watermark > watermark.current_watermark():
+            watermark.set_watermark(held.watermark)
+        if is_mine:
+            tracker.defer_remainder()
+
+    def _shown(self, block: Block) -> Block:
+        """A block without the column that was read for its time alone."""
+        read = self._stage.read
+        assert read is not None
+        if read.columns is None or tuple(block.batch.schema.names) == read.columns:
+            return block
+        return replace(block, batch=block.batch.select(list(read.columns)))
+
+    def _moved(self, held: _Held, block: Block) -> Timestamp:
+        """Move the watermark past a block; gives the moment that its rows count under, which is before all of them."""
+        held.heard = time.monotonic()
+        spec = self._work.event_time
+        if spec is None:
+            now = Timestamp.now()
+            held.watermark = max(held.watermark, now)
+            return now
+        before = held.watermark
+        found = pc.min_max(block.batch[spec.column].cast(_MICROS)) if block.batch.num_rows else None
+        if found is None or not found["max"].is_valid:
+            return before
+        newest = Timestamp(micros=found["max"].value) - Duration(seconds=spec.out_of_orderness)
+        held.watermark = max(before, newest)
+        return max(MIN_TIMESTAMP, min(Timestamp(micros=found["min"].value), held.watermark))
+
+    def _look_at_clock(self, held: _Held, behind: int | None) -> None:
+        """A partition without anything more to read does not hold the others back for ever."""
+        spec, quiet = self._work.event_time, time.monotonic() - held.heard
+        if behind:
+            held.heard = time.monotonic()
+        elif spec is None:
+            held.watermark = max(held.watermark, Timestamp.now())
+        elif quiet > spec.idle_after:
+            held.watermark = max(held.watermark, Timestamp.now() - Duration(seconds=spec.idle_after + spec.out_of_orderness))
+
+
+_MICROS = pa.timestamp("us", "UTC")
+
+
+def _timed(output: Any, moment: Timestamp) -> Any:
+    if isinstance(output, beam.pvalue.TaggedOutput):
+        if isinstance(output.value, pa.RecordBatch):
+            return beam.pvalue.TaggedOutput(output.tag, TimestampedValue(output.value, moment))
+        return output
+    return TimestampedValue(output, moment)
+
+
+class DeliverReports(beam.DoFn):
+    """Leaves the reports of a bundle for the launcher, as one file of a folder: there as a whole, or not at all."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._found: list[tuple[str, str]] = []
+
+    def start_bundle(self) -> None:
+        """Start afresh, also after a bundle that broke."""
+        self._found = []
+
+    @carried
+    def process(self, report: tuple[str, str]) -> Iterator[Any]:
+        self._found.append(report)
+        return iter(())
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._found:
+            deliver(self._folder, self._found)
+        return iter(())
+
+
+def deliver(folder: str, reports: list[tuple[str, str]]) -> None:
+    """Leave reports in a folder, local or not."""
+    import os
+
+    from apache_beam.io.filesystems import FileSystems
+
+    name, data = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}", json.dumps(reports).encode()
+    if "://" in folder:
+        with FileSystems.create(f"{folder}/{name}.json", mime_type="application/json") as out:
+            out.write(data)
+        return
+    with open(os.path.join(folder, f"{name}.new"), "wb") as file:
+        file.write(data)
+    os.replace(os.path.join(folder, f"{name}.new"), os.path.join(folder, f"{name}.json"))

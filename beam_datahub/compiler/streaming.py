@@ -1,0 +1,77 @@
+"""What a stream asks of a plan: which sources are followed, what can be published again and again, what has to be taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from beam_datahub.compiler.plan import Node, Plan, Read, Stage, Write, is_aside
+from beam_datahub.component.capabilities import Delivery, WriteMode
+from beam_datahub.errors import DataHubError, InvalidValue
+from beam_datahub.spec import SpecDocument
+
+
+def followed(plan: Plan) -> tuple[str, ...]:
+    """The sources of a plan that go on without end, before or after the passes."""
+    reads = {node.id: node.operator for node in plan if isinstance(node.operator, Read)}
+    reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
+    return tuple(name for name, read in reads.items() if read.source.capabilities.unbounded)
+
+
+def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
+    """What keeps an integration of type real-time or hybrid from running as a stream; nothing for those of type batch."""
+    kind = document.integration.type
+    if kind == "batch":
+        return
+    streams = followed(plan)
+    if not streams:
+        yield InvalidValue(
+            f"an integration of type '{kind}' needs a source that goes on without end",
+            hint="read a log or a queue, such as kafka",
+        ).at(document.place("type"))
+        return
+    for node in plan.writes():
+        write = node.operator
+        assert isinstance(write, Write)
+        place = write.place or document.place("type")
+        if write.request.mode is WriteMode.OVERWRITE and not is_aside(write):
+            yield InvalidValue(
+                f"a stream publishes '{node.id}' again and again: overwrite would leave only what came last",
+                hint="choose `write_mode: append` or `merge`",
+            ).at(place)
+        elif not write.sink.streams:
+            yield InvalidValue(
+                f"'{write.connector}' cannot be written by a stream: it publishes a run once",
+                hint="write to files, to Kafka or to a database",
+            ).at(place)
+
+
+def delivery_of(plan: Plan) -> Delivery:
+    """How often a record of a stream can arrive: once, unless a source cannot be read again from a position or a destination
+    cannot tell what it has.
+    """
+    sources = [node.operator.source for node in plan.reads() if isinstance(node.operator, Read)]
+    sinks = [node.operator.sink for node in plan.writes() if isinstance(node.operator, Write)]
+    once = all(each.capabilities.resumes for each in sources if each.capabilities.unbounded)
+    once &= all(each.capabilities.delivery is Delivery.EXACTLY_ONCE for each in sinks)
+    return Delivery.EXACTLY_ONCE if once else Delivery.AT_LEAST_ONCE
+
+
+def apart(plan: Plan) -> Plan:
+    """`plan` (after the passes) with every read of a stream in a stage that looks nothing up: what is looked up must be there
+    before the steps that need it, and the read must not wait.
+    """
+    nodes: dict[str, Node] = {}
+    names = set(followed(plan))
+    for node in plan:
+        stage = node.operator
+        if not isinstance(stage, Stage) or stage.read_id not in names or not stage.sides:
+            nodes[node.id] = node
+            continue
+        first = next(place for place, (step, _) in enumerate(stage.steps) if step in stage.sides)
+        head = replace(stage, steps=stage.steps[:first], schemas=stage.schemas[: first + 1], sides={})
+        rest = replace(stage, steps=stage.steps[first:], schemas=stage.schemas[first:], read=None, read_id=None)
+        name = f"{node.id}#read"
+        nodes[name] = node.with_(id=name, operator=head, inputs=(), schema=stage.schemas[first])
+        nodes[node.id] = node.with_(operator=rest, inputs=(name, *node.inputs))
+    return plan.replaced(nodes)

@@ -1,0 +1,369 @@
+"""Runs a stream: the engine reads and stages, the launcher publishes epoch by epoch, and whatever breaks begins again from there.
+
+An *attempt* is one job of the engine. It begins at what is published and knows of nothing before, so that another attempt may
+follow at any time: after a failure, for new partitions, after the machine went down.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from beam_datahub.compiler.dead_letter import Identity
+from beam_datahub.compiler.epochs import Terms
+from beam_datahub.compiler.follow import FOLLOWERS, StreamWork
+from beam_datahub.compiler.lower import Lowering, StreamLowering, lower
+from beam_datahub.compiler.passes import optimise
+from beam_datahub.compiler.plan import Plan, Read, Write
+from beam_datahub.compiler.stream_control import Control, ControlFile
+from beam_datahub.compiler.streaming import apart, followed
+from beam_datahub.component.failure import placed, unpacked
+from beam_datahub.component.progress import PROGRESS
+from beam_datahub.component.source import Partition
+from beam_datahub.errors import DataHubError, EngineFailed, Interrupted, Transient
+from beam_datahub.kernels.scratch import scratch_prefix
+from beam_datahub.runtime.beam_manners import let_workers_end_quietly, quiet_beam
+from beam_datahub.runtime.engines import Start, engine
+from beam_datahub.runtime.launch import _TURN, RunRequest, RunResult, _abort, _budget, _kernel, _prepare, _result, _translated
+from beam_datahub.runtime.stream_epochs import LONGEST_BACKOFF, Judged, Keep, Publisher
+from beam_datahub.spec import EventTimeSpec, StreamSpec
+
+LOGGER = logging.getLogger("beam_datahub.run")
+
+_TICK_SECONDS = 0.1
+# How long a stream that is to end may take to bring what it has read to its destinations.
+_DRAIN_SECONDS = 60.0
+_CANCEL_SECONDS = 10.0
+# From so many records that are staged and not published on, no more are read.
+_MOST_WAITING = 20_000_000
+# How long a partition's tickets may be out of their order before it is read anew.
+_STUCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """Where a stream stands: `behind` are the records that are known to wait in the source, `waiting` those that were read and
+    are not published, `watermark` is the time (UTC) up to which all partitions have told what happened.
+    """
+
+    seconds: float = 0.0
+    epoch: int = 0
+    attempt: int = 0
+    read: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    behind: int | None = None
+    watermark: datetime | None = None
+    written: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """How to run a stream. `keep` records, in one transaction, where the cursors go and what the stream has done so far; it
+    raises where that cannot be. The stream ends by itself after `seconds`, or with `until_idle` once it has caught up.
+    """
+
+    run: RunRequest
+    spec: StreamSpec = field(default_factory=StreamSpec)
+    event_times: Mapping[str, EventTimeSpec] = field(default_factory=dict)
+    keep: Keep | None = None
+    seconds: float | None = None
+    until_idle: bool = False
+    show: Callable[[StreamState], None] | None = None
+
+
+def run_stream(plan: Plan, request: StreamRequest) -> RunResult:
+    """Follow the sources of a logical plan until somebody stops it: then all that was read is published, and the result says so.
+
+    Raises the DataHubError that ended it; what was published until then stays, and another run goes on from there.
+    """
+    chosen = engine(request.run.engine)
+    # Flink starts such jobs reliably with short bundles only.
+    usual = ("--streaming", *(("--max_bundle_time_mills=100",) if chosen.name == "flink" else ()))
+    options = chosen.completed(request.run.options)
+    run = replace(request.run, options=replace(options, options=(*usual, *options.options)))
+    with _TURN:
+        return _Stream(plan, replace(request, run=run)).run()
+
+
+class _Stream:
+    def __init__(self, plan: Plan, request: StreamRequest) -> None:
+        self._request, self._spec, self._plan = request, request.spec, plan
+        self._physical = apart(optimise(plan))
+        self._names = followed(self._physical)
+        self._reads = {node.id: node.operator for node in plan.reads() if isinstance(node.operator, Read)}
+        self._writes = [node.operator for node in plan.writes() if isinstance(node.operator, Write)]
+        self._known = {name: self._reads[name].request.reached for name in self._names}
+        self._publisher = Publisher(plan, request.spec, request.run.journal, request.keep, self._known)
+        self._began, self._started = datetime.now(UTC), time.monotonic()
+        self._attempt = self._failures = 0
+        # The stream is to end; this attempt is to end; at once.
+        self._stopping = self._anew = self._cancelled = False
+        self._partitions: dict[str, tuple[Partition, ...]] = {}
+        self._out_of_order: float | None = None
+
+    def run(self) -> RunResult:
+        publisher = self._publisher
+        _prepare(self._writes)
+        PROGRESS.reset()
+        try:
+            self._list()
+            publisher.keep_starts(self._known)
+            while not self._is_over(self._attempted()):
+                self._list()
+            report = self._report()
+        except BaseException as failure:
+            raise _told(_translated(failure)) from failure
+        finally:
+            # An epoch that is decided on needs what is staged for it.
+            if publisher.pending is None:
+                for write in self._writes:
+                    _abort(write)
+        seconds = time.monotonic() - self._started
+        return _result(self._plan, self._request.run, report, seconds, self._began.isoformat(timespec="seconds"))
+
+    def _is_over(self, failure: BaseException | None) -> bool:
+        """Whether the stream ends behind an attempt; waits a while before another one that follows a failure."""
+        publisher = self._publisher
+        if publisher.verdict is not None or (failure is None and self._stopping):
+            return True
+        if failure is None:
+            return False
+        if publisher.moved:
+            self._failures, publisher.moved = 0, False
+        self._failures += 1
+        if self._stopping or publisher.pending is not None or not _may_pass(failure) or self._failures > self._spec.restarts:
+            raise failure
+        told = _translated(failure)
+        LOGGER.warning("the stream begins again from what is published: %s", told)
+        self._request.run.tell(f"begins again from what is published: {told}")
+        self._wait(min(LONGEST_BACKOFF, 2.0**self._failures) * random.uniform(0.5, 1.0))
+        return self._stopping
+
+    def _report(self) -> dict[str, Any]:
+        epochs, verdict = self._publisher.epochs, self._publisher.verdict
+        assert epochs is not None
+        found = epochs.report()
+        if verdict is not None:
+            return {**found, **verdict}
+        faults = [] if self._cancelled else epochs.faults()
+        return {**found, "status": "unbalanced", "faults": faults} if faults else found
+
+    # Attempts
+
+    def _attempted(self) -> BaseException | None:
+        """Run one job until it ends; gives what broke it."""
+        self._attempt += 1
+        self._anew = False
+        request = self._request.run
+        prefix, name = scratch_prefix("stream"), f"{request.run_id}-{self._attempt}"
+        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder, ExitStack() as stack:
+            shared = request.options.given("temp_location")
+            place = f"{shared.rstrip('/')}/{name}" if shared else folder
+            if "://" not in place:
+                os.makedirs(f"{place}/reports", exist_ok=True)
+            control = ControlFile(f"{place}/control.json")
+            try:
+                control.write(self._control())
+                let_workers_end_quietly()
+                stack.enter_context(quiet_beam())
+                start = Start(folder, request.log_folder or folder, request.tell, f"{self._plan.name}-{name}")
+                chosen = engine(request.engine)
+                pipeline = stack.enter_context(chosen.started(request.options, start))
+                self._lowered(pipeline, name, place, control, in_process=chosen.in_process)
+                running = pipeline.run()
+            except Exception as failure:
+                return failure
+            stack.callback(FOLLOWERS.close, name)
+            try:
+                return self._watched(running, f"{place}/reports", control)
+            except Judged:
+                _cancel(running)
+                return None
+            except Exception as failure:
+                _cancel(running)
+                return failure
+
+    def _lowered(self, pipeline: Any, name: str, place: str, control: ControlFile, *, in_process: bool) -> None:
+        latency, times = min(self._spec.latency, self._spec.commit_every), self._request.event_times
+        work = {source: StreamWork(name, latency, control, times.get(source)) for source in self._names}
+        request = self._request.run
+        lowering = Lowering(
+            identity=Identity(request.run_id, self._plan.name, sealed=bool(self._plan.metadata.get("sealed"))),
+            report_path="",
+            kernel=_kernel(request, in_process=in_process),
+            shards=request.options.shards or engine(request.engine).shards,
+            reshuffle_splits=not in_process,
+            budget=_budget(self._plan),
+            stream=StreamLowering(self._partitions, work, f"{place}/reports"),
+            started_at=self._began,
+        )
+        ledger = lower(self._physical, pipeline, lowering)
+        self._publisher.begin(Terms(ledger, tuple(self._writes), lowering.budget, self._physical.rules, self._began))
+
+    def _watched(self, running: Any, reports: str, control: ControlFile) -> BaseException | None:
+        """Publish what the job stages, until it ends; gives what broke it."""
+        publisher, failures, told = self._publisher, [], self._control()
+        ended = threading.Event()
+
+        def work() -> None:
+            try:
+                running.wait_until_finish()
+            except BaseException as failure:
+                failures.append(failure)
+
+        waiter = threading.Thread(target=work, name="stream", daemon=True)
+        waiter.start()
+        threading.Thread(target=self._look_for_partitions, args=(ended,), name="partitions", daemon=True).start()
+        give_up: float | None = None
+        try:
+            while waiter.is_alive():
+                waiter.join(_TICK_SECONDS)
+                publisher.collect(reports)
+                publisher.commit_when_due()
+                self._look_round()
+                if (now := self._control()) != told:
+                    control.write(now)
+                    told = now
+                if give_up is None and (self._stopping or self._anew):
+                    give_up = time.monotonic() + _DRAIN_SECONDS
+                if self._cancelled or (give_up is not None and time.monotonic() > give_up):
+                    LOGGER.warning("the engine did not bring all to an end: what is not published is read again")
+                    self._cancelled |= self._stopping
+                    _cancel(running)
+                    waiter.join(_CANCEL_SECONDS)
+                    failures.clear()
+                    break
+            # What was staged in full is published, also of a job that broke.
+            publisher.collect(reports)
+            if publisher.pending is None or not failures:
+                publisher.finish(self._wait_or_stop)
+        finally:
+            ended.set()
+        if not failures and not (self._stopping or self._anew):
+            return EngineFailed("the engine has ended the stream", hint="its log says why")
+        return failures[0] if failures else None
+
+    # What goes on meanwhile
+
+    def _look_round(self) -> None:
+        request, epochs = self._request, self._publisher.epochs
+        assert epochs is not None
+        try:
+            if request.run.watch is not None:
+                request.run.watch()
+        except KeyboardInterrupt:
+            # Who asks twice wants it at once.
+            self._cancelled |= self._stopping
+            self._stopping = True
+        if request.seconds is not None and time.monotonic() - self._started >= request.seconds:
+            self._stopping = True
+        if request.until_idle and self._publisher.pending is None and epochs.caught_up():
+            self._stopping = True
+        if epochs.stuck() is None:
+            self._out_of_order = None
+        elif self._out_of_order is None:
+            self._out_of_order = time.monotonic()
+        elif time.monotonic() - self._out_of_order > _STUCK_SECONDS:
+            self._anew = True
+        if request.show is not None:
+            request.show(self.state())
+
+    def state(self) -> StreamState:
+        """Where the stream stands."""
+        epochs = self._publisher.epochs
+        assert epochs is not None
+        told = list(epochs.state.values())
+        behind = [each["behind"] for each in told if each["behind"] is not None]
+        marks = [each["watermark"] for each in told] if self._request.event_times else []
+        is_known = bool(marks) and None not in marks
+        return StreamState(
+            seconds=time.monotonic() - self._started,
+            epoch=epochs.number,
+            attempt=self._attempt,
+            read=sum(terms["read"] for terms in epochs.total.totals.values()),
+            rejected=sum(terms["rejected"] for terms in epochs.total.totals.values()),
+            waiting=epochs.waiting,
+            behind=sum(behind) if behind else None,
+            watermark=datetime.fromtimestamp(min(marks) / 1e6, UTC) if is_known else None,
+            written={step: line["rows"] for step, line in epochs.written.items()},
+        )
+
+    def _control(self) -> Control:
+        """What workers are to know now."""
+        publisher = self._publisher
+        waiting = publisher.epochs.waiting if publisher.epochs is not None else 0
+        paused = (publisher.pending is not None and publisher.trials > 0) or waiting > _MOST_WAITING
+        published = {source: dict(parts) for source, parts in publisher.reached.items()}
+        return Control(published, paused, stopping=self._stopping or self._anew)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._stopping:
+            time.sleep(_TICK_SECONDS)
+            self._look_round()
+
+    def _wait_or_stop(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._cancelled:
+                raise KeyboardInterrupt
+            time.sleep(_TICK_SECONDS)
+            self._look_round()
+
+    # Partitions
+
+    def _list(self) -> None:
+        """Ask the sources for their partitions, each from where it goes on."""
+        for name in self._names:
+            found = self._asked(name)
+            self._partitions[name] = found
+            self._publisher.add(name, {each.name: each.position for each in found})
+
+    def _asked(self, name: str) -> tuple[Partition, ...]:
+        read = self._reads[name]
+        with placed(read.place):
+            return tuple(read.source.partitions(replace(read.request, reached=dict(self._publisher.reached.get(name, {})))))
+
+    def _look_for_partitions(self, ended: threading.Event) -> None:
+        while not ended.wait(self._spec.discover_every):
+            for name in self._names:
+                known = {each.name for each in self._partitions[name]}
+                try:
+                    fresh = {each.name for each in self._asked(name)} - known
+                except DataHubError as error:
+                    LOGGER.debug("%s could not be asked for its partitions: %s", name, error.reason)
+                    continue
+                if fresh and not ended.is_set():
+                    LOGGER.info("%s has new partitions: %s", name, ", ".join(sorted(fresh)))
+                    self._anew = True
+
+
+def _cancel(running: Any) -> None:
+    # An engine that is gone already needs no telling.
+    with suppress(Exception):
+        running.cancel()
+
+
+def _may_pass(failure: BaseException) -> bool:
+    """Whether another attempt may get further: what the data or the spec is to blame for comes again."""
+    found = unpacked(failure)
+    if found is None:
+        return isinstance(failure, Exception)
+    return isinstance(found, Transient | EngineFailed)
+
+
+def _told(failure: BaseException) -> BaseException:
+    """What a stream that broke says of what is published."""
+    if isinstance(failure, Interrupted):
+        return Interrupted("the stream was stopped at once: what was not published is read again by the next run")
+    return failure
