@@ -15,7 +15,7 @@ class LookupCache(Config):
     """What a lookup by batch remembers of earlier answers, also that there was none."""
 
     rows: int = Field(default=100_000, ge=0)
-    """How many rows each worker keeps in memory; those that were not asked for the longest go first. With 0 it keeps none."""
+    """How many keys and rows each worker keeps in memory; those that were not asked for the longest go first. 0 keeps none."""
 
     ttl_seconds: float | None = Field(default=300, gt=0)
     """For how long an answer holds; null is for as long as the worker lives (in Redis: for ever)."""
