@@ -241,6 +241,7 @@ def _spec() -> str:
     from beam_datahub.spec import written
     from beam_datahub.spec.model import ContractSpec
     from beam_datahub.spec.parameters import ParameterSpec
+    from beam_datahub.spec.windowed import WrittenWindow
 
     models: tuple[tuple[str, str, Any], ...] = (
         ("An integration", "The keys at the top of the file.", written.WrittenIntegration),
@@ -249,6 +250,7 @@ def _spec() -> str:
         ("source", "The only source, in place of `sources`.", written.WrittenSingleSource),
         ("contract", "What becomes of data that leaves the schema of its source.", ContractSpec),
         ("transformations", "Each step.", written.WrittenTransformation),
+        ("window", "The windows of event time in which a step works: see [windows](../windows.md).", WrittenWindow),
         ("destinations", "Each destination; `destination` stands for the only one.", written.WrittenDestination),
         ("dead_letter", "Where rejected records go.", written.WrittenDeadLetter),
         (

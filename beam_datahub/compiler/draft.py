@@ -34,6 +34,7 @@ class BuildOptions:
     """How a plan is built. `given` replaces sources by rows (tables) and `limit` ends each split early, for previews;
     without `outputs` the destinations are left out. Without `guards_personal_data`, nobody asks whether destinations may hold
     what they get. Without `estimates`, a source whose schema is declared is not looked at: there may be no way to it from here.
+    `follows` are given sources that stand for a stream.
     """
 
     run_id: str = "plan"
@@ -46,6 +47,7 @@ class BuildOptions:
     outputs: bool = True
     guards_personal_data: bool = True
     estimates: bool = True
+    follows: frozenset[str] = frozenset()
 
 
 class Draft:

@@ -14,6 +14,7 @@ from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import Place
 from beam_datahub.kernels.increment import Increment
+from beam_datahub.kernels.windows import Windowing
 from beam_datahub.spec import SubjectSpec
 
 # How the ids of nodes begin that look at the rows of a step beside their way, and what the ids of a step's rules end in.
@@ -51,7 +52,9 @@ class Read:
     keys: tuple[frozenset[str], ...] = ()
     """The sets of columns by which it finds at most one record, and quickly."""
     columns: tuple[str, ...] | None = None
-    """The columns that go on, where others are read for the increment alone; None: all that are read."""
+    """The columns that go on, where others are read for the increment or for their time alone; None: all that are read."""
+    time: str | None = None
+    """The column that says when something happened, by which a stream's watermark goes."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Shuffle:
     """Rows of equal keys meet in a shard, where `after` is a query over `input` (of two inputs: `input` and `other`).
 
     Of two inputs the first one's rows are numbered in the hidden column `rows.ROW`, which `after` hands on for the books.
-    `global_row`: without keys a row comes out even when none went in (an aggregate over everything).
+    `global_row`: without keys a row comes out even when none went in (an aggregate over everything). `windowing`: rows meet in
+    windows; where streams wait for windows to be complete, `compact` is a query over what `before` gave that makes it less.
     """
 
     exchanges: tuple[Exchange, ...]
@@ -93,6 +97,8 @@ class Shuffle:
     kind: str
     global_row: bool = False
     join: Join | None = None
+    windowing: Windowing | None = None
+    compact: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Aggregate, Apply, Join, Operator, PerKey, Route, Rows, Union
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.widening import widest
+from beam_datahub.kernels.windows import NUMBERS
 
 Lineage = Mapping[str, tuple[tuple[int, str], ...]]
 
@@ -35,9 +36,8 @@ def edge_of(operator: Operator, inputs: Sequence[pa.Schema]) -> Edge:
             {column.name: column.expression.text for column in operator.columns if _is_made(column.expression)},
         )
     if isinstance(operator, Apply | PerKey):
-        return Edge(
-            operator.schema, {name: tuple((0, origin) for origin in origins) for name, origins in operator.lineage.items()}
-        )
+        lineage = {name: tuple((0, origin) for origin in origins) for name, origins in operator.lineage.items()}
+        return Edge(_numbered(operator.schema, operator), lineage)
     if isinstance(operator, Aggregate):
         return _aggregate(operator, inputs[0])
     if isinstance(operator, Join):
@@ -72,7 +72,13 @@ def _aggregate(operator: Aggregate, schema: pa.Schema) -> Edge:
         lineage[measure.name] = tuple((0, name) for name in dict.fromkeys(used))
         distinct = "distinct " if measure.distinct else ""
         texts[measure.name] = f"{measure.function}({distinct}{', '.join([*measure.arguments, *measure.parameters]) or '*'})"
-    return Edge(pa.schema(fields), lineage, texts)
+    return Edge(_numbered(pa.schema(fields), operator), lineage, texts)
+
+
+def _numbered(schema: pa.Schema, operator: Operator) -> pa.Schema:
+    """`schema` with the columns that tell the results of a window apart, where there are any."""
+    windowing = getattr(operator, "windowing", None)
+    return pa.schema([*schema, *NUMBERS]) if windowing is not None and windowing.numbered else schema
 
 
 def _join(operator: Join, inputs: Sequence[pa.Schema]) -> Edge:
@@ -87,4 +93,4 @@ def _join(operator: Join, inputs: Sequence[pa.Schema]) -> Edge:
         else:
             fields.append(pa.field(name, inputs[side].field(origin).type))
             lineage[name] = ((side, origin),)
-    return Edge(pa.schema(fields), lineage)
+    return Edge(_numbered(pa.schema(fields), operator), lineage)

@@ -11,14 +11,16 @@ import pyarrow as pa
 from beam_datahub.errors import DataHubError, Place, SpecError, UnknownColumn
 from beam_datahub.kernels.expressions import Expression, compile_expression, compile_predicate, data_type
 from beam_datahub.kernels.types import literal
+from beam_datahub.kernels.windows import Windowing
 
 
 class StepScope:
     """A component.transform.Scope that collects errors; `place` turns keys under `config` into a place of the spec."""
 
-    def __init__(self, place: Callable[..., Place], folder: str) -> None:
+    def __init__(self, place: Callable[..., Place], folder: str, windowing: Windowing | None = None) -> None:
         self._place = place
         self._folder = folder
+        self.windowing = windowing
         self.errors: list[DataHubError] = []
 
     def expression(self, value: Any, schema: pa.Schema, *at: str | int) -> Expression:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_datahub.compiler.draft import Draft
@@ -10,10 +10,13 @@ from beam_datahub.compiler.passes.asking import why_not
 from beam_datahub.compiler.plan import Node
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.compiler.scope import StepScope
-from beam_datahub.component.operators import Join, Rows
+from beam_datahub.compiler.windowed import check_ends, check_free, windowing_of, with_windows
+from beam_datahub.component.operators import Join, Operator, Rows
 from beam_datahub.component.transform import Transform
+from beam_datahub.component.windowing import finished
 from beam_datahub.errors import CyclicSteps, ErrorGroup, InvalidValue, SpecError
-from beam_datahub.kernels.types import is_hidden
+from beam_datahub.kernels.types import is_hidden, visible
+from beam_datahub.kernels.windows import Windowing
 from beam_datahub.spec import TransformationSpec, validate_config
 
 
@@ -80,7 +83,10 @@ def add_step(draft: Draft, step: TransformationSpec, transform: Transform) -> No
         return
     references = tuple(str(name) for name in resolved)
     inputs = {name: draft.schema(name) for name in references}
-    scope = StepScope(lambda *keys: draft.document.place(*step.at, "config", *keys), str(draft.document.folder))
+    windowing = windowing_of(draft, step, transform, references)
+    if windowing is not None:
+        references, inputs = with_windows(draft, step, windowing, references)
+    scope = StepScope(lambda *keys: draft.document.place(*step.at, "config", *keys), str(draft.document.folder), windowing)
     operators = transform.compile(inputs, scope)
     if scope.errors and any(not isinstance(operator, Rows) or operator.columns is not None for operator in operators):
         raise ErrorGroup(scope.errors)
@@ -89,7 +95,21 @@ def add_step(draft: Draft, step: TransformationSpec, transform: Transform) -> No
     for operator in operators:
         if isinstance(operator, Join) and operator.asking is not None and operator.asking.mode == "batch":
             _check_asking(draft, step, operator, references)
+    check_ends(draft, step, operators, references)
+    if windowing is not None:
+        operators = [*operators, _finish(draft, step, operators, references, windowing)]
     _chain(draft, step, operators, references)
+
+
+def _finish(
+    draft: Draft, step: TransformationSpec, operators: Sequence[Operator], references: tuple[str, ...], windowing: Windowing
+) -> Rows:
+    """The step that gives the windows their names, behind those that a windowed transformation compiles to."""
+    schemas = [draft.schema(name) for name in references]
+    for operator in operators:
+        schemas = [edge_of(operator, schemas).schema]
+    check_free(draft, step, operators, visible(schemas[0]))
+    return finished(windowing, schemas[0])
 
 
 def _check_asking(draft: Draft, step: TransformationSpec, join: Join, references: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from beam_datahub.component.operators import Aggregate, Check, Column, Measure, 
 from beam_datahub.errors import OrderDependent, SpecError
 from beam_datahub.kernels.expressions import AggregateCall, AggregateExpression, Expression, column, compile_aggregate
 from beam_datahub.kernels.types import quoted
+from beam_datahub.kernels.windows import NUMBERS, Windowing
 
 if TYPE_CHECKING:
     from beam_datahub.component.transform import Scope
@@ -44,6 +45,7 @@ class Grouping:
 
     schema: pa.Schema
     keys: dict[str, Expression]
+    windowing: Windowing | None = None
     _made: dict[str, tuple[str, Expression]] = field(default_factory=dict)
     _measures: dict[AggregateCall, Measure] = field(default_factory=dict)
     _outputs: dict[str, Expression] = field(default_factory=dict)
@@ -65,13 +67,16 @@ class Grouping:
             first = self.schema.names[0]
             columns.append(Column(first, column(first, self.schema)))
         measures = tuple(self._measures.values())
+        aggregate = Aggregate(tuple(self.keys), measures, self.windowing)
         grouped = pa.schema([(name, key.type) for name, key in self.keys.items()] + [(m.name, m.type) for m in measures])
+        numbers = [*NUMBERS] if self.windowing is not None and self.windowing.numbered else []
+        grouped = pa.schema([*grouped, *numbers])
         return [
             Rows(tuple(columns), keep=keep, checks=tuple(checks)),
-            Aggregate(tuple(self.keys), measures),
+            aggregate,
             Rows(
                 tuple(
-                    [Column(name, column(name, grouped)) for name in self.keys]
+                    [Column(name, column(name, grouped)) for name in (*self.keys, *(field.name for field in numbers))]
                     + [Column(name, expression) for name, expression in self._outputs.items()]
                 )
             ),

@@ -17,6 +17,7 @@ from beam_datahub.component.asking import Asking
 from beam_datahub.component.inspection import Inspect
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.session import KernelSession
+from beam_datahub.kernels.windows import Windowing
 
 
 class Protection(StrEnum):
@@ -136,10 +137,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One row per distinct `keys` (one row in all without keys) with the measures; keys come first, in order."""
+    """One row per distinct `keys` (one row in all without keys) with the measures; keys come first, in order.
+
+    With `windowing`, the first two keys are the columns `windows.START` and `windows.END`; rows whose windows merge meet by the
+    others.
+    """
 
     keys: tuple[str, ...]
     measures: tuple[Measure, ...]
+    windowing: Windowing | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ class PerKey:
     now, the first of those later). `keys` empty: all rows meet. `lineage` as in Apply. Rows that do not come out are
     merged away. `adds`, when given, are the columns that `sql` puts behind all those of `input`, which it hands on as they
     are (`select *, …`), reading `uses`: then what nobody needs of the others is left out.
+    With `windowing`, rows have the columns `windows.START` and `windows.END`, which `sql` hands on.
     """
 
     keys: tuple[str, ...]
@@ -160,6 +167,7 @@ class PerKey:
     reduce: str | None = None
     adds: pa.Schema | None = None
     uses: tuple[str, ...] = ()
+    windowing: Windowing | None = None
 
 
 class JoinKind(StrEnum):
@@ -194,6 +202,7 @@ class Join:
     unmatched: str = "keep"
     ambiguous: str = "keep"
     strategy: str | None = None
+    windowing: Windowing | None = None
     asking: Asking | None = None
     why: str | None = None
 

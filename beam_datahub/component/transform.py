@@ -12,6 +12,7 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.operators import Operator
 from beam_datahub.errors import SpecError
 from beam_datahub.kernels.expressions import Expression
+from beam_datahub.kernels.windows import Windowing
 
 # A place inside a step's `config`: the keys that lead there.
 At = Sequence[str | int]
@@ -38,6 +39,10 @@ class Scope(Protocol):
     def error(self, error: SpecError, *at: str | int) -> None:
         """Report `error`, placed at `at` in `config`."""
 
+    @property
+    def windowing(self) -> Windowing | None:
+        """The windows of event time in which the step works: its inputs have the columns `windows.START` and `windows.END`."""
+
     def resolve(self, relative: str) -> str:
         """The path of a file that the spec names relative to itself."""
 
@@ -50,6 +55,8 @@ class Transform(ABC):
     examples: ClassVar[tuple[Example, ...]] = ()
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)
     """How many inputs it takes: least and most (None: any number)."""
+    works_in_windows: ClassVar[bool] = False
+    """Whether it may have a `window`: then it keeps rows of different windows apart."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

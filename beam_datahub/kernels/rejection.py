@@ -74,6 +74,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("contract", "the record has a column or a type that the source's contract discards"),
     Reason("unchanged_value", "a change leaves a large value alone, and the database's log does not have it"),
     Reason("no_cursor", "the column that tells new records of an incremental source is null"),
+    Reason("no_event_time", "the column that a window goes by is null"),
+    Reason("late", "the record came after its window had been closed: the watermark had passed its end and the allowed lateness"),
     Reason("cast_failed", "a value could not be converted to the wanted type"),
     Reason("expression_failed", "an expression raised an error on the record"),
     Reason("validation_failed", "the record breaks a field rule or a JSON Schema"),

@@ -15,6 +15,7 @@ from beam_datahub.spec.model import (
 from beam_datahub.spec.profiling import profile_spec
 from beam_datahub.spec.tested import test_spec
 from beam_datahub.spec.tree import Keys
+from beam_datahub.spec.windowed import window_spec
 from beam_datahub.spec.written import (
     WrittenDeadLetter,
     WrittenDestination,
@@ -73,6 +74,7 @@ def transformation(node: Node, written: WrittenTransformation) -> Transformation
         input=node.input,
         config=written.config,
         description=written.description,
+        window=window_spec(written.window),
     )
 
 

@@ -108,6 +108,31 @@ class SourceSpec(SpecModel):
     """Which column says when something happened; None where nothing goes by it."""
 
 
+class FiringSpec(SpecModel):
+    """How often the result of a window is given: every so many seconds, or rows."""
+
+    seconds: float | None = None
+    rows: int | None = None
+
+
+class WindowSpec(SpecModel):
+    """The windows of event time in which a step works; lengths in seconds, `size` of a session is its gap."""
+
+    type: Literal["fixed", "sliding", "session", "calendar"]
+    on: Mapping[str, str]
+    """Input → the column with its time; under an empty name that of all inputs."""
+    size: float
+    period: float
+    offset: float
+    unit: Literal["day", "week", "month"]
+    zone: str
+    lateness: float
+    early: FiringSpec | None
+    late: FiringSpec
+    accumulate: bool
+    panes: bool
+
+
 class TransformationSpec(SpecModel):
     """One step. `at` is the path of keys to it in the file; `config` is checked by the component."""
 
@@ -117,6 +142,8 @@ class TransformationSpec(SpecModel):
     input: tuple[str, ...]
     config: Mapping[str, Any]
     description: str | None = None
+    window: WindowSpec | None = None
+    """The windows of event time in which it works; None: in all that there is."""
 
 
 class DestinationSpec(SpecModel):

@@ -25,6 +25,7 @@ from beam_datahub.spec.model import (
 from beam_datahub.spec.parameters import ParameterSpec
 from beam_datahub.spec.profiling import Profiled
 from beam_datahub.spec.source_forms import EventTime, Incremental
+from beam_datahub.spec.windowed import WrittenWindow
 
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
@@ -229,6 +230,9 @@ class WrittenTransformation(SpecModel):
     """Another word for `input`."""
     config: dict[str, Any] = {}
     """The options of the transformation, or the parameters of a reusable one."""
+    window: WrittenWindow | None = None
+    """The windows of event time in which an aggregation, a join, a deduplication or a top works, such as
+    `{type: fixed, size: 1 minute, on: placed_at}`; needed in streams, which have no end."""
 
 
 class WrittenDestination(SpecModel):

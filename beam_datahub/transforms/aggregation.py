@@ -17,6 +17,7 @@ from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue
 from beam_datahub.kernels.expressions import Expression, column
 from beam_datahub.kernels.types import visible
+from beam_datahub.kernels.windows import END, START
 
 
 def _listed(value: object) -> object:
@@ -42,6 +43,7 @@ class Aggregation(Transform):
 
     Config = AggregationConfig
     config: AggregationConfig
+    works_in_windows = True
     examples = (
         Example(
             title="Orders and revenue per country and day",
@@ -91,9 +93,10 @@ class Aggregation(Transform):
     )
 
     def compile(self, inputs: Mapping[str, pa.Schema], scope: Scope) -> Sequence[Operator]:
-        (schema,) = inputs.values()
-        schema = visible(schema)
-        grouping = Grouping(schema, self._keys(schema, scope))
+        (given,) = inputs.values()
+        schema, windowing = visible(given), scope.windowing
+        windows = {name: column(name, given) for name in (START, END)} if windowing is not None else {}
+        grouping = Grouping(schema, {**windows, **self._keys(schema, scope)}, windowing)
         names = list(grouping.keys)
         for name, value in self.config.measures.items():
             measure = compile_measure(value, schema, scope, "measures", name)

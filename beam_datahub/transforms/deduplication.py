@@ -12,9 +12,11 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.operators import Operator, PerKey
 from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
+from beam_datahub.component.windowing import Meeting, meeting
 from beam_datahub.errors import OrderDependent
 from beam_datahub.kernels.ordering import Ordering, parse_ordering, total_order
 from beam_datahub.kernels.types import quoted, visible
+from beam_datahub.kernels.windows import Windowing
 
 
 class DeduplicationConfig(Config):
@@ -37,6 +39,7 @@ class Deduplication(Transform):
 
     Config = DeduplicationConfig
     config: DeduplicationConfig
+    works_in_windows = True
     examples = (
         Example(
             title="The latest state of each order",
@@ -60,19 +63,20 @@ class Deduplication(Transform):
     )
 
     def compile(self, inputs: Mapping[str, pa.Schema], scope: Scope) -> Sequence[Operator]:
-        (schema,) = inputs.values()
-        schema = visible(schema)
+        (given,) = inputs.values()
+        schema, windowing = visible(given), scope.windowing
         keys = find_columns(self.config.by, schema, scope, "by") or list(schema.names)
-        everything = ", ".join(quoted(name) for name in schema.names)
+        met = meeting(keys, given, windowing)
+        everything = ", ".join(quoted(name) for name in met.schema.names)
         if set(keys) == set(schema.names):
-            return [_one_of_each(schema, tuple(keys), f"SELECT DISTINCT {everything} FROM input")]
+            return [_one_of_each(met, f"SELECT DISTINCT {everything} FROM {met.relation}", windowing)]
         orderings = self._orderings(schema, scope)
         rest = [name for name in schema.names if name not in keys]
         sql = (
-            f"SELECT {everything} FROM input QUALIFY row_number() OVER "
-            f"(PARTITION BY {', '.join(map(quoted, keys))} ORDER BY {total_order(orderings, rest)}) = 1"
+            f"SELECT {everything} FROM {met.relation} QUALIFY row_number() OVER "
+            f"(PARTITION BY {', '.join(map(quoted, met.groups))} ORDER BY {total_order(orderings, rest)}) = 1"
         )
-        return [_one_of_each(schema, tuple(keys), sql)]
+        return [_one_of_each(met, sql, windowing)]
 
     def _orderings(self, schema: pa.Schema, scope: Scope) -> list[Ordering]:
         if not self.config.order_by:
@@ -91,6 +95,7 @@ class Deduplication(Transform):
         return orderings
 
 
-def _one_of_each(schema: pa.Schema, keys: tuple[str, ...], sql: str) -> PerKey:
-    # Keeping one of some rows now and one of those later is the same as keeping one of all.
-    return PerKey(keys, sql, schema, unchanged(schema), reduce=sql)
+def _one_of_each(met: Meeting, sql: str, windowing: Windowing | None) -> PerKey:
+    # Keeping one of some rows now and one of those later is the same as keeping one of all, unless sessions grow together.
+    reduce = sql if met.groups == met.keys else None
+    return PerKey(met.keys, sql, met.schema, unchanged(met.schema), reduce=reduce, windowing=windowing)

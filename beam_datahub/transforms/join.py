@@ -16,6 +16,7 @@ from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue, UnknownColumn
 from beam_datahub.kernels.types import visible
+from beam_datahub.kernels.windows import END, START
 
 # Name → (side, column); side -1 is the key of whichever side has the row.
 _Outputs = dict[str, tuple[int, str]]
@@ -72,6 +73,7 @@ class JoinTransform(Transform):
 
     Config = JoinConfig
     config: JoinConfig
+    works_in_windows = True
     input_count = (2, 2)
     examples = (
         Example(
@@ -117,18 +119,27 @@ class JoinTransform(Transform):
                 InvalidValue("both inputs are the same step", hint="put a step between, such as a mapping, and join with that")
             )
             return [Rows()]
+        windowing = scope.windowing
         (left_name, left), (right_name, right) = ((name, visible(schema)) for name, schema in inputs.items())
         left_keys, right_keys = matched_keys(self.config.on, left, right, scope)
         kind, asof = JoinKind(self.config.kind), self._asof(left, right, scope)
         outputs, qualified = _outputs(kind, (left_name, left, left_keys), (right_name, right, right_keys))
+        windows: tuple[str, ...] = ()
+        if windowing is not None:
+            # Rows match within their window only.
+            windows = (START, END)
+            if windowing.window.merges:
+                scope.error(InvalidValue("a session is made of the rows of one input", hint="join within fixed windows"), "on")
+        side = -1 if kind in (JoinKind.RIGHT, JoinKind.FULL) else 0
         return [
             Join(
                 kind if asof is None else JoinKind.ASOF,
-                left_keys,
-                right_keys,
-                self._chosen(outputs, qualified, scope),
+                (*left_keys, *windows),
+                (*right_keys, *windows),
+                (*self._chosen(outputs, qualified, scope), *((name, side, name) for name in windows)),
                 asof=asof,
                 unmatched="drop" if asof is not None and kind == JoinKind.INNER else "keep",
+                windowing=windowing,
             )
         ]
 

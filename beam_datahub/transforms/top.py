@@ -13,6 +13,7 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.operators import Operator, PerKey
 from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
+from beam_datahub.component.windowing import meeting
 from beam_datahub.errors import InvalidValue, MissingValue
 from beam_datahub.kernels.ordering import Ordering, parse_ordering, total_order
 from beam_datahub.kernels.types import quoted, visible
@@ -49,6 +50,7 @@ class Top(Transform):
 
     Config = TopConfig
     config: TopConfig
+    works_in_windows = True
     examples = (
         Example(
             title="The two best-selling items of each shop; of equal ones, the other columns decide",
@@ -74,8 +76,8 @@ class Top(Transform):
     )
 
     def compile(self, inputs: Mapping[str, pa.Schema], scope: Scope) -> Sequence[Operator]:
-        (schema,) = inputs.values()
-        schema = visible(schema)
+        (given,) = inputs.values()
+        schema, windowing = visible(given), scope.windowing
         keys = find_columns(self.config.by, schema, scope, "by")
         orderings = self._orderings(schema, scope)
         if self.config.limit is None and self.config.rank is None:
@@ -83,21 +85,24 @@ class Top(Transform):
         ranked = self.config.rank is not None and is_free(self.config.rank, schema.names, scope, "rank")
 
         rest = [name for name in schema.names if name not in keys]
-        partition = f"PARTITION BY {', '.join(map(quoted, keys))} " if keys else ""
+        met = meeting(keys, given, windowing)
+        partition = f"PARTITION BY {', '.join(map(quoted, met.groups))} " if met.groups else ""
         place = f"row_number() OVER ({partition}ORDER BY {total_order(orderings, rest or keys)})"
         first = f" QUALIFY {place} <= {self.config.limit}" if self.config.limit is not None else ""
-        everything = ", ".join(quoted(name) for name in schema.names)
-        reduce = f"SELECT {everything} FROM input{first}" if first else None
+        everything = ", ".join(quoted(name) for name in met.schema.names)
+        plain = f"SELECT {everything} FROM {met.relation}{first}"
+        reduce = plain if first and met.groups == met.keys else None
         if not ranked or self.config.rank is None:
-            return [PerKey(tuple(keys), f"SELECT {everything} FROM input{first}", schema, unchanged(schema), reduce=reduce)]
-        lineage = {**unchanged(schema), self.config.rank: tuple(ordering.column for ordering in orderings)}
+            return [PerKey(met.keys, plain, met.schema, unchanged(met.schema), reduce=reduce, windowing=windowing)]
+        lineage = {**unchanged(met.schema), self.config.rank: tuple(ordering.column for ordering in orderings)}
         return [
             PerKey(
-                tuple(keys),
-                f"SELECT {everything}, {place} AS {quoted(self.config.rank)} FROM input{first}",
-                schema.append(pa.field(self.config.rank, pa.int64())),
+                met.keys,
+                f"SELECT {everything}, {place} AS {quoted(self.config.rank)} FROM {met.relation}{first}",
+                met.schema.append(pa.field(self.config.rank, pa.int64())),
                 lineage,
                 reduce=reduce,
+                windowing=windowing,
             )
         ]
 

@@ -11,6 +11,7 @@ from beam_datahub.compiler.plan import Exchange, Node, Plan, Shuffle
 from beam_datahub.component.operators import Aggregate, Measure
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, empty_table, quoted, sql_type
+from beam_datahub.kernels.windows import END, START, sessions_sql
 
 _VARIANCES = {
     "var_pop": "{m2} / {n}",
@@ -36,12 +37,19 @@ def two_phase_aggregation(plan: Plan) -> Plan:
 
 
 def _shuffle(aggregate: Aggregate, schema: pa.Schema, output: pa.Schema) -> Shuffle:
-    keys = tuple(quoted(key) for key in aggregate.keys)
+    keys, windowing = tuple(quoted(key) for key in aggregate.keys), aggregate.windowing
+    if windowing is not None and windowing.window.merges:
+        # Which rows make a session shows where all rows of a key meet.
+        met = tuple(quoted(key) for key in aggregate.keys if key not in (START, END))
+        after = _whole(aggregate, keys, f"({sessions_sql('input', met)})")
+        return Shuffle((Exchange(met, None, schema),), after, output, kind="aggregate rows", windowing=windowing)
     partial = _Partial(aggregate, schema, keys)
     before = partial.before() if partial.possible else None
     exchange = Exchange(keys, before, _described(before, schema) if before else schema)
     after = partial.after() if partial.possible else _whole(aggregate, keys)
-    return Shuffle((exchange,), after, output, kind="aggregate" if before else "aggregate rows", global_row=not keys)
+    kind = "aggregate" if before else "aggregate rows"
+    compact = partial.compact() if before and windowing is not None else None
+    return Shuffle((exchange,), after, output, kind=kind, global_row=not keys, windowing=windowing, compact=compact)
 
 
 def _described(sql: str, schema: pa.Schema) -> pa.Schema:
@@ -54,9 +62,9 @@ def _grouped(keys: tuple[str, ...]) -> str:
     return f" GROUP BY {', '.join(keys)}" if keys else ""
 
 
-def _whole(aggregate: Aggregate, keys: tuple[str, ...]) -> str:
+def _whole(aggregate: Aggregate, keys: tuple[str, ...], relation: str = "input") -> str:
     select = [*keys, *(f"CAST({_call(m)} AS {sql_type(m.type)}) AS {quoted(m.name)}" for m in aggregate.measures)]
-    return f"SELECT {', '.join(select)} FROM input{_grouped(keys)}"
+    return f"SELECT {', '.join(select)} FROM {relation}{_grouped(keys)}"
 
 
 def _call(measure: Measure, function: str | None = None) -> str:
@@ -117,16 +125,38 @@ class _Partial:
         select = [*self._keys, *(f"{name} AS {_DISTINCT}" for name in extra), *states]
         return f"SELECT {', '.join(select)} FROM input{_grouped((*self._keys, *extra))}"
 
-    def after(self) -> str:
-        """States → values, by key."""
+    def _spread(self, keys: tuple[str, ...]) -> str:
+        """The states, with the mean over all states of equal `keys` beside those of a variance."""
         spread = [
             f"sum({n} * {mean}) OVER ({over}) / nullif(sum({n}) OVER ({over}), 0) AS {quoted(f'{HIDDEN}s{i}_all')}"
             for i, m in enumerate(self._measures)
             if m.function in _VARIANCES
             for n, mean in [(quoted(f"{HIDDEN}s{i}_n"), quoted(f"{HIDDEN}s{i}_mean"))]
-            for over in [f"PARTITION BY {', '.join(self._keys)}" if self._keys else ""]
+            for over in [f"PARTITION BY {', '.join(keys)}" if keys else ""]
         ]
-        source = f"(SELECT *, {', '.join(spread)} FROM input)" if spread else "input"
+        return f"(SELECT *, {', '.join(spread)} FROM input)" if spread else "input"
+
+    def compact(self) -> str:
+        """States → fewer states, one for each key (and distinct argument), columns as in `before`."""
+        extra = [_DISTINCT] if self._distinct else []
+        select = [*self._keys, *extra]
+        for index, measure in enumerate(self._measures):
+            for name, _ in self._states(index, measure):
+                column = quoted(name)
+                merged = f"sum({column})"
+                if measure.function in _VARIANCES:
+                    n, mean, m2, everything = (quoted(f"{HIDDEN}s{index}_{part}") for part in ("n", "mean", "m2", "all"))
+                    weighed = f"sum({n} * {mean}) / nullif(sum({n}), 0)"
+                    apart = f"sum({m2} + {n} * ({mean} - {everything}) * ({mean} - {everything}))"
+                    merged = {n: merged, mean: weighed, m2: apart}[column]
+                elif measure.function != "avg":
+                    merged = f"{_SAME[measure.function]}({column})"
+                select.append(f"{merged} AS {column}")
+        return f"SELECT {', '.join(select)} FROM {self._spread((*self._keys, *extra))}{_grouped((*self._keys, *extra))}"
+
+    def after(self) -> str:
+        """States → values, by key."""
+        source = self._spread(self._keys)
         select = [*self._keys]
         for index, measure in enumerate(self._measures):
             select.append(f"CAST({self._merged(index, measure)} AS {sql_type(measure.type)}) AS {quoted(measure.name)}")

@@ -13,6 +13,7 @@ from beam_datahub.compiler.plan import BESIDE, Node, Plan, PlanProfile, Read, Wr
 from beam_datahub.compiler.schema import edge_of
 from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Aggregate, Join, Operator, PerKey, Route, Rows, Union
+from beam_datahub.kernels.windows import END, START
 
 
 def prune_columns(plan: Plan) -> Plan:
@@ -43,6 +44,9 @@ def _wanted_of(nodes: list[Node], plan: Plan, ends: dict[str, set[str]]) -> dict
     for each in _there(plan):
         wanted[plan.node(each.reference).id].update(each.columns or ())
     for node in reversed(nodes):
+        if getattr(node.operator, "windowing", None) is not None:
+            # What tells the window of a row is looked at where windows are waited for.
+            wanted[node.id].update((START, END))
         if not wanted[node.id]:
             # A table without columns has no rows, and the rows count.
             wanted[node.id] = set(node.schema.names[:1])
@@ -101,6 +105,7 @@ def _pruned(node: Node, wanted: set[str], inputs: list[pa.Schema]) -> Node:
         names = tuple(name for name in operator.request.columns if name in wanted)
         schema = replace(operator.request, columns=names).projected
         looked = wanted.union(operator.increment.needed if operator.increment is not None else ())
+        looked = looked.union((operator.time,) if operator.time is not None else ())
         columns = tuple(name for name in operator.request.columns if name in looked)
         read = replace(operator, request=replace(operator.request, columns=columns), columns=names)
         return node.with_(operator=read, schema=schema)

@@ -15,7 +15,16 @@ def group_by_key(plan: Plan) -> Plan:
         if isinstance(operator, PerKey):
             schema = plan.node(node.inputs[0]).schema
             exchange = Exchange(tuple(quoted(key) for key in operator.keys), operator.reduce, schema)
-            shuffle = Shuffle((exchange,), operator.sql, operator.schema, kind="per key", global_row=not operator.keys)
+            windowing = operator.windowing
+            shuffle = Shuffle(
+                (exchange,),
+                operator.sql,
+                node.schema,
+                kind="per key",
+                global_row=not operator.keys and windowing is None,
+                windowing=windowing,
+                compact=operator.reduce,
+            )
             node = node.with_(operator=shuffle)
         nodes[node.id] = node
     return plan.replaced(nodes)

@@ -32,7 +32,8 @@ def join_strategy(plan: Plan) -> Plan:
             nodes[node.id] = node
             continue
         size = sizes[plan.node(node.inputs[1]).id]
-        if operator.kind in _SPREADABLE and size is not None and size <= BROADCAST_BYTES:
+        streams = operator.windowing is not None and operator.windowing.streams
+        if not streams and operator.kind in _SPREADABLE and size is not None and size <= BROADCAST_BYTES:
             nodes[node.id] = node.with_(operator=replace(operator, strategy="broadcast"))
         else:
             nodes.update((each.id, each) for each in _met(node, operator, plan))
@@ -55,7 +56,16 @@ def _met(node: Node, join: Join, plan: Plan) -> list[Node]:
     if not checked:
         sql = join_sql(join, "input", nearest_of_ties(join, "other", right.names), f"l.{ROW} AS {ROW}")
         return [
-            node.with_(operator=Shuffle(exchanges, sql, node.schema, kind="join", join=replace(join, strategy="co-partition")))
+            node.with_(
+                operator=Shuffle(
+                    exchanges,
+                    sql,
+                    node.schema,
+                    kind="join",
+                    join=replace(join, strategy="co-partition"),
+                    windowing=join.windowing,
+                )
+            )
         ]
     # The matches of each row come along, and a step behind the shuffle refuses rows by their number.
     counted = join_sql(join, "input", f"({_one_per_key(join, right)})", f"r.{_MATCHES} AS {_MATCHES}", f"l.{ROW} AS {ROW}")
