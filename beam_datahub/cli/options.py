@@ -39,6 +39,21 @@ class Size(click.ParamType[int]):
         return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
 
 
+class Length(click.ParamType[float]):
+    """A length of time such as `90s`, `5m` or `1 hour`, in seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds. Fails for what is no length of time."""
+        from beam_datahub.spec.durations import seconds_of
+
+        try:
+            return seconds_of(float(value) if str(value).replace(".", "", 1).isdecimal() else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Listing(click.Group):
     """A group whose commands include one that lists or shows: what `default` names. It runs where no command is named."""
 

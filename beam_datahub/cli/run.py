@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.cli.options import Size, engine_option, no_record_option, set_option, spec_argument, store_option
+from beam_datahub.cli.options import Length, Size, engine_option, no_record_option, set_option, spec_argument, store_option
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.plan import Plan
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 @click.option("--full", "whole", is_flag=True, help="Read all of an incremental source, not only what is new.")
 @click.option("--since", metavar="VALUE", help="Read an incremental source from this value on; its cursor stays where it is.")
 @click.option("--until", metavar="VALUE", help="Read an incremental source up to this value, exclusive; its cursor stays.")
+@click.option("--for", "lasting", type=Length(), help="End a stream after so long, such as 90s or 1h.")
+@click.option("--until-idle", is_flag=True, help="End a stream once it has published all that its sources hold.")
 @click.option("--dry-run", is_flag=True, help="Check the spec and show the plan; touch nothing.")
 @click.option("--detach", is_flag=True, help="Say which run it is once it is planned, and let it go on by itself.")
 @click.option("--openlineage", metavar="URL|FILE", help="Send OpenLineage events there; OPENLINEAGE_URL when left out.")
@@ -54,6 +56,8 @@ def command(
     whole: bool,
     since: str | None,
     until: str | None,
+    lasting: float | None,
+    until_idle: bool,
     dry_run: bool,
     detach: bool,
     openlineage: str | None,
@@ -64,8 +68,8 @@ def command(
 ) -> None:
     """Run SPEC, a file or the name of a registered integration, from its sources to its destinations.
 
-    Nothing is visible at a destination before all of the run is through. Records that cannot be processed go to the dead
-    letter, without one in the spec to .beam-datahub/dead-letter here.
+    Nothing is visible at a destination before all of the run is through; a stream publishes every few seconds, until it is
+    stopped. Records that cannot be processed go to the dead letter, without one in the spec to .beam-datahub/dead-letter here.
     """
     import beam_datahub
     from beam_datahub.cli.session import session
@@ -93,7 +97,15 @@ def command(
         raise click.UsageError("--full reads everything: leave out --since and --until")
     span = Span(whole, since, until)
     kind = kind_of(document, span)
-    how = Way(engine, options, limit, memory, openlineage, span, quiet=quiet, as_json=as_json)
+    stream = document.integration.type != "batch"
+    if not stream and (lasting is not None or until_idle):
+        raise click.UsageError(
+            "--for and --until-idle are for integrations of type real-time or hybrid: others end by themselves"
+        )
+    if stream and (span.facts() or limit is not None):
+        raise click.UsageError("a stream goes on from where it was: leave out --full, --since, --until and --limit")
+    following = Following(lasting, until_idle=until_idle)
+    how = Way(engine, options, limit, memory, openlineage, span, following, quiet=quiet, as_json=as_json)
     if dry_run or no_record:
         if link is not None:
             link.close()
@@ -115,6 +127,14 @@ def command(
 
 
 @dataclass(frozen=True)
+class Following:
+    """When a stream ends: after so many seconds, once it is `until_idle`, or when somebody stops it."""
+
+    seconds: float | None = None
+    until_idle: bool = False
+
+
+@dataclass(frozen=True)
 class Way:
     """How a run is to go, and how much of it to show."""
 
@@ -124,6 +144,7 @@ class Way:
     memory: int | None = None
     openlineage: str | None = None
     span: Span | None = None
+    following: Following | None = None
     quiet: bool = False
     as_json: bool = False
 
@@ -224,7 +245,13 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
                 show()
 
         try:
-            result = run(plan, RunRequest(run_id, how.engine, options, watch, journal, log_folder, tell))
+            request = RunRequest(run_id, how.engine, options, watch, journal, log_folder, tell)
+            if "stream" in plan.metadata:
+                from beam_datahub.cli.stream import follow
+
+                result = follow(plan, request, how.following or Following(), recorder, quiet=how.quiet)
+            else:
+                result = run(plan, request)
         except BaseException as failure:
             if recorder is not None:
                 recorder.failed(failure, plan=plan)

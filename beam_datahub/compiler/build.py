@@ -16,6 +16,7 @@ from beam_datahub.compiler.plan import RULES, Plan, PlanProfile, PlanRule, Write
 from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.sources import add_source, connector_of
 from beam_datahub.compiler.steps import add_step, ordered, transform_of
+from beam_datahub.compiler.streaming import check_stream, stream_facts
 from beam_datahub.component.inspection import RowTest
 from beam_datahub.component.registry import is_known
 from beam_datahub.component.rule import Rule
@@ -61,6 +62,8 @@ def _build(draft: Draft) -> Plan:
     meta: dict[str, Any] = {"description": draft.spec.description}
     if draft.spec.dead_letter is not None and draft.spec.dead_letter.sealed:
         meta["sealed"] = True
+    if draft.spec.type != "batch" and not draft.options.sources:
+        meta |= stream_facts(draft.spec)
     plan = Plan(draft.spec.name, draft.nodes, draft.spec.max_rejected, meta, tuple(rules))
     if draft.spec.profile is not None and not draft.errors and draft.options.outputs:
         profiles: list[PlanProfile] = []
@@ -68,6 +71,8 @@ def _build(draft: Draft) -> Plan:
         plan = replace(plan, profiles=tuple(profiles))
     if not draft.broken and draft.options.outputs:
         draft.errors.extend(check_unused(plan, draft.document))
+    if not draft.broken and not draft.errors and "stream" in meta and draft.options.outputs:
+        draft.errors.extend(check_stream(plan, draft.document))
     draft.raise_all()
     return plan
 

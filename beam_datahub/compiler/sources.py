@@ -10,10 +10,10 @@ from beam_datahub.compiler.draft import Draft
 from beam_datahub.compiler.increment import increment_of, with_increment
 from beam_datahub.compiler.plan import Node, Positions, Read
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
-from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnreadableData
+from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnknownColumn, UnreadableData
 from beam_datahub.kernels.expressions import data_type
-from beam_datahub.kernels.types import is_hidden
-from beam_datahub.spec import IncrementalSpec, SourceSpec, SubjectSpec
+from beam_datahub.kernels.types import is_hidden, sql_type
+from beam_datahub.spec import EventTimeSpec, IncrementalSpec, SourceSpec, SubjectSpec
 
 
 def add_source(draft: Draft, spec: SourceSpec) -> None:
@@ -54,9 +54,24 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     read = replace(read, keys=discovery.keys)
     if source.capabilities.resumes is not None and given is None:
         read = replace(read, positions=Positions(source.capabilities.resumes))
+    if spec.event_time is not None and given is None:
+        read = replace(read, time=_time(draft, spec, spec.event_time, schema))
     if spec.incremental is not None and given is None:
         read = _incremental(draft, read, spec, spec.incremental)
     draft.nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
+
+
+def _time(draft: Draft, spec: SourceSpec, wanted: EventTimeSpec, schema: pa.Schema) -> str:
+    """The column of time of a source. Raises UnknownColumn, InvalidValue."""
+    place = draft.document.place(*spec.at, "event_time")
+    if wanted.column not in schema.names:
+        raise UnknownColumn(wanted.column, schema.names).at(place)
+    kind = schema.field(wanted.column).type
+    if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
+        raise InvalidValue(
+            f"'{wanted.column}' is {sql_type(kind)}, which is no moment", hint="declare it as TIMESTAMP WITH TIME ZONE or DATE"
+        ).at(place)
+    return wanted.column
 
 
 def _incremental(draft: Draft, read: Read, spec: SourceSpec, wanted: IncrementalSpec) -> Read:

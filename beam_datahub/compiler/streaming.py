@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from beam_datahub.compiler.plan import Node, Plan, Read, Stage, Write, is_aside
 from beam_datahub.component.capabilities import Delivery, WriteMode
 from beam_datahub.errors import DataHubError, InvalidValue
-from beam_datahub.spec import SpecDocument
+from beam_datahub.spec import Integration, SpecDocument
 
 
 def followed(plan: Plan) -> tuple[str, ...]:
@@ -16,6 +17,12 @@ def followed(plan: Plan) -> tuple[str, ...]:
     reads = {node.id: node.operator for node in plan if isinstance(node.operator, Read)}
     reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
     return tuple(name for name, read in reads.items() if read.source.capabilities.unbounded)
+
+
+def stream_facts(spec: Integration) -> dict[str, Any]:
+    """What a plan keeps of how a stream runs: its `type`, its options and its columns of time by source."""
+    times = {name: source.event_time for name, source in spec.sources.items() if source.event_time is not None}
+    return {"type": spec.type, "stream": spec.stream, "event_times": times}
 
 
 def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,19 +63,34 @@ def settle_runs(store: StoreLink, integration: str) -> list[str]:
 
 def _finish(store: StoreLink, run: Run, journal: str) -> bool:
     from beam_datahub.compiler.commit import finish_commit
+    from beam_datahub.compiler.epochs import finish_epoch, is_of_stream
 
     what = f"the replay {run.run_id} of run {run.parent}" if run.cause == "replay" else f"the run {run.run_id}"
     try:
-        report = finish_commit(journal)
+        report = finish_epoch(journal) if is_of_stream(journal) else finish_commit(journal)
     except DataHubError as error:
         raise ReplayUnfinished(f"{what} is not complete: {error.reason}") from error
     end = _end(report)
-    calls = [later("runs.end", run.run_id, end), *moves(run.integration, run.run_id, report["cursors"])]
+    calls = [later("runs.end", run.run_id, end), *moves(run.integration, run.run_id, _to_move(store, run, report["cursors"]))]
     if end.status == "failed":
         calls.append(later("runs.unmark_replayed", run.run_id))
     store.together(calls)
     LOGGER.warning("%s had died while it published; it is complete now", what)
     return end.status != "failed"
+
+
+def _to_move(store: StoreLink, run: Run, cursors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the run has not moved itself: a stream moves its cursors with each epoch, and may die before the journal is gone."""
+    found: dict[str, Any] = {}
+    for source, goal in cursors.items():
+        there = {each.partition: each for each in store.reader.cursors.find(run.integration, source)}
+        parts = {
+            name: part
+            for name, part in goal["parts"].items()
+            if name not in there or there[name].run_id != run.run_id or there[name].revision != part["revision"] + 1
+        }
+        found[source] = {**goal, "parts": parts}
+    return found
 
 
 def _end(report: dict[str, Any]) -> RunEnd:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -69,7 +70,8 @@ class StreamState:
 @dataclass(frozen=True)
 class StreamRequest:
     """How to run a stream. `keep` records, in one transaction, where the cursors go and what the stream has done so far; it
-    raises where that cannot be. The stream ends by itself after `seconds`, or with `until_idle` once it has caught up.
+    raises where that cannot be. The stream ends by itself after `seconds`, with `until_idle` once it has caught up, or when
+    `stop` says so; SIGINT and SIGTERM end it as well, the second one at once.
     """
 
     run: RunRequest
@@ -79,6 +81,7 @@ class StreamRequest:
     seconds: float | None = None
     until_idle: bool = False
     show: Callable[[StreamState], None] | None = None
+    stop: Callable[[], bool] | None = None
 
 
 def run_stream(plan: Plan, request: StreamRequest) -> RunResult:
@@ -92,7 +95,23 @@ def run_stream(plan: Plan, request: StreamRequest) -> RunResult:
     options = chosen.completed(request.run.options)
     run = replace(request.run, options=replace(options, options=(*usual, *options.options)))
     with _TURN:
-        return _Stream(plan, replace(request, run=run)).run()
+        stream = _Stream(plan, replace(request, run=run))
+        with _signals(stream.ask_to_stop):
+            return stream.run()
+
+
+@contextmanager
+def _signals(told: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C and a service's stop end the stream between two steps, not within one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.signal(each, lambda *_: told()) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class _Stream:
@@ -110,6 +129,11 @@ class _Stream:
         self._stopping = self._anew = self._cancelled = False
         self._partitions: dict[str, tuple[Partition, ...]] = {}
         self._out_of_order: float | None = None
+
+    def ask_to_stop(self) -> None:
+        """Somebody wants the stream to end. Who asks twice wants it at once."""
+        self._cancelled |= self._stopping
+        self._stopping = True
 
     def run(self) -> RunResult:
         publisher = self._publisher
@@ -258,12 +282,7 @@ class _Stream:
     def _look_round(self) -> None:
         request, epochs = self._request, self._publisher.epochs
         assert epochs is not None
-        try:
-            if request.run.watch is not None:
-                request.run.watch()
-        except KeyboardInterrupt:
-            # Who asks twice wants it at once.
-            self._cancelled |= self._stopping
+        if request.stop is not None and request.stop():
             self._stopping = True
         if request.seconds is not None and time.monotonic() - self._started >= request.seconds:
             self._stopping = True
