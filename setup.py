@@ -44,6 +44,11 @@ DEPENDENCIES = [
     "boto3>=1.40,<2",  # S3, SQS and the other AWS services
 ]
 
+REDIS = ["redis[hiredis]>=6,<9"]
+NATS = ["nats-py[nkeys]>=2.9,<3"]
+RABBITMQ = ["pika>=1.3,<2"]
+MQTT = ["paho-mqtt>=2.1,<3"]
+
 EXTRAS = {
     # the `normalise` transformation's forms: phone numbers, countries and currencies, e-mail addresses, units
     "normalise": ["phonenumbers>=9,<10", "pycountry>=24.6", "email-validator>=2.2,<3", "pint>=0.25,<0.27"],
@@ -69,15 +74,15 @@ EXTRAS = {
     # MongoDB as a source and a destination: its client, and BSON as Arrow columns where that changes no value
     "mongodb": ["pymongo>=4.9,<5", "pymongoarrow>=1.9,<2"],
     # Redis streams as a source and a destination
-    "redis_stream": ["redis[hiredis]>=6,<9"],
+    "redis_stream": REDIS,
     # NATS JetStream as a source and a destination; nkeys signs the answers of logins by credentials files
-    "nats": ["nats-py[nkeys]>=2.9,<3"],
+    "nats": NATS,
     # RabbitMQ as a source and a destination
-    "rabbitmq": ["pika>=1.3,<2"],
+    "rabbitmq": RABBITMQ,
     # MQTT brokers as a source and a destination
-    "mqtt": ["paho-mqtt>=2.1,<3"],
+    "mqtt": MQTT,
     # all queues
-    "queues": ["redis[hiredis]>=6,<9", "nats-py[nkeys]>=2.9,<3", "pika>=1.3,<2", "paho-mqtt>=2.1,<3"],
+    "queues": [*REDIS, *NATS, *RABBITMQ, *MQTT],
     # what run_tests.sh runs; formatters and checkers are pinned, so that a new release cannot fail an old commit
     "test": [
         "pytest>=9,<10",
