@@ -12,6 +12,10 @@ class WriteMode(StrEnum):
     APPEND = "append"
     OVERWRITE = "overwrite"
     MERGE = "merge"
+    DELETE_INSERT = "delete_insert"
+    SCD1 = "scd1"
+    SCD2 = "scd2"
+    SCD3 = "scd3"
 
 
 class Delivery(StrEnum):

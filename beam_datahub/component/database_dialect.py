@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beam_datahub.component.database import TableColumn, TableName
 from beam_datahub.errors import LossyWrite
-from beam_datahub.kernels.types import sql_type
+from beam_datahub.kernels.types import JSON, sql_type
 
 LEDGER = "_beam_datahub_ledger"
 
@@ -28,6 +28,7 @@ class Dialect:
     """Whether it goes by any unique key that a row meets, not by the named one alone."""
     true = "true"
     """How truth is written."""
+    false = "false"
     keys_at_once = 10_000
     """How many keys one query is given at most."""
     transactional_ddl = True
@@ -114,6 +115,10 @@ class Dialect:
         """A date or a moment, given in DuckDB's text, as a literal."""
         return self.literal(text)
 
+    def moment_as(self, text: str, declared: str) -> str:
+        """A moment, given in DuckDB's text, as a value of a column's type."""
+        return f"CAST({self.literal(text)} AS {declared})"
+
     def keyed(self, data_type: pa.DataType) -> str:
         """The type of a new column that is in a key: some systems index no text of any length."""
         return self.declared(data_type)
@@ -127,17 +132,17 @@ class Dialect:
             parts.append(f"PRIMARY KEY ({self.names(key)})")
         return f"CREATE TABLE {self.table(table)} ({', '.join(parts)}{extra})"
 
-    def create_as(self, table: TableName, select: str) -> str:
-        """Make a table of the rows of a query."""
-        return f"CREATE TABLE {self.table(table)} AS {select}"
+    def create_scratch(self, table: TableName, columns: Sequence[TableColumn], key: Sequence[str] = ()) -> list[str]:
+        """Make a table that publishing needs for a while; its rows are found by `key`, where that is of use."""
+        return self.create_staging(table, None, columns, ())
 
-    def create_scratch(self, table: TableName, select: str) -> list[str]:
-        """Make a table of the rows of a query anew inside a transaction, for `drop_scratch` to remove before its end."""
-        return [self.drop(table), self.create_as(table, select)]
+    def analyse(self, table: TableName) -> str | None:
+        """Have the database look at what is in a table; None where it does so by itself, or plans without."""
+        return None
 
-    def drop_scratch(self, table: TableName) -> str:
-        """Remove a table that `create_scratch` made."""
-        return self.drop(table)
+    def lock(self, table: TableName) -> str | None:
+        """Keep others from writing a table until the transaction ends; None where they are kept out, or fail."""
+        return None
 
     def create_ledger(self, table: TableName) -> str:
         """Make the table of what runs began and published."""
@@ -187,7 +192,18 @@ class Dialect:
 
     def comparable(self, name: str) -> str:
         """A column in a form by which rows can be ordered, whatever its type."""
-        return f"CAST({self.quoted(name)} AS {self.types['VARCHAR']})"
+        return self.as_text(self.quoted(name))
+
+    def as_text(self, value: str) -> str:
+        """A value of any type as text, or as what is compared like it."""
+        return f"CAST({value} AS {self.types['VARCHAR']})"
+
+    def differs(self, left: str, right: str, data_type: pa.DataType) -> str:
+        """1 where two values of a column differ, 0 where they are the same, or both missing."""
+        if data_type in (pa.string(), JSON) or pa.types.is_nested(data_type):
+            # As texts: collations may tell less apart, and some types know no equality.
+            left, right = self.as_text(left), self.as_text(right)
+        return f"CASE WHEN {left} = {right} OR ({left} IS NULL AND {right} IS NULL) THEN 0 ELSE 1 END"
 
     def insert(self, target: TableName, columns: Sequence[str], select: str) -> str:
         """Add the rows of a query."""
@@ -207,11 +223,11 @@ class Dialect:
         table = self.table(target)
         return f"UPDATE {table} SET {changes} FROM {self.table(source)} s WHERE {self.same(key, f'{table}.', 's.')}"
 
-    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str) -> str:
-        """Remove the rows whose key a table has in a row that meets a condition on its columns, which begins with a column."""
+    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None = None) -> str:
+        """Remove the rows whose key a table has, in a row that meets a condition on its columns, which begins with a column."""
         same = self.same(key, f"{self.table(target)}.", "s.")
-        exists = f"EXISTS (SELECT 1 FROM {self.table(source)} s WHERE {same} AND s.{condition})"
-        return f"DELETE FROM {self.table(target)} WHERE {exists}"
+        met = "" if condition is None else f" AND s.{condition}"
+        return f"DELETE FROM {self.table(target)} WHERE EXISTS (SELECT 1 FROM {self.table(source)} s WHERE {same}{met})"
 
     def same(self, key: Sequence[str], left: str, right: str) -> str:
         """A condition that two rows have the same key."""

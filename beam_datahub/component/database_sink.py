@@ -9,7 +9,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,35 +19,32 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.database import RowsRefused, Session, TableColumn, TableName, retrying
 from beam_datahub.component.database_dialect import LEDGER, Dialect
 from beam_datahub.component.database_ledger import DatabaseLedger, staging_prefix
-from beam_datahub.component.database_publish import publish
+from beam_datahub.component.database_options import (
+    KEYED_MODES,
+    DatabaseWriteOptions,
+    check_options,
+    needed,
+    table_key,
+    table_schema,
+)
+from beam_datahub.component.database_publish import Publication, publish
 from beam_datahub.component.database_shape import Shape, existing_table, new_table
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Report
-from beam_datahub.errors import DataHubError, InvalidValue, TargetUnusable, UnknownColumn
+from beam_datahub.errors import DataHubError, TargetUnusable
 from beam_datahub.kernels.rejection import rejections
 
+__all__ = ["DATABASE_MODES", "DatabaseSink", "DatabaseWriteOptions"]
 
-class DatabaseWriteOptions(Config):
-    """Where rows go and how they meet what is there."""
-
-    table: str
-    """The table: `orders` or `sales.orders`. It is made when it is not there."""
-
-    last_by: str | None = None
-    """With `merge`: of several rows with one key in a run, the one with the highest value of this column wins."""
-
-    delete_marker: str | None = None
-    """With `merge`: a BOOLEAN column; where it is true, the row with that key is removed. It is not written itself."""
-
-    evolve: Literal["add", "widen", "none"] = "add"
-    """How a table that is there may be changed: `add` new columns, `widen` types that are too narrow as well, or `none`."""
+DATABASE_MODES = tuple(WriteMode)
 
 
 class DatabaseSink(Sink):
     """A table of a database."""
 
     Options: ClassVar[type[Config]] = DatabaseWriteOptions
-    capabilities = SinkCapabilities(write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE), rejects=True)
+    capabilities = SinkCapabilities(write_modes=DATABASE_MODES, rejects=True)
+    streams = True
     dialect: Dialect
 
     options: DatabaseWriteOptions
@@ -92,22 +89,8 @@ class DatabaseSink(Sink):
         return [("reach", True, "connected")]
 
     def plan_write(self, request: WriteRequest) -> None:
-        new_table(self.dialect, self.target, self._written(request), request.key)
-        options = self.options
-        if request.mode == WriteMode.MERGE:
-            if not request.key:
-                raise InvalidValue("write_mode merge needs the columns that identify a row", hint="name them: `key: [id]`")
-        elif options.last_by or options.delete_marker:
-            option = "last_by" if options.last_by else "delete_marker"
-            raise InvalidValue(f"`{option}` is for write_mode merge", hint="leave it out")
-        for name in filter(None, (options.last_by, options.delete_marker)):
-            if name not in request.schema.names:
-                raise UnknownColumn(name, request.schema.names)
-        marker = options.delete_marker
-        if marker is not None and not pa.types.is_boolean(request.schema.field(marker).type):
-            raise InvalidValue(f"the delete marker '{marker}' is not BOOLEAN", hint="compute one in a mapping before")
-        if marker is not None and marker in request.key:
-            raise InvalidValue(f"the delete marker '{marker}' cannot be part of the key")
+        check_options(self.options, request)
+        new_table(self.dialect, self.target, table_schema(self.options, request), table_key(self.options, request))
 
     @property
     def place(self) -> str:
@@ -123,37 +106,47 @@ class DatabaseSink(Sink):
 
     def refuse(self, session: Session, request: WriteRequest, shape: Shape) -> None:
         """Refuse what could be found out only when everything has run."""
-        if request.mode != WriteMode.MERGE or shape.creates:
+        if request.mode not in KEYED_MODES or shape.creates:
             return
-        key = frozenset(map(shape.named, request.key))
-        if key in session.unique_keys(self.target) and self.dialect.merges_in_place:
+        key = frozenset(shape.named(name) for name in table_key(self.options, request))
+        unique = session.unique_keys(self.target)
+        one = next((each for each in unique if each < key), None) if request.mode == WriteMode.SCD2 else None
+        if one is not None:
+            hint = f"make it unique by {', '.join(sorted(key))}, or write to another table"
+            raise TargetUnusable(f"'{self.target}' holds one row for each {', '.join(sorted(one))}, and no versions", hint=hint)
+        if key in unique and self.dialect.merges_in_place:
             return
         there = session.columns(self.target) or ()
         left = [column.name for column in there if column.name not in shape.names and not column.computed]
         if self.dialect.update_from(self.target, shape.names, tuple(key), self.target) is None and left:
             raise TargetUnusable(
-                f"merging into '{self.target}' would lose its column '{left[0]}', which is not written", hint="write it as well"
+                f"writing '{self.target}' by its key would lose its column '{left[0]}', which is not written",
+                hint="write it as well",
             )
 
     def shape(self, session: Session, request: WriteRequest) -> Shape:
         """How the rows meet the table as it is now. Raises TargetUnusable, LossyWrite."""
         there = session.columns(self.target)
-        schema = self._written(request)
+        schema = table_schema(self.options, request)
         if there is None:
-            return new_table(self.dialect, self.target, schema, request.key if request.mode == WriteMode.MERGE else ())
+            return new_table(self.dialect, self.target, schema, table_key(self.options, request))
+        if request.mode == WriteMode.SCD2:
+            names = {column.name.casefold() for column in there}
+            for name in (self.options.valid_from, self.options.valid_to, self.options.is_current):
+                if name.casefold() not in names:
+                    hint = "add the three columns there and fill them, or write to another table"
+                    raise TargetUnusable(f"'{self.target}' has no column '{name}': its rows have no history", hint=hint)
         return existing_table(self.dialect, self.target, schema, there, self.options.evolve)
-
-    def _written(self, request: WriteRequest) -> pa.Schema:
-        """The columns that the table gets."""
-        return pa.schema([field for field in request.schema if field.name != self.options.delete_marker])
 
     def staged(self, shape: Shape, request: WriteRequest) -> tuple[TableColumn, ...]:
         """The columns of a staging table, in the order of the request's schema."""
-        marker = self.options.delete_marker
+        options = self.options
         found = dict(zip(shape.given, shape.columns, strict=True))
-        if marker is not None:
+        if request.mode == WriteMode.SCD2 and options.effective_at is not None:
+            found[options.effective_at] = found[options.valid_from]
+        if options.delete_marker is not None and options.delete_marker not in found:
             declared = self.dialect.declared(pa.bool_())
-            found[marker] = TableColumn(marker, declared, pa.bool_())
+            found[options.delete_marker] = TableColumn(options.delete_marker, declared, pa.bool_())
         return tuple(found[name] for name in request.schema.names)
 
     def open(self, request: WriteRequest) -> Writer:
@@ -168,16 +161,27 @@ class DatabaseSink(Sink):
                 if before is None:
                     if not self.dialect.transactional_ddl:
                         # Such a statement would end the transaction, and publish the half of it.
-                        for statement in self.shape(session, request).statements:
+                        publication = self._publication(session, request)
+                        made = publication.scratch(self.dialect) if receipts else []
+                        dropped = map(self.dialect.drop, publication.scratch_names if made else ())
+                        for statement in [*publication.shape.statements, *dropped, *made]:
                             session.execute(statement)
                     with session.transaction():
                         if ledger.claim(rows):
-                            shape = self.shape(session, request)
-                            publish(session, self.target, request, shape, receipts, self.options)
+                            publish(session, self._publication(session, request), receipts)
                 else:
                     rows = before
-                ledger.drop_staging(staging_prefix(request))
+                if request.epoch is None:
+                    ledger.drop_staging(staging_prefix(request))
+                else:
+                    # What other epochs have staged stays.
+                    for receipt in receipts:
+                        session.execute(self.dialect.drop(self.target.beside(receipt.location)))
         return Committed(rows, size, (self.place,))
+
+    def _publication(self, session: Session, request: WriteRequest) -> Publication:
+        shape = self.shape(session, request)
+        return Publication(self.target, request, shape, self.staged(shape, request), self.options)
 
     def abort(self, request: WriteRequest) -> None:
         with self.connected() as session:
@@ -193,20 +197,19 @@ class DatabaseWriter(Writer):
         self._sink, self._request = sink, request
         self._table = sink.target.beside(staging_prefix(request) + secrets.token_hex(4))
         self._columns: tuple[TableColumn, ...] | None = None
-        self._key: list[int] = [request.schema.get_field_index(name) for name in request.key]
+        # Each column that no row may leave out, with what is said of one that does.
+        self._needed = {request.schema.get_field_index(name): text for name, text in needed(sink.options, request).items()}
         self._rows = self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> pa.Table | None:
         found: list[tuple[int, str, str | None]] = []
         rows = pa.array(range(batch.num_rows), pa.int64())
-        if self._request.mode == WriteMode.MERGE:
-            for index in self._key:
-                if batch.column(index).null_count:
-                    name = batch.schema.names[index]
-                    bad = pc.indices_nonzero(pc.is_null(batch.column(index))).to_pylist()
-                    found += [(rows[i].as_py(), f"the key column '{name}' is null", name) for i in bad]
-                    good = pc.is_valid(batch.column(index))
-                    batch, rows = batch.filter(good), rows.filter(good)
+        for index, text in self._needed.items():
+            if batch.column(index).null_count:
+                bad = pc.indices_nonzero(pc.is_null(batch.column(index))).to_pylist()
+                found += [(rows[i].as_py(), text, batch.schema.names[index]) for i in bad]
+                good = pc.is_valid(batch.column(index))
+                batch, rows = batch.filter(good), rows.filter(good)
         if batch.num_rows:
             for attempt in retrying():
                 with attempt, self._sink.connected() as session:

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import duckdb
 import pyarrow as pa
 
-from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities, WriteMode
+from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.database_file import make_folder
 from beam_datahub.component.database_pool import close_pool, pooled
-from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.registry import register
@@ -79,8 +79,8 @@ class DuckdbDialect(Dialect):
     def declared(self, data_type: pa.DataType) -> str:
         return sql_type(data_type)
 
-    def comparable(self, name: str) -> str:
-        return f"CAST({self.quoted(name)} AS VARCHAR)"
+    def as_text(self, value: str) -> str:
+        return f"CAST({value} AS VARCHAR)"
 
     def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
         # One text a column: thousands of literals would take longer to parse than to find.
@@ -239,7 +239,7 @@ class DuckdbSink(DatabaseSink):
     Connection: ClassVar[type[Config]] = DuckdbConnection
     Options = DatabaseWriteOptions
     capabilities = SinkCapabilities(
-        write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
+        write_modes=DATABASE_MODES,
         rejects=True,
         types=(
             "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",

@@ -242,8 +242,14 @@ def _appending(plan: Plan, goal: str, finished: Finished, choices: Choices, note
             "integration again",
             place=write.place,
         )
-    if write.request.mode == WriteMode.MERGE:
+    if write.request.mode in (WriteMode.MERGE, WriteMode.SCD1, WriteMode.SCD2, WriteMode.SCD3):
         return write
+    if write.request.mode == WriteMode.DELETE_INSERT:
+        raise NotReplayable(
+            f"'{goal}' replaces all rows of a key at once: those of the replayed records alone would delete the others",
+            hint=f"leave it out with `--skip {goal}`, or run the integration again",
+            place=write.place,
+        )
     if finished.overwritten_by is not None:
         raise NotReplayable(
             f"'{goal}' does not hold the rows of run {finished.run_id} any more: run {finished.overwritten_by} has replaced them",

@@ -12,7 +12,7 @@ from beam_datahub.spec.durations import Seconds
 
 IntegrationType = Literal["batch", "real-time", "hybrid"]
 Drift = Literal["evolve", "freeze", "discard_row", "discard_value"]
-WriteMode = Literal["append", "overwrite", "merge"]
+WriteMode = Literal["append", "overwrite", "merge", "delete_insert", "scd1", "scd2", "scd3"]
 
 
 class SpecModel(BaseModel):

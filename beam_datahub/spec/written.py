@@ -249,9 +249,10 @@ class WrittenDestination(SpecModel):
     connection: Connection = {}
     """The settings and secrets that reach the system, or the name of a stored connection."""
     write_mode: WriteMode | None = None
-    """Add to what is there, replace it, or merge by `key`; the connector's usual mode when left out."""
+    """Add to what is there, replace it, `merge` by `key`, delete and insert the rows of a key, or keep the newest state (`scd1`),
+    all versions (`scd2`) or previous values (`scd3`) of each key; the connector's usual mode when left out."""
     key: Names | None = None
-    """The columns that tell records apart, for `merge`."""
+    """The columns that tell records apart, for `merge`, `delete_insert`, `scd1`, `scd2` and `scd3`."""
     clearance: Clearance = ()
     """The kinds of personal data that may be written here unmasked, such as `[email, name]`, or `all`."""
     subject: Subject | None = None

@@ -40,7 +40,7 @@ class MysqlDialect(Dialect):
         "TIMESTAMPTZ": "timestamp(6)",
         "JSON": "json",
     }
-    true = "1"
+    true, false = "1", "0"
     transactional_ddl = False
     upserts_any_key = True
 
@@ -92,18 +92,22 @@ class MysqlDialect(Dialect):
         known = [check for check in checks if {name.casefold() for name in re.findall(r"`([^`]+)`", check)} <= names]
         return [self.create(staging, spelt, extra="".join(f", CHECK ({check})" for check in known))]
 
-    def create_scratch(self, table: TableName, select: str) -> list[str]:
-        # Only temporary tables leave the transaction open.
-        return [self.drop_scratch(table), f"CREATE TEMPORARY TABLE {self.table(table)} AS {select}"]
-
-    def drop_scratch(self, table: TableName) -> str:
-        return f"DROP TEMPORARY TABLE IF EXISTS {self.table(table)}"
+    def create_scratch(self, table: TableName, columns: Sequence[TableColumn], key: Sequence[str] = ()) -> list[str]:
+        (create,) = self.create_staging(table, None, columns, ())
+        declared = {each.name: each.declared for each in columns}
+        if not key or any(re.search("text|blob|json|geometry", declared[name]) for name in key):
+            return [create]
+        return [create, f"ALTER TABLE {self.table(table)} ADD INDEX ({self.names(key)})"]
 
     def widen_column(self, table: TableName, name: str, declared: str) -> str | None:
         return f"ALTER TABLE {self.table(table)} MODIFY COLUMN {self.quoted(name)} {declared}"
 
-    def comparable(self, name: str) -> str:
-        return f"CAST({self.quoted(name)} AS BINARY)"
+    def as_text(self, value: str) -> str:
+        return f"CAST({value} AS BINARY)"
+
+    def moment_as(self, text: str, declared: str) -> str:
+        # CAST has names of its own for types; here the column's type is told by where the value goes.
+        return f"TIMESTAMP({self.literal(text)})"
 
     def upsert(self, target: TableName, columns: Sequence[str], key: Sequence[str], select: str) -> str:
         others = [name for name in columns if name not in key] or list(key)
@@ -116,7 +120,7 @@ class MysqlDialect(Dialect):
         joined = f"{self.table(target)} t JOIN {self.table(source)} s ON {self.same(key, 't.', 's.')}"
         return f"UPDATE {joined} SET {changes}"
 
-    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str) -> str:
+    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None = None) -> str:
         # A join finds the rows by the target's key; a subquery would be run for each of them.
         joined = f"{self.table(target)} t JOIN {self.table(source)} s ON {self.same(key, 't.', 's.')}"
-        return f"DELETE t FROM {joined} WHERE s.{condition}"
+        return f"DELETE t FROM {joined}{'' if condition is None else f' WHERE s.{condition}'}"

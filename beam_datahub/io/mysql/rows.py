@@ -27,7 +27,8 @@ def batch_of(lines: Sequence[bytes | None], columns: Sequence[TableColumn]) -> p
 
     if None in lines:
         raise UnreadableData("a row is longer than the server sends", hint="raise its max_allowed_packet")
-    data = b"\n".join(lines)  # type: ignore[arg-type]
+    # Without an end to its line, an empty last value would be taken for a text.
+    data = b"\n".join([*lines, b""])  # type: ignore[list-item]
     names = [f"c{number}" for number in range(len(columns))]
     table = csv.read_csv(
         pa.BufferReader(data),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
+from beam_datahub.component.capabilities import SinkCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Session
 from beam_datahub.component.database_shape import Shape
-from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import WriteRequest
@@ -27,7 +27,7 @@ class MysqlSink(DatabaseSink):
     Connection: ClassVar[type[Config]] = MysqlConnection
     Options = DatabaseWriteOptions
     capabilities = SinkCapabilities(
-        write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
+        write_modes=DATABASE_MODES,
         rejects=True,
         nested=False,
         types=(

@@ -107,6 +107,16 @@ class PostgresqlDialect(Dialect):
         widened = [self.widen_column(staging, each.name, each.declared) for each in columns if each.detail == WIDENED]
         return statements + widened
 
+    def create_scratch(self, table: TableName, columns: Sequence[TableColumn], key: Sequence[str] = ()) -> list[str]:
+        listed = ", ".join(f"{self.quoted(each.name)} {each.declared}" for each in columns)
+        return [f"CREATE UNLOGGED TABLE {self.table(table)} ({listed})"]
+
+    def analyse(self, table: TableName) -> str:
+        return f"ANALYZE {self.table(table)}"
+
+    def lock(self, table: TableName) -> str:
+        return f"LOCK TABLE {self.table(table)} IN SHARE ROW EXCLUSIVE MODE"
+
     def _loosen(self, staging: TableName, columns: Sequence[TableColumn]) -> str:
         """Let the columns that are not written be null: the target gives them their values."""
         table = self.literal(self.table(staging))

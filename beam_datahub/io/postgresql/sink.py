@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
+from beam_datahub.component.capabilities import SinkCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Session
-from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
 from beam_datahub.io.postgresql.connection import PostgresqlConnection
@@ -23,7 +23,7 @@ class PostgresqlSink(DatabaseSink):
     Connection: ClassVar[type[Config]] = PostgresqlConnection
     Options = DatabaseWriteOptions
     capabilities = SinkCapabilities(
-        write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
+        write_modes=DATABASE_MODES,
         rejects=True,
         nested=False,
         types=(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities, WriteMode
+from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Session, TableName
 from beam_datahub.component.database_dialect import Dialect
-from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
@@ -47,7 +47,7 @@ class SqlSink(DatabaseSink):
     Connection: ClassVar[type[Config]] = SqlConnection
     Options = DatabaseWriteOptions
     capabilities = SinkCapabilities(
-        write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
+        write_modes=DATABASE_MODES,
         rejects=True,
         nested=False,
         types=("SMALLINT", "BIGINT", "DOUBLE", "DECIMAL(12,2)", "VARCHAR", "BLOB", "DATE", "TIMESTAMP"),

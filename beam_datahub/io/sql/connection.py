@@ -62,7 +62,7 @@ class SqlDialect(Dialect):
     def __init__(self, found: sa.Dialect) -> None:
         self._found = found
         self.transactional_ddl = found.name in ("postgresql", "sqlite", "mssql", "cockroachdb", "redshift", "duckdb")
-        self.true = "true" if found.supports_native_boolean else "1"
+        self.true, self.false = ("true", "false") if found.supports_native_boolean else ("1", "0")
 
     def quoted(self, name: str) -> str:
         return str(self._found.identifier_preparer.quote_identifier(name))
@@ -104,13 +104,12 @@ class SqlDialect(Dialect):
     def decimal(self, precision: int, scale: int) -> str:
         return self.declared(pa.decimal128(precision, scale))
 
-    def comparable(self, name: str) -> str:
-        return self.quoted(name)
+    def as_text(self, value: str) -> str:
+        return value
 
-    def create_as(self, table: TableName, select: str) -> str:
-        if self._found.name == "mssql":
-            return f"SELECT * INTO {self.table(table)} FROM ({select}) rows_of_it"
-        return super().create_as(table, select)
+    def moment_as(self, text: str, declared: str) -> str:
+        # SQLite keeps moments as texts, and would cast them to numbers.
+        return self.literal(text) if self._found.name == "sqlite" else super().moment_as(text, declared)
 
     def first_rows(self, count: int) -> str:
         return {"mssql": "", "oracle": f"FETCH FIRST {count} ROWS ONLY"}.get(self._found.name, f"LIMIT {count}")

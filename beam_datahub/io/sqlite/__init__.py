@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from beam_datahub.component.arrow_blocks import fit_array
-from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities, WriteMode
+from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.database_file import make_folder
 from beam_datahub.component.database_pool import pooled
 from beam_datahub.component.database_rows import columns_of, python_rows
-from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.registry import register
@@ -89,7 +89,7 @@ class SqliteDialect(Dialect):
         "INTERVAL": "TEXT_INTERVAL",
         "JSON": "JSON_TEXT",
     }
-    true = "1"
+    true, false = "1", "0"
 
     def decimal(self, precision: int, scale: int) -> str:
         # As NUMERIC they would become doubles; text keeps all digits.
@@ -97,6 +97,21 @@ class SqliteDialect(Dialect):
 
     def widen_column(self, table: TableName, name: str, declared: str) -> str | None:
         return None
+
+    def moment_as(self, text: str, declared: str) -> str:
+        # Moments are texts; a cast to a type of which SQLite knows nothing would make a number of them.
+        return self.literal(text)
+
+    def create_scratch(self, table: TableName, columns: Sequence[TableColumn], key: Sequence[str] = ()) -> list[str]:
+        made = super().create_scratch(table, columns, key)
+        index = TableName(f"{table.name}_key", table.schema)
+        return [*made, f"CREATE INDEX {self.table(index)} ON {self.quoted(table.name)} ({self.names(key)})"] if key else made
+
+    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None = None) -> str:
+        # Nothing else makes SQLite go from the few keys to the rows of the many by their index.
+        met = "" if condition is None else f" WHERE {condition}"
+        chosen = f"SELECT {self.names(key)} FROM {self.table(source)}{met}"
+        return f"DELETE FROM {self.table(target)} WHERE ({self.names(key)}) IN ({chosen})"
 
     def orders(self, data_type: pa.DataType) -> bool:
         return bool(pa.types.is_integer(data_type))
@@ -326,7 +341,7 @@ class SqliteSink(DatabaseSink):
     Connection: ClassVar[type[Config]] = SqliteConnection
     Options = DatabaseWriteOptions
     capabilities = SinkCapabilities(
-        write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
+        write_modes=DATABASE_MODES,
         rejects=True,
         nested=False,
         types=(

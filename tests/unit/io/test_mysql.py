@@ -89,6 +89,11 @@ def test_a_value_of_any_type_is_kept_and_written_back_as_the_same(shop: System) 
         assert cursor.fetchone() == (1,)
 
 
+def test_a_row_may_end_in_null_behind_a_text(shop: System) -> None:
+    shop.run("create table t (name varchar(10), n bigint)", "insert into t values ('a', 1), ('b', null)")
+    assert [row["n"] for row in read(shop.source(table="t")).rows] == [1, None]
+
+
 def test_a_query_has_the_types_of_its_columns(shop: System) -> None:
     shop.run("create table t (a int unsigned, b decimal(10,2), c varchar(20), d datetime(3), e blob, f tinyint(1), g enum('x'))")
     kinds = [str(field.type) for field in shop.source(query="select * from t").discover().schema]
