@@ -18,11 +18,15 @@ LOGGER = logging.getLogger("beam_datahub.run")
 
 _TELL_SECONDS = 3.0
 _SEPARATOR = "\t"
+# It is there as long as the launcher looks: workers may outlive the run a little.
+_WANTED = "wanted"
 
 
 @functools.cache
 def tell_progress(folder: str) -> None:
-    """Leave what this process counts from now on in `folder`, every few seconds, until the process ends; a first call counts."""
+    """Leave what this process counts from now on in `folder`, every few seconds, as long as the launcher looks; only a first call
+    does something.
+    """
     before = Counter(PROGRESS.snapshot())
     path = f"{folder}/{os.getpid()}-{uuid.uuid4().hex}.json"
     threading.Thread(target=_tell, args=(path, before), name="tell progress", daemon=True).start()
@@ -37,11 +41,19 @@ def _tell(path: str, before: Mapping[tuple[str, str], int]) -> None:
         if now == told:
             continue
         try:
+            if not _is_wanted(os.path.dirname(path)):
+                return
             _write(path, json.dumps(now).encode())
             told = now
         except Exception as failure:
             # It is there to be looked at; the run does without.
             LOGGER.debug("progress was not told: %s", failure)
+
+
+def _is_wanted(folder: str) -> bool:
+    from apache_beam.io.filesystems import FileSystems
+
+    return bool(FileSystems.exists(f"{folder}/{_WANTED}"))
 
 
 def _write(path: str, data: bytes) -> None:
@@ -59,6 +71,7 @@ def gathered_progress(folder: str | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    _write(f"{folder}/{_WANTED}", b"")
     ended = threading.Event()
     thread = threading.Thread(target=_gather, args=(folder, ended), name="gather progress", daemon=True)
     thread.start()
@@ -96,5 +109,7 @@ def forget_progress(folder: str) -> None:
     """Remove what was told."""
     from apache_beam.io.filesystems import FileSystems
 
-    if FileSystems.match([f"{folder}/*"])[0].metadata_list:
-        FileSystems.delete([f"{folder}/"])
+    there = [match.path for match in FileSystems.match([f"{folder}/*"])[0].metadata_list]
+    FileSystems.delete(sorted(there, key=lambda path: not path.endswith(_WANTED)))
+    if os.path.isdir(folder):
+        os.rmdir(folder)
