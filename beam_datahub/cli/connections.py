@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ import click
 from beam_datahub.cli.options import Assignment, Listing, json_option, store_option
 
 if TYPE_CHECKING:
+    from beam_datahub.component.source import Finding
     from beam_datahub.runtime.connections import SecretOption
     from beam_datahub.store.records import Connection
 
@@ -172,13 +174,14 @@ def show(name: str, store: str | None, as_json: bool) -> None:
 
 @command.command(short_help="Try to reach the system.")
 @click.argument("name")
+@click.option("--table", help="A table of a database: may it be read and written?")
 @store_option
 @json_option
-def test(name: str, store: str | None, as_json: bool) -> None:
+def test(name: str, table: str | None, store: str | None, as_json: bool) -> None:
     """Try whether the system behind the connection NAME can be reached, and whether it can be read and written.
 
-    It ends with 4 where it can neither be read nor written. Relative paths start here. The outcome is kept and shows in the
-    list.
+    It ends with 4 where it can neither be read nor written. What only some uses of it need is marked with '!'. Relative paths
+    start here. The outcome is kept and shows in the list.
     """
     from beam_datahub.runtime.connections import test_connection
     from beam_datahub.runtime.upkeep import opened
@@ -187,25 +190,51 @@ def test(name: str, store: str | None, as_json: bool) -> None:
 
     location = locate(store)
     stored = _one(store, name)
-    reports = test_connection(stored, location, os.getcwd())
+    reports = test_connection(stored, location, os.getcwd(), {"table": table} if table is not None else None)
     fine = [role for role, report in reports.items() if report.fine]
-    lines = [(role, what, ok, redact(detail)) for role, report in reports.items() for what, ok, detail in report.lines]
+    lines = [(role, found) for role, report in reports.items() for found in report.findings]
+    # What both roles find of the server is told once.
+    both = {found for role, found in lines if role == "source"} & {found for role, found in lines if role == "sink"}
+    lines = list(dict.fromkeys(("either" if found in both else role, found) for role, found in lines))
     words = {"source": "reading, ", "sink": "writing, ", "either": ""}
     passed = bool(fine) or not reports
-    message = "; ".join(f"{words[role]}{detail}" for role, _, ok, detail in lines if not ok) or None
+    missing = [(role, found) for role, found in lines if found.needed and not found.fine]
+    message = "; ".join(f"{words[role]}{redact(found.detail)}" for role, found in missing) or None
     if reports:
         with opened(location) as found:
             found.writer.connections.tested(name, passed=passed, message=message)
     if as_json:
-        told = [{"for": words[role].rstrip(", "), "what": what, "fine": ok, "detail": detail} for role, what, ok, detail in lines]
+        told = [_finding(words[role].rstrip(", "), found) for role, found in lines]
         click.echo(json.dumps({"connection": name, "passed": passed if reports else None, "checks": told}))
     else:
-        for role, what, ok, detail in lines:
-            click.secho(f"{'✓' if ok else '✗'} {words[role]}{what}: {detail}", fg="green" if ok else "red")
+        for role, each in lines:
+            _tell(words[role], each)
         if not reports:
             click.echo("its secrets open; the rest shows only with the options of a spec: `beam-datahub validate SPEC`")
     if not passed:
         click.get_current_context().exit(4)
+
+
+def _finding(role: str, found: Finding) -> dict[str, Any]:
+    from beam_datahub.security import redact
+
+    facts = {"for": role, "what": found.what, "fine": found.fine, "detail": redact(found.detail)}
+    return {**facts, "hint": redact(found.hint) if found.hint and not found.fine else None, "needed": found.needed}
+
+
+def _tell(role: str, found: Finding) -> None:
+    """One line of a test, and what to do about it."""
+    from beam_datahub.cli.session import out
+    from beam_datahub.security import redact
+
+    sign, colour = ("✓", "green") if found.fine else ("✗", "red") if found.needed else ("!", "yellow")
+    width = min(out().width, 100)
+    text = " ".join(redact(f"{role}{found.what}: {found.detail}").split())
+    lines = textwrap.wrap(text, width - 2, break_long_words=False, break_on_hyphens=False)
+    click.secho(f"{sign} " + "\n  ".join(lines), fg=colour)
+    if found.hint and not found.fine:
+        for line in textwrap.wrap(redact(f"hint: {found.hint}"), width - 4, break_long_words=False, break_on_hyphens=False):
+            click.echo(f"    {line}")
 
 
 @command.command(short_help="Forget a connection.")

@@ -30,7 +30,7 @@ from beam_datahub.component.database_options import (
 from beam_datahub.component.database_publish import Publication, publish
 from beam_datahub.component.database_shape import Shape, existing_table, new_table
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
-from beam_datahub.component.source import Report
+from beam_datahub.component.source import Finding, Line, Report
 from beam_datahub.errors import DataHubError, TargetUnusable
 from beam_datahub.kernels.rejection import rejections
 
@@ -59,7 +59,7 @@ class DatabaseSink(Sink):
         return TableName.parse(self.options.table)
 
     def check(self) -> Report:
-        lines: list[tuple[str, bool, str]] = []
+        lines: list[Line] = []
         try:
             with self.connected() as session:
                 lines += self.reached(session)
@@ -73,8 +73,15 @@ class DatabaseSink(Sink):
                     session.execute(self.dialect.create(probe, [("n", self.dialect.declared(pa.int64()))]))
                     session.execute(self.dialect.drop(probe))
                 lines.append(("rights", True, "tables can be made"))
+                if columns is not None:
+                    names = [column.name for column in columns if not column.computed]
+                    none = f"SELECT {self.dialect.names(names)} FROM {self.dialect.table(target)} WHERE 1 = 0"
+                    with session.transaction():
+                        session.execute(self.dialect.insert(target, names, none))
+                        session.execute(f"DELETE FROM {self.dialect.table(target)} WHERE 1 = 0")
+                    lines.append(("right to write", True, str(target)))
         except DataHubError as error:
-            lines.append(("reach" if not lines else "rights", False, error.reason))
+            lines.append(Finding("reach" if not lines else "rights", False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def reach(self) -> Report:
@@ -82,9 +89,9 @@ class DatabaseSink(Sink):
             with self.connected() as session:
                 return Report(tuple(self.reached(session)))
         except DataHubError as error:
-            return Report((("reach", False, error.reason),))
+            return Report((Finding("reach", False, error.reason, error.hint),))
 
-    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+    def reached(self, session: Session) -> Sequence[Line]:
         """What `check` tells of the server that answered."""
         return [("reach", True, "connected")]
 

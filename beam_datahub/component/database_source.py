@@ -20,7 +20,7 @@ from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import Relation, Session, TableColumn, TableName, retrying
 from beam_datahub.component.database_dialect import Dialect
-from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Report, Since, Source, Split
+from beam_datahub.component.source import Block, Discovery, Finding, Line, Origin, ReadRequest, Report, Since, Source, Split
 from beam_datahub.errors import DataHubError, InvalidValue, SchemaDrift, Transient
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.types import quoted
@@ -86,14 +86,16 @@ class DatabaseSource(Source):
         return Relation(query=self.options.query)
 
     def check(self) -> Report:
-        lines: list[tuple[str, bool, str]] = []
+        lines: list[Line] = []
         try:
             with self.connected() as session:
                 lines += self.reached(session)
                 columns = session.describe(self.relation)
                 lines.append((str(self.relation), True, f"{len(columns)} columns"))
+                session.fetch(f"SELECT 1 FROM {self.relation.sql(self.dialect)} WHERE 1 = 0")
+                lines.append(("right to read", True, str(self.relation)))
         except DataHubError as error:
-            lines.append(("reach" if not lines else str(self.relation), False, error.reason))
+            lines.append(Finding("reach" if not lines else str(self.relation), False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def reach(self) -> Report:
@@ -101,9 +103,9 @@ class DatabaseSource(Source):
             with self.connected() as session:
                 return Report(tuple(self.reached(session)))
         except DataHubError as error:
-            return Report((("reach", False, error.reason),))
+            return Report((Finding("reach", False, error.reason, error.hint),))
 
-    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+    def reached(self, session: Session) -> Sequence[Line]:
         """What `check` tells of the server that answered."""
         return [("reach", True, "connected")]
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -151,16 +151,36 @@ class Block:
     taken: Any = None
 
 
+class Finding(NamedTuple):
+    """One thing that `check` looked at: what, whether it is fine, what was found, and what to do. What is not `needed` only some
+    uses of the system miss.
+    """
+
+    what: str
+    fine: bool
+    detail: str
+    hint: str | None = None
+    needed: bool = True
+
+
+Line = Finding | tuple[str, bool, str]
+
+
 @dataclass(frozen=True)
 class Report:
-    """What `check` found: each line is (what, fine?, detail)."""
+    """What `check` found."""
 
-    lines: tuple[tuple[str, bool, str], ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The lines, all in one form."""
+        return tuple(Finding(*line) for line in self.lines)
 
     @property
     def fine(self) -> bool:
-        """Whether nothing is wrong."""
-        return all(ok for _, ok, _ in self.lines)
+        """Whether nothing that is needed is wrong."""
+        return all(found.fine or not found.needed for found in self.findings)
 
 
 @dataclass(frozen=True)

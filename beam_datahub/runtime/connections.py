@@ -226,8 +226,9 @@ def new_connection(
     return made
 
 
-def test_connection(stored: Connection, location: Location, folder: str) -> dict[str, Report]:
+def test_connection(stored: Connection, location: Location, folder: str, options: Mapping[str, Any] | None) -> dict[str, Report]:
     """What the connector finds when it reaches for the system, by role (`source`, `sink`); relative paths start at `folder`.
+    `options` are those of a source or destination: with a table, the rights on it are looked at as well.
 
     Where a role's own options have no defaults, what the connection alone can tell stands under `either`; nothing does where
     that takes a spec. Raises SpecError, WrongKey.
@@ -243,7 +244,7 @@ def test_connection(stored: Connection, location: Location, folder: str) -> dict
         if resolved is not None:
             connection = resolved(folder)
         try:
-            found[role] = kind(connection, kind.Options()).check()
+            found[role] = kind(connection, kind.Options(**(options or {}))).check()
         except ValidationError:
             if "either" not in found and (report := kind(connection, kind.Options.model_construct()).reach()) is not None:
                 found["either"] = report

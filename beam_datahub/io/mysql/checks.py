@@ -19,7 +19,11 @@ def reached(session: Session) -> list[Finding]:
     assert isinstance(session, MysqlSession)
     user, database, files = session.fetch("SELECT CURRENT_USER(), DATABASE(), @@local_infile")[0]
     cipher = _variable(session, "STATUS", "Ssl_cipher")
-    tls = f"{_variable(session, 'STATUS', 'Ssl_version')}, {cipher}" if cipher else "not encrypted"
+    tls = (
+        f"{_variable(session, 'STATUS', 'Ssl_version')}, {cipher}"
+        if cipher
+        else "not encrypted" + (", on this machine" if session.is_local else "")
+    )
     safe = bool(cipher) or session.is_local
     rights = _rights(session)
     creates = rights is None or "CREATE" in rights
@@ -27,14 +31,14 @@ def reached(session: Session) -> list[Finding]:
     loading = "LOAD DATA" if files else "INSERT"
     return [
         Finding("server", True, session.version()),
-        Finding("TLS", safe, tls, None if safe else "set `tls: verify-full`: passwords and data can be listened to", False),
+        Finding("TLS", safe, tls, "set `tls: verify-full`: passwords and data can be listened to", False),
         Finding("login", True, f"{user} at {database or 'no database'}"),
-        Finding("loading", bool(files), loading, None if files else "set global local_infile = on: loading is faster then", False),
+        Finding("loading", bool(files), loading, "set global local_infile = on: loading is faster then", False),
         Finding(
             "schema",
             creates,
             f"tables can{'' if creates else 'not'} be made in '{database or 'a database that is named'}'",
-            None if creates else grant,
+            grant,
             False,
         ),
         *_replication(session, user, rights),
@@ -53,10 +57,8 @@ def _replication(session: MysqlSession, user: str, rights: set[str] | None) -> l
     may = rights is None or ("REPLICATION SLAVE" in rights and bool({"REPLICATION CLIENT", "BINLOG MONITOR"} & rights))
     grant = f"grant replication slave, replication client on *.* to {_account(user)}"
     return [
-        Finding("log", log, f"the binary log is {'on' if on else 'off'}, {told}", None if log else f"{needed}; {_PURPOSE}", False),
-        Finding(
-            "replication", may, f"{user} may {'' if may else 'not '}replicate", None if may else f"{grant}; {_PURPOSE}", False
-        ),
+        Finding("log", log, f"the binary log is {'on' if on else 'off'}, {told}", f"{needed}; {_PURPOSE}", False),
+        Finding("replication", may, f"{user} may {'' if may else 'not '}replicate", f"{grant}; {_PURPOSE}", False),
     ]
 
 

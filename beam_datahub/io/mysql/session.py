@@ -157,6 +157,11 @@ class MysqlSession(Session):
         # The names of MariaDB's conditions are a table's own.
         return "AND t.TABLE_NAME = c.TABLE_NAME" if "MariaDB" in self.version() else ""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody can listen between us and the server."""
+        return bool(self._connection.unix_socket) or self._connection.host in ("127.0.0.1", "::1", "localhost")
+
     def version(self) -> str:
         """What the server calls itself."""
         return str(self._connection.get_server_info())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
@@ -13,11 +14,13 @@ from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, D
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import WriteRequest
+from beam_datahub.component.source import Line
 from beam_datahub.errors import TargetUnusable
+from beam_datahub.io.mysql.checks import reached
 from beam_datahub.io.mysql.connection import MysqlConnection
 from beam_datahub.io.mysql.dialect import MysqlDialect
 from beam_datahub.io.mysql.session import MysqlSession
-from beam_datahub.io.mysql.source import datasets, reached
+from beam_datahub.io.mysql.source import datasets
 
 
 @register("sink", "mysql", since="0.1.0")
@@ -56,7 +59,7 @@ class MysqlSink(DatabaseSink):
     def datasets(self) -> tuple[DatasetName, ...]:
         return datasets(self.connection, self.target)
 
-    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+    def reached(self, session: Session) -> Sequence[Line]:
         return reached(session)
 
     def refuse(self, session: Session, request: WriteRequest, shape: Shape) -> None:

@@ -13,9 +13,10 @@ from beam_datahub.component.database import Relation, Session, TableName
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
+from beam_datahub.component.source import Line
+from beam_datahub.io.mysql.checks import reached
 from beam_datahub.io.mysql.connection import MysqlConnection
 from beam_datahub.io.mysql.dialect import MysqlDialect
-from beam_datahub.io.mysql.session import MysqlSession
 
 
 @register("source", "mysql", since="0.1.0")
@@ -42,7 +43,7 @@ class MysqlSource(DatabaseSource):
     def datasets(self) -> tuple[DatasetName, ...]:
         return datasets(self.connection, self.relation.table)
 
-    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+    def reached(self, session: Session) -> Sequence[Line]:
         return reached(session)
 
     def bounds(self, session: Session, relation: Relation, key: str, count: int) -> Sequence[str]:
@@ -60,16 +61,3 @@ def datasets(connection: MysqlConnection, table: TableName | None) -> tuple[Data
     """The table as catalogues name it."""
     server, database = connection.where()
     return () if table is None else (DatasetName(f"mysql://{server}", f"{table.schema or database}.{table.name}"),)
-
-
-def reached(session: Session) -> list[tuple[str, bool, str]]:
-    """What a server says of itself: its version, who we are, whether the connection is encrypted, how rows are loaded."""
-    assert isinstance(session, MysqlSession)
-    user, database, files = session.fetch("SELECT CURRENT_USER(), DATABASE(), @@local_infile")[0]
-    cipher = next((value for _, value in session.fetch("SHOW SESSION STATUS LIKE 'Ssl_cipher'")), "")
-    loading = "LOAD DATA" if files else "INSERT, as the server's local_infile is off: slower"
-    return [
-        ("server", True, f"{session.version()}, {cipher or 'not encrypted'}"),
-        ("login", True, f"{user} at {database or 'no database'}"),
-        ("loading", True, loading),
-    ]

@@ -21,7 +21,13 @@ def reached(session: Session) -> list[Finding]:
         Finding("server", True, f"PostgreSQL {version}"),
         _encryption(session, address is None or address in _LOCAL),
         Finding("login", True, f"{user} at {database}"),
-        Finding("schema", creates, f"tables can{'' if creates else 'not'} be made in '{schema_text}'", None if creates else grant, False),
+        Finding(
+            "schema",
+            creates,
+            f"tables can{'' if creates else 'not'} be made in '{schema_text}'",
+            None if creates else grant,
+            False,
+        ),
         *_replication(session, user),
     ]
 
@@ -31,7 +37,7 @@ def _encryption(session: Session, local: bool) -> Finding:
     if found:
         return Finding("TLS", True, f"{found[0][0]}, {found[0][1]}")
     hint = "set `tls: verify-full`: passwords and data can be listened to on the way"
-    return Finding("TLS", local, "not encrypted", None if local else hint, False)
+    return Finding("TLS", local, "not encrypted" + (", on this machine" if local else ""), hint, False)
 
 
 def _replication(session: Session, user: str) -> list[Finding]:
@@ -43,19 +49,19 @@ def _replication(session: Session, user: str) -> list[Finding]:
     log, free = level == "logical", max(0, most - used)
     purpose = "only change data capture needs it"
     return [
-        Finding("log", log, f"wal_level is {level}", None if log else f"wal_level = logical in postgresql.conf; {purpose}", False),
+        Finding("log", log, f"wal_level is {level}", f"wal_level = logical in postgresql.conf; {purpose}", False),
         Finding(
             "replication",
             bool(replicates),
             f"{user} may {'' if replicates else 'not '}replicate",
-            None if replicates else f'alter role "{user}" replication; {purpose}',
+            f'alter role "{user}" replication; {purpose}',
             False,
         ),
         Finding(
             "slots",
             free > 0,
             f"{free} of {most} replication slots are free",
-            None if free else f"drop a slot that nobody uses, or raise max_replication_slots; {purpose}",
+            f"drop a slot that nobody uses, or raise max_replication_slots; {purpose}",
             False,
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
@@ -11,9 +12,10 @@ from beam_datahub.component.database import Session
 from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
+from beam_datahub.component.source import Line
+from beam_datahub.io.postgresql.checks import reached
 from beam_datahub.io.postgresql.connection import PostgresqlConnection
 from beam_datahub.io.postgresql.dialect import PostgresqlDialect
-from beam_datahub.io.postgresql.source import reached
 
 
 @register("sink", "postgresql", since="0.1.0")
@@ -54,5 +56,5 @@ class PostgresqlSink(DatabaseSink):
         target = self.target
         return (DatasetName(f"postgres://{server}", f"{database}.{target.schema or 'public'}.{target.name}"),)
 
-    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+    def reached(self, session: Session) -> Sequence[Line]:
         return reached(session)

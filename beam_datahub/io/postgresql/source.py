@@ -14,7 +14,8 @@ from beam_datahub.component.database import Relation, Session
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource, Range
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import ReadRequest
+from beam_datahub.component.source import Line, ReadRequest
+from beam_datahub.io.postgresql.checks import reached
 from beam_datahub.io.postgresql.connection import PostgresqlConnection
 from beam_datahub.io.postgresql.dialect import PostgresqlDialect
 from beam_datahub.io.postgresql.session import PostgresqlSession
@@ -57,7 +58,7 @@ class PostgresqlSource(DatabaseSource):
         server, database = self.connection.where()
         return (DatasetName(f"postgres://{server}", f"{database}.{table.schema or 'public'}.{table.name}"),)
 
-    def reached(self, session: Session) -> list[tuple[str, bool, str]]:
+    def reached(self, session: Session) -> Sequence[Line]:
         return reached(session)
 
     def ranges(self, request: ReadRequest) -> Sequence[Range]:
@@ -101,15 +102,6 @@ class PostgresqlSource(DatabaseSource):
                 session.tell_arrow("COMMIT")
         finally:
             _release(part.snapshot)
-
-
-def reached(session: Session) -> list[tuple[str, bool, str]]:
-    """What a server says of itself: its version, who we are there, and whether the connection is encrypted."""
-    version, user, database, encrypted = session.fetch(
-        "SELECT current_setting('server_version'), current_user, current_database(), "
-        "coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl), 'not encrypted')"
-    )[0]
-    return [("server", True, f"PostgreSQL {version}, {encrypted}"), ("login", True, f"{user} at {database}")]
 
 
 def _release(snapshot: str) -> None:
