@@ -137,6 +137,54 @@ class KafkaBroker:
         service_output("kafka", "start", self.folder)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server for tests that tests/services/NAME.sh starts."""
+
+    name: str
+    address: str
+    folder: str
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would."""
+        service_output(self.name, "stop", self.folder)
+
+    def start(self) -> None:
+        """Start it again, with what it had."""
+        service_output(self.name, "start", self.folder)
+
+
+def served(name: str) -> Iterator[Server]:
+    """A server that runs until the iterator is closed."""
+    folder = tempfile.mkdtemp(prefix=f"beam-datahub-{name}-")
+    os.chmod(folder, 0o755)
+    try:
+        yield Server(name, service_output(name, "start", folder), folder)
+        service_output(name, "stop", folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Server]:
+    """A Redis server that runs while the tests do; whoever uses it takes keys of its own."""
+    yield from served("redis")
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[Server]:
+    """A NATS server with JetStream that runs while the tests do; whoever uses it makes streams of its own."""
+    yield from served("nats")
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """A Kafka broker that runs while the tests do; whoever uses it makes topics of its own."""
