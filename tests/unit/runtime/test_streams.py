@@ -1,0 +1,284 @@
+"""Streams on Prism from a source in memory: what comes is published once, whatever breaks on the way."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+
+from beam_datahub.compiler.build import BuildOptions, build
+from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.config import Config
+from beam_datahub.component.registry import _registered, register
+from beam_datahub.component.sink import Committed, Receipt, WriteRequest
+from beam_datahub.component.source import (
+    Arrival,
+    Block,
+    Discovery,
+    Follower,
+    Partition,
+    ReadRequest,
+    Report,
+    Source,
+    Split,
+)
+from beam_datahub.errors import DataHubError, SchemaDrift, TooManyRejected, Transient
+from beam_datahub.io.jsonl import JsonlSink
+from beam_datahub.runtime.engines import EngineOptions
+from beam_datahub.runtime.launch import RunRequest, RunResult
+from beam_datahub.runtime.run_id import new_run_id
+from beam_datahub.runtime.streams import StreamRequest, StreamState, run_stream
+from beam_datahub.spec import loads
+
+SCHEMA = pa.schema([("n", pa.int64()), ("k", pa.string())])
+SPEC = """\
+name: tap
+type: real-time
+stream: {commit_every: 200ms, latency: 100ms, discover_every: 200ms}
+source: {name: tap, connector: tap, connection: {}}
+transformations:
+  - {id: odd, type: filtering, config: {where: n % 2 = 1}}
+destinations:
+  - {id: out, connector: jsonl, connection: {path: OUT}, write_mode: append}
+"""
+
+
+@dataclass
+class Taps:
+    """What the source holds, by partition, and what it was told. Workers are threads of this process."""
+
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    fails: list[DataHubError] = field(default_factory=list)
+    published: dict[str, int] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=list)
+    away: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+TAPS = Taps()
+
+
+class _Tap(Follower):
+    def __init__(self, name: str, at: int, columns: tuple[str, ...]) -> None:
+        self._name, self._at, self._columns = name, at, columns
+
+    def take(self, seconds: float, batch_bytes: int) -> Arrival:
+        with TAPS.lock:
+            if TAPS.fails and self._at >= 20:
+                raise TAPS.fails.pop()
+            rows = TAPS.rows[self._name]
+            some = rows[self._at : self._at + 7]
+            self._at += len(some)
+            behind = len(rows) - self._at
+        if not some:
+            threading.Event().wait(min(seconds, 0.05))
+            return Arrival(None, self._at, behind)
+        batch = pa.record_batch({"n": some, "k": [f"k{n % 3}" for n in some]}, SCHEMA).select(list(self._columns))
+        return Arrival(Block(batch), self._at, behind)
+
+    def published(self, position: Any) -> None:
+        TAPS.published[self._name] = position
+
+    def close(self) -> None:
+        return
+
+
+class TapSource(Source):
+    """A log in memory."""
+
+    Connection: ClassVar[type[Config]] = Config
+    Options = Config
+    capabilities = SourceCapabilities(unbounded=True, resumes="offset")
+
+    def check(self) -> Report:
+        return Report(())
+
+    def discover(self) -> Discovery:
+        return Discovery(SCHEMA)
+
+    def splits(self, request: ReadRequest) -> Iterator[Split]:
+        yield from ()
+
+    def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
+        yield from ()
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        for name in list(TAPS.rows):
+            yield Partition(name, request.reached.get(name, 0))
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        return _Tap(partition.name, partition.position, request.columns)
+
+
+class AwaySink(JsonlSink):
+    """A folder that is away for a while: it publishes, and its answer is lost."""
+
+    def commit(self, request: WriteRequest, receipts: Sequence[Receipt]) -> Committed:
+        found = super().commit(request, receipts)
+        TAPS.commits.append(request.commit_name)
+        if TAPS.away:
+            TAPS.away -= 1
+            raise Transient("the server went away")
+        return found
+
+
+@pytest.fixture(autouse=True)
+def taps() -> Iterator[Taps]:
+    """The source, with two partitions of a hundred rows."""
+    global TAPS
+    TAPS = Taps({"a": list(range(100)), "b": list(range(100, 200))})
+    register("source", "tap", since="0.1.0")(TapSource)
+    register("sink", "away", since="0.1.0")(AwaySink)
+    yield TAPS
+    del _registered["source", "tap"], _registered["sink", "away"]
+
+
+class Kept:
+    """A store that keeps cursors: it refuses to move one that somebody else has moved."""
+
+    def __init__(self) -> None:
+        self.cursors: dict[str, tuple[int, Any]] = {}
+
+    def __call__(self, goal: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+        for name, part in goal.get("tap", {"parts": {}})["parts"].items():
+            assert part["revision"] == self.cursors.get(name, (0, None))[0]
+            self.cursors[name] = (part["revision"] + 1, part["value"]["last"])
+
+    @property
+    def positions(self) -> dict[str, Any]:
+        return {name: at for name, (_, at) in self.cursors.items()}
+
+
+Stream = Callable[..., RunResult]
+
+
+@pytest.fixture
+def stream(prism: str, tmp_path: Path) -> Stream:
+    """A function that runs a spec as a stream until it has caught up, or until `stop`."""
+
+    def work(spec: str = SPEC, kept: Kept | None = None, *, stop: Callable[[StreamState], bool] | None = None) -> RunResult:
+        document = loads(spec.replace("OUT", f"{tmp_path}/out/"))
+        run_id = new_run_id()
+        plan = build(document, BuildOptions(run_id=run_id, dead_letter_folder=str(tmp_path / "dead")))
+        stopped: list[bool] = []
+
+        def show(state: StreamState) -> None:
+            if stop is not None and stop(state):
+                stopped.append(True)
+
+        request = StreamRequest(
+            RunRequest(run_id, "prism", EngineOptions(options=(f"--prism_location={prism}",))),
+            plan.metadata["stream"],
+            plan.metadata["event_times"],
+            kept,
+            until_idle=stop is None,
+            show=show,
+            stop=lambda: bool(stopped),
+            seconds=120,
+        )
+        return run_stream(plan, request)
+
+    return work
+
+
+def out(tmp_path: Path, folder: str = "out", column: str = "n") -> list[Any]:
+    lines = [line for path in (tmp_path / folder).glob("*.jsonl") for line in path.read_text().splitlines()]
+    return sorted(json.loads(line)[column] for line in lines)
+
+
+def test_a_stream_publishes_what_comes_and_keeps_how_far_it_is(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    kept = Kept()
+    result = stream(kept=kept)
+    assert out(tmp_path) == list(range(1, 200, 2))
+    assert (result.status, result.read, result.books["odd"]["filtered"]) == ("completed", 200, 100)
+    assert kept.positions == {"a": 100, "b": 100}
+
+
+def test_it_ends_when_it_is_asked_to_with_all_published_that_was_read(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    kept = Kept()
+    result = stream(kept=kept, stop=lambda state: state.read >= 20)
+    assert result.status == "completed"
+    assert sum(kept.positions.values()) == result.read
+    assert out(tmp_path) == sorted(n for name, at in kept.positions.items() for n in taps.rows[name][:at] if n % 2)
+
+
+def test_a_failure_that_passes_neither_loses_nor_doubles_anything(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    taps.fails = [Transient("the network was away")]
+    result = stream()
+    assert not taps.fails
+    assert out(tmp_path) == list(range(1, 200, 2))
+    assert result.read == 200
+
+
+def test_a_failure_that_stays_ends_the_stream_and_leaves_what_is_published(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    taps.fails = [SchemaDrift("a column went away")]
+    kept = Kept()
+    with pytest.raises(SchemaDrift, match="a column went away"):
+        stream(kept=kept)
+    assert out(tmp_path) == sorted(n for name, at in kept.positions.items() for n in taps.rows[name][:at] if n % 2)
+
+
+def test_new_partitions_are_found(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    def stop(state: StreamState) -> bool:
+        if state.read >= 200:
+            taps.rows.setdefault("c", list(range(200, 230)))
+        return state.read >= 230
+
+    kept = Kept()
+    stream(kept=kept, stop=stop)
+    assert out(tmp_path) == list(range(1, 230, 2))
+    assert kept.positions["c"] == 30
+
+
+def test_an_epoch_whose_end_was_not_heard_of_is_tried_again_under_its_name(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    taps.away = 1
+    kept = Kept()
+    stream(SPEC.replace("connector: jsonl", "connector: away"), kept)
+    assert out(tmp_path) == list(range(1, 200, 2))
+    assert taps.commits[0] == taps.commits[1]
+    assert len(set(taps.commits)) == len(taps.commits) - 1
+    assert kept.positions == {"a": 100, "b": 100}
+
+
+def test_a_source_is_told_what_is_published(stream: Stream, taps: Taps) -> None:
+    stream(stop=lambda state: taps.published == {"a": 100, "b": 100})
+
+
+def test_too_many_rejected_records_end_the_stream_where_they_are(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    taps.rows = {"a": [*range(30), *[-1] * 30]}
+    step = "  - {id: fine, type: validation, config: {rules: {n: {min: 0}}}}\n"
+    spec = SPEC.replace("destinations:", f"{step}destinations:").replace("where: n % 2 = 1", "where: n < 100")
+    kept = Kept()
+    result = stream(spec + "max_rejected: 10\n", kept)
+    assert isinstance(result.error, TooManyRejected)
+    assert out(tmp_path, "dead", "original")
+    assert out(tmp_path) == taps.rows["a"][: kept.positions["a"]]
+
+
+def test_rows_meet_a_table_that_is_looked_up_and_go_several_ways(stream: Stream, tmp_path: Path) -> None:
+    spec = f"""\
+name: tap
+type: real-time
+stream: {{commit_every: 200ms, latency: 100ms}}
+sources:
+  tap: {{connector: tap, connection: {{}}}}
+  names: {{connector: inline, connection: {{}}, rows: [{{k: k0, name: zero}}, {{k: k1, name: one}}]}}
+transformations:
+  - {{id: named, type: enrichment, input: tap, config: {{with: names, on: {{k: k}}, add: [name], missing: reject}}}}
+  - {{id: ways, type: route, config: {{branches: {{small: n < 50}}, default: large}}}}
+destinations:
+  - {{id: small, input: ways.small, connector: jsonl, connection: {{path: {tmp_path}/small/}}, write_mode: append}}
+  - {{id: large, input: ways.large, connector: jsonl, connection: {{path: {tmp_path}/large/}}, write_mode: append}}
+"""
+    result = stream(spec)
+    known = [n for n in range(200) if n % 3 < 2]
+    assert out(tmp_path, "small") == [n for n in known if n < 50]
+    assert out(tmp_path, "large") == [n for n in known if n >= 50]
+    assert out(tmp_path, "large", "name")[0] == "one"
+    assert (result.rejected, len(out(tmp_path, "dead", "reason"))) == (66, 66)
