@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +16,8 @@ from beam_datahub.io.postgresql_cdc import messages
 from beam_datahub.io.postgresql_cdc.messages import LoggedChanges, LoggedRelation
 from beam_datahub.io.postgresql_cdc.position import Position
 from beam_datahub.io.postgresql_cdc.values import valued
+from beam_datahub.kernels.packed import Integers, Mask
+from beam_datahub.kernels.types import JSON
 
 # Where a change comes from, in Debezium's words.
 SOURCE = pa.struct(
@@ -55,6 +56,7 @@ class LogReading:
     positions: Mapping[str, Position]
     keys: Mapping[str, tuple[str, ...]]
     needed: frozenset[str] | None = None
+    as_json: bool = False
 
     def changes(self, logged: LoggedChanges, session: PostgresqlSession) -> Changes | None:
         """What is wanted of some changes; None where nothing is. Raises ConnectorError."""
@@ -99,9 +101,12 @@ class LogReading:
         }
         return {name: pa.repeat(pa.scalar(value, pa.string()), count) for name, value in facts.items()}
 
-    def rows(self, table: TableName, images: pa.RecordBatch, lsn: int, time: int) -> Changes:
-        """The rows of a snapshot as changes, all at one place of the log and of one time."""
+    def rows(self, table: TableName, images: pa.RecordBatch, lsn: int, time: int, texts: frozenset[str]) -> Changes:
+        """The rows of a snapshot as changes, all at one place of the log and of one time; `texts` are numbers, for JSON."""
         count = images.num_rows
+        for number, name in enumerate(images.schema.names):
+            if name in texts:
+                images = images.set_column(number, name, numbers(images.column(number)))
         places = np.full(count, lsn, dtype=np.int64)
         source = {**self._source(table, count, "true"), "lsn": pa.array(places)}
         none, every = np.full(count, -1, dtype=np.int64), np.arange(count, dtype=np.int64)
@@ -111,9 +116,9 @@ class LogReading:
     def _images(
         self,
         logged: LoggedChanges,
-        after: messages.Integers,
-        before: messages.Integers,
-        which: messages.Integers,
+        after: Integers,
+        before: Integers,
+        which: Integers,
         session: PostgresqlSession,
     ) -> tuple[pa.RecordBatch, dict[int, tuple[str, str, str | None]]]:
         columns = columns_of(logged.relation, session)
@@ -124,8 +129,36 @@ class LogReading:
             is_needed = self.needed is None or column.name in self.needed
             if untold is not None and is_needed:
                 texts = _carried(texts, untold, logged, after, which, refused, column.name)
-            arrays.append(valued(column, texts, session) if is_needed else texts)
+            if is_needed and str(column.detail).startswith("list"):
+                texts = _flat(texts, after, before, refused, column.name)
+            array = valued(column, texts, session) if is_needed else texts
+            arrays.append(numbers(array) if self.as_json and column.detail == "numeric" else array)
         return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns]), refused
+
+
+def numbers(texts: pa.Array) -> pa.Array:
+    """Numbers as they stand in JSON, with all their digits."""
+    plain = pc.match_substring_regex(texts, "^-?[0-9.]+$")
+    spelt = pc.if_else(plain, texts, pc.binary_join_element_wise('"', texts, '"', ""))
+    return pa.ExtensionArray.from_storage(JSON, spelt)
+
+
+def _flat(
+    texts: pa.Array,
+    after: Integers,
+    before: Integers,
+    refused: dict[int, tuple[str, str, str | None]],
+    column: str,
+) -> pa.Array:
+    """Arrays of one dimension; changes with others are refused."""
+    deep = pc.fill_null(pc.match_substring_regex(texts, r"^(\[[^=]*=)?\{\{"), False)
+    if not pc.any(deep, min_count=0).as_py():
+        return texts
+    mask = deep.to_numpy(zero_copy_only=False)
+    for images in (after, before):
+        for change in np.flatnonzero((images >= 0) & mask[images]).tolist():
+            refused.setdefault(change, ("type_mismatch", "the array has several dimensions", column))
+    return pc.if_else(deep, pa.scalar(None, pa.string()), texts)
 
 
 def columns_of(relation: LoggedRelation, session: PostgresqlSession) -> list[TableColumn]:
@@ -133,11 +166,11 @@ def columns_of(relation: LoggedRelation, session: PostgresqlSession) -> list[Tab
     return [session.catalogue.column(each.name, each.oid, each.modifier) for each in relation.columns]
 
 
-def _rekeyed(logged: LoggedChanges, key: Iterable[str]) -> npt.NDArray[np.bool_]:
+def _rekeyed(logged: LoggedChanges, key: Iterable[str]) -> Mask:
     """Which updates change the key of their row."""
     updates = (logged.kinds == messages.UPDATE) & (logged.old >= 0)
     # With its key alone an old row comes only where that has changed.
-    found: npt.NDArray[np.bool_] = updates & ~logged.whole
+    found: Mask = updates & ~logged.whole
     rows = np.flatnonzero(updates & logged.whole)
     names = [each.name for each in logged.relation.columns]
     if len(rows):
@@ -153,10 +186,10 @@ def _rekeyed(logged: LoggedChanges, key: Iterable[str]) -> npt.NDArray[np.bool_]
 
 def _carried(
     texts: pa.Array,
-    untold: npt.NDArray[np.bool_],
+    untold: Mask,
     logged: LoggedChanges,
-    after: messages.Integers,
-    which: messages.Integers,
+    after: Integers,
+    which: Integers,
     refused: dict[int, tuple[str, str, str | None]],
     column: str,
 ) -> pa.Array:
@@ -173,7 +206,7 @@ def _carried(
     return texts.take(pa.array(places))
 
 
-def _ranks(numbers: messages.Integers) -> messages.Integers:
+def _ranks(numbers: Integers) -> Integers:
     """How many of the same number stand right before each."""
     every = np.arange(len(numbers))
     fresh = np.ones(len(numbers), dtype=bool)

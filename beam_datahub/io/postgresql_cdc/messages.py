@@ -10,13 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from beam_datahub.errors import UnreadableData
-
-Integers = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+from beam_datahub.kernels.packed import Bytes, Integers, Mask, numbers, slices
 
 BEGIN, COMMIT, RELATION, INSERT, UPDATE, DELETE, TRUNCATE = (ord(letter) for letter in "BCRIUDT")
 _NEW, _OLD, _KEY = (ord(letter) for letter in "NOK")
@@ -53,7 +50,7 @@ class Images:
     """
 
     texts: list[pa.Array]
-    untold: list[npt.NDArray[np.bool_] | None]
+    untold: list[Mask | None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class LoggedChanges:
     kinds: Bytes
     new: Integers
     old: Integers
-    whole: npt.NDArray[np.bool_]
+    whole: Mask
     images: Images
     lsn: Integers
     commit_lsn: Integers
@@ -112,7 +109,9 @@ class MessageReader:
         known = [
             np.concatenate([[kept], found])
             for kept, found in zip(
-                self._under_way, (_big(data, at + 1, 8), _big(data, at + 9, 8) + _EPOCH, _big(data, at + 17, 4)), strict=True
+                self._under_way,
+                (numbers(data, at + 1, 8), numbers(data, at + 9, 8) + _EPOCH, numbers(data, at + 17, 4)),
+                strict=True,
             )
         ]
         which = np.searchsorted(begins, np.arange(len(starts)), side="right")
@@ -124,7 +123,7 @@ class MessageReader:
         kinds = batch.kinds[first:end]
         rows = np.flatnonzero((kinds == INSERT) | (kinds == UPDATE) | (kinds == DELETE)) + first
         emptied = _emptied(batch, np.flatnonzero(kinds == TRUNCATE) + first)
-        oids = _big(batch.data, batch.starts[rows] + 1, 4) & 0xFFFFFFFF
+        oids = numbers(batch.data, batch.starts[rows] + 1, 4) & 0xFFFFFFFF
         for oid in dict.fromkeys([*np.unique(oids).tolist(), *emptied]):
             relation = self._relations.get(oid)
             if relation is None:
@@ -144,22 +143,13 @@ class _Batch:
     xids: Integers
 
 
-def _big(data: Bytes, at: Integers, width: int) -> Integers:
-    """The signed numbers of `width` bytes at some places."""
-    if len(data) < width:
-        return np.zeros(len(at), dtype=np.int64)
-    # Every byte begins one of them.
-    numbers: npt.NDArray[Any] = np.ndarray((len(data) - width + 1,), dtype=f">i{width}", buffer=data.data, strides=(1,))
-    return numbers[np.minimum(at, len(numbers) - 1)].astype(np.int64)
-
-
 def _emptied(batch: _Batch, truncates: Integers) -> dict[int, list[int]]:
     """For each table the messages that empty it."""
     found: dict[int, list[int]] = {}
     for at in truncates.tolist():
         start = batch.starts[at]
-        count = int(_big(batch.data, np.array([start + 1]), 4)[0])
-        for oid in _big(batch.data, start + 6 + 4 * np.arange(count), 4).tolist():
+        count = int(numbers(batch.data, np.array([start + 1]), 4)[0])
+        for oid in numbers(batch.data, start + 6 + 4 * np.arange(count), 4).tolist():
             found.setdefault(oid & 0xFFFFFFFF, []).append(at)
     return found
 
@@ -220,7 +210,7 @@ def _tuples(data: Bytes, at: Integers, width: int) -> tuple[Integers, Integers, 
     for number in range(width):
         kind = data[at]
         told = (kind == _TEXT) | (kind == _BINARY)
-        length = np.where(told, _big(data, at + 1, 4), 0)
+        length = np.where(told, numbers(data, at + 1, 4), 0)
         kinds[number], starts[number] = kind, np.where(told, at + 5, at)
         ends[number] = starts[number] + length
         at = np.where(told, ends[number], at + 1)
@@ -229,15 +219,7 @@ def _tuples(data: Bytes, at: Integers, width: int) -> tuple[Integers, Integers, 
 
 def _texts(buffer: Any, starts: Integers, ends: Integers, kinds: Bytes) -> pa.Array:
     """The values between some places as an array of their own."""
-    if not len(starts):
-        return pa.array([], pa.string())
-    # Values and what lies between them are one array of twice as many; those wanted are every other one.
-    bounds = np.empty(2 * len(starts), dtype=np.int32)
-    bounds[0::2], bounds[1::2] = starts, ends
-    both = pa.Array.from_buffers(pa.binary(), len(bounds) - 1, [None, pa.py_buffer(bounds), buffer])
-    told = (kinds == _TEXT) | (kinds == _BINARY)
-    wanted = pa.array(2 * np.arange(len(starts)), mask=None if told.all() else ~told)
-    return both.take(wanted).cast(pa.string())
+    return slices(buffer, starts, ends, (kinds == _TEXT) | (kinds == _BINARY)).cast(pa.string())
 
 
 def _relation(message: bytes) -> LoggedRelation:

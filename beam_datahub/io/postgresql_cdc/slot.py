@@ -63,10 +63,11 @@ def here(session: PostgresqlSession) -> int:
 def slot_of(session: PostgresqlSession, name: str) -> Slot | None:
     """The slot of a name; None where there is none. Raises InvalidValue where it is of another kind or database."""
     end = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
+    named = f"slot_name = {session.dialect.literal(name)}"
     rows = session.fetch(
         "SELECT (confirmed_flush_lsn - '0/0')::int8, (restart_lsn - '0/0')::int8, "
         f"({end} - coalesce(restart_lsn, confirmed_flush_lsn))::int8, coalesce(wal_status, 'reserved'), safe_wal_size::int8, "
-        f"active, plugin, database = current_database() FROM pg_replication_slots WHERE slot_name = {session.dialect.literal(name)}"
+        f"active, plugin, database = current_database() FROM pg_replication_slots WHERE {named}"
     )
     if not rows:
         return None
@@ -112,7 +113,10 @@ def ready(
     else:
         if not options.create:
             raise SourceMissing(f"there is no replication slot '{options.slot}'", hint="make it, or allow `create: true`")
-        session.execute(f"SELECT pg_create_logical_replication_slot({session.dialect.literal(options.slot)}, 'pgoutput')")
+        try:
+            session.execute(f"SELECT pg_create_logical_replication_slot({session.dialect.literal(options.slot)}, 'pgoutput')")
+        except Transient as error:
+            raise _waiting(error.reason) from error
         found = slot_of(session, options.slot)
         assert found is not None
     refuse_lost(found)
@@ -127,11 +131,13 @@ def _settle(session: PostgresqlSession, patience_seconds: float) -> None:
     end = time.monotonic() + patience_seconds
     while int(session.fetch("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::int8")[0][0]) <= latest:
         if time.monotonic() > end:
-            raise Transient(
-                "a transaction has been open on the server for long, and the first snapshot has to wait for its end",
-                hint="look at pg_stat_activity for what is `idle in transaction`",
-            )
+            raise _waiting("the first snapshot has to wait for its end")
         time.sleep(0.05)
+
+
+def _waiting(reason: str) -> Transient:
+    hint = "look at pg_stat_activity for what is `idle in transaction`; `lock_timeout_seconds` is how long we wait"
+    return Transient(f"a transaction has been open on the server for long: {reason}", hint=hint)
 
 
 def refuse_lost(slot: Slot) -> None:

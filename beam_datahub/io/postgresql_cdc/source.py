@@ -17,11 +17,11 @@ from beam_datahub.component.database import Relation, TableColumn, TableName, re
 from beam_datahub.component.database_source import Range
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, Split
+from beam_datahub.component.source import Block, Discovery, Finding, Line, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, SourceMissing, Transient, UnreadableData
+from beam_datahub.io.postgresql.checks import reached
 from beam_datahub.io.postgresql.connection import PostgresqlConnection
 from beam_datahub.io.postgresql.session import PostgresqlSession
-from beam_datahub.io.postgresql.source import reached
 from beam_datahub.io.postgresql_cdc import slot as slots
 from beam_datahub.io.postgresql_cdc.log import SOURCE, LogReading
 from beam_datahub.io.postgresql_cdc.messages import MessageReader
@@ -81,7 +81,7 @@ class PostgresqlCdcSource(Source):
     options: PostgresqlCdcOptions
 
     def check(self) -> Report:
-        lines: list[tuple[str, bool, str]] = []
+        lines: list[Line] = []
         what = "reach"
         try:
             with self.connection.connected() as session:
@@ -96,7 +96,7 @@ class PostgresqlCdcSource(Source):
                 what = "slot"
                 lines.append((what, *self._slot_line(session)))
         except DataHubError as error:
-            lines.append((what, False, error.reason))
+            lines.append(Finding(what, False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def _slot_line(self, session: PostgresqlSession) -> tuple[bool, str]:
@@ -108,7 +108,7 @@ class PostgresqlCdcSource(Source):
         return found.lag <= self.options.lag_warning, lag_text(session, found)
 
     def reach(self) -> Report:
-        lines: list[tuple[str, bool, str]] = []
+        lines: list[Line] = []
         try:
             with self.connection.connected() as session:
                 lines += reached(session)
@@ -123,7 +123,7 @@ class PostgresqlCdcSource(Source):
                     if found is not None:
                         lines.append((f"slot {name}", found.status != "lost", lag_text(session, found)))
         except DataHubError as error:
-            lines.append(("replication" if lines else "reach", False, error.reason))
+            lines.append(Finding("replication" if lines else "reach", False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def datasets(self) -> tuple[DatasetName, ...]:
@@ -212,6 +212,11 @@ class PostgresqlCdcSource(Source):
     def position(self, partition: str, text: str) -> str:
         return str(Position.parse(text))
 
+    def forget(self) -> list[str]:
+        """Remove what the source keeps at the server; says what that was. Raises ConnectorError."""
+        with self.connection.connected() as session:
+            return slots.drop(session, self.options)
+
     def _warn(self, session: PostgresqlSession) -> None:
         found = slots.slot_of(session, self.options.slot)
         if found is not None and found.lag > self.options.lag_warning:
@@ -237,12 +242,13 @@ class PostgresqlCdcSource(Source):
                     session.enter(Range(snapshot=snapshot.name))
                 needed = [each for name, each in columns.items() if reading.needed is None or name in reading.needed]
                 wanted = needed or list(columns.values())[:1]
+                texts = frozenset(each.name for each in wanted if reading.as_json and each.detail == "numeric")
 
                 def convert(array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
                     return session.convert(columns[field.name], array, field)
 
                 def block(batch: pa.RecordBatch) -> Block | None:
-                    return blocks.block([reading.rows(part.table, batch, lsn, moment)], convert)
+                    return blocks.block([reading.rows(part.table, batch, lsn, moment, texts)], convert)
 
                 batches = session.stream(wanted, Relation(table=part.table), (), request.limit, request.batch_bytes)
                 for found in self._ahead(batches, block, request):
@@ -260,7 +266,8 @@ class PostgresqlCdcSource(Source):
             needed = frozenset(request.columns)
         elif not {BEFORE, AFTER} & set(request.columns):
             needed = frozenset()
-        return LogReading(self.options.slot, self.connection.where()[1], end, positions, {}, needed)
+        as_json = self.options.table is None
+        return LogReading(self.options.slot, self.connection.where()[1], end, positions, {}, needed, as_json)
 
     def _changes(self, part: _LogPart, request: ReadRequest) -> Iterator[Block]:
         blocks = ChangeBlocks(request, self.options, f"changes of {self.options.table or 'several tables'}")

@@ -78,10 +78,7 @@ def _lists(texts: pa.Array, item: TableColumn) -> pa.Array:
 
     load = Transformer().get_loader(_TEXTS, Format.TEXT).load
     values: list[Any] = [None if text is None else load(text.encode()) for text in texts.to_pylist()]
-    deep = any(value and any(isinstance(each, list) for each in value) for value in values)
-    if deep:
-        # Arrays of several dimensions: the contract says what becomes of them.
-        return texts
+
     lists = pa.array(values, pa.list_(pa.field("item", pa.string())))
     if item.type == pa.string():
         return lists
