@@ -15,6 +15,7 @@ from beam_datahub.component.file_sink import FileSink
 from beam_datahub.component.registry import component, names
 from beam_datahub.component.sink import Receipt, Sink, WriteRequest
 from beam_datahub.component.source import Source
+from beam_datahub.spec.written import WrittenDestination, WrittenSingleSource
 from beam_datahub.testing import conformance
 from beam_datahub.testing.connectors import read, sink, source, stage, write
 
@@ -50,6 +51,13 @@ def test_a_connector_documents_and_limits_its_options(kind: Any, name: str) -> N
     for model in (connector.Connection, connector.Options):
         conformance.check_documented(model)
         conformance.check_unknown_option(model)
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_an_option_of_a_connector_is_no_word_of_the_spec(kind: Any, name: str) -> None:
+    written = {"source": WrittenSingleSource, "sink": WrittenDestination}[kind]
+    words = {field.alias or each for each, field in written.model_fields.items()}
+    assert not words & set(component(kind, name).Options.model_fields)
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)

@@ -94,7 +94,7 @@ class Running:
         """Wait for a condition; fail when the process ends before it holds."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not (found := condition()):
-            assert self.process.poll() is None, f"it ended too soon: {self.end()}"
+            assert self.process.poll() is None, f"it ended too soon: {self._err.read_text()}"
             assert time.monotonic() < end, "it took too long"
             time.sleep(0.01)
         return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.conftest import Server
+from tests.unit.io.test_nats import Stream as NatsStream
 from tests.unit.io.test_redis_stream import Stream
 
 pytestmark = pytest.mark.usefixtures("recording")
@@ -48,18 +50,36 @@ class RedisRelay:
         return sorted(int(entry["n"]) for entry in self.target.entries())
 
 
+class NatsRelay:
+    """Two streams; `options` are of the source."""
+
+    def __init__(self, server: Server, options: str = "") -> None:
+        self.source, self.target = NatsStream(server), NatsStream(server)
+        connection = f'connection: {{servers: "nats://{server.address}"}}'
+        self.spec = SPEC.format(
+            source=f"  connector: nats\n  {connection}\n  stream: {self.source.name}{options}",
+            target=f"    connector: nats\n    {connection}\n    stream: {self.target.name}\n    message_subject: {self.target.name}.out",
+        )
+
+    def send(self, *numbers: int) -> None:
+        self.source.numbers(*numbers)
+
+    def arrived(self) -> list[int]:
+        return sorted(json.loads(message.data)["n"] for message in self.target.messages())
+
+
 def lines(work: Any) -> list[int]:
     """The numbers in the files."""
     found = [json.loads(line)["n"] for file in (work.folder / "two").glob("*.jsonl") for line in file.read_text().splitlines()]
     return sorted(found)
 
 
-def killed_everywhere(work: Any, relay: Any) -> list[int]:
+def killed_everywhere(work: Any, relay: Any, places: Sequence[str] = PLACES) -> list[int]:
     """Kill a run at each of its last steps, with a message more each time, and let the next one end; gives what was sent."""
     work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
     (work.folder / "relay.yaml").write_text(relay.spec)
     sent: list[int] = []
-    for number, place in enumerate(PLACES, start=1):
+    for number, place in enumerate(places, start=1):
         fresh = [10 * number, 10 * number + 1]
         relay.send(*fresh)
         sent += fresh
@@ -80,3 +100,12 @@ def test_entries_arrive_once_though_a_run_is_killed_at_each_of_its_last_steps(wo
     else:
         (state,) = json.loads(work.bh("state", "show", "--json").out)
         assert state["value"] == relay.source.client.xinfo_stream(relay.source.name)["last-generated-id"].decode()
+
+
+@pytest.mark.parametrize("options", ["", "\n  consumer: relay"], ids=["by position", "by a consumer"])
+def test_messages_of_nats_arrive_once_though_a_run_is_killed(work: Any, nats: Server, options: str) -> None:
+    relay = NatsRelay(nats, options)
+    # What a run has been lent that dies before its journal comes again when the loan has run out.
+    sent = killed_everywhere(work, relay, PLACES[1:] if options else PLACES)
+    assert relay.arrived() == sent
+    assert lines(work) == sent

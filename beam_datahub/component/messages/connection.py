@@ -37,11 +37,8 @@ class MessageConnection(Config):
         return self.model_copy(update=found)
 
 
-class ServerConnection(MessageConnection):
-    """A server of messages, and how it is reached."""
-
-    host: str = "localhost"
-    """The server's name or address."""
+class LoginConnection(MessageConnection):
+    """A connection with a login, and with TLS where that is wanted."""
 
     user: str | None = None
     """The name to log in with."""
@@ -81,6 +78,13 @@ class ServerConnection(MessageConnection):
     def secret(self) -> str | None:
         """The password in clear."""
         return None if self.password is None else self.password.reveal()
+
+
+class ServerConnection(LoginConnection):
+    """A server of messages, and how it is reached."""
+
+    host: str = "localhost"
+    """The server's name or address."""
 
 
 def _resolved(path: str, folder: str) -> str:
