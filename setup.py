@@ -65,7 +65,7 @@ EXTRAS = {
     # `python` transformations whose functions take pandas frames
     "pandas": ["pandas>=2.2,<4"],
     # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
-    "mysql": ["PyMySQL[rsa]>=1.1,<2", "mysql-replication>=1.0.17,<2"],  # the latter reads binary logs
+    "mysql": ["PyMySQL[rsa]>=1.2,<2", "mysql-replication>=1.0.17,<2"],  # the latter reads binary logs
     "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
     # Redis as what lookups share their answers in
     "redis": ["redis>=5,<9"],

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts a MariaDB server on 127.0.0.1 for tests and prints its URL; `mariadb.sh stop FOLDER` stops it again, as a crash would.
-# `mariadb.sh start FOLDER` keeps everything in FOLDER; `mariadb.sh again FOLDER PORT` starts one that was stopped. Exit status 3: it cannot be had here.
+# `mariadb.sh start FOLDER` keeps everything in FOLDER; `mariadb.sh again FOLDER PORT` starts one that was stopped. MARIADB_OPTIONS are the server's. Exit status 3: it cannot be had here.
 set -eu
 action=${1:?start or stop}
 folder=${2:?a folder for its data}
@@ -55,6 +55,7 @@ started() {
     nohup mariadbd --no-defaults "${as[@]}" --datadir="$data" --socket="$folder/socket" --bind-address=127.0.0.1 --port="$1" \
         --pid-file="$folder/server.pid" --server-id=1 --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL \
         --binlog-row-metadata=FULL --local-infile=1 --skip-name-resolve --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=2 \
+        ${MARIADB_OPTIONS:-} \
         >"$folder/server.log" 2>&1 </dev/null &
     echo $! >"$folder/pid"
     for _ in $(seq 600); do

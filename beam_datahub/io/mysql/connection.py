@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -13,6 +15,7 @@ from pydantic import Field, model_validator
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import RowsRefused
 from beam_datahub.component.database_pool import pooled
+from beam_datahub.component.database_tls import TLS_FILES, tls_hint
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -51,8 +54,9 @@ class MysqlConnection(Config):
     password: Secret | None = None
     """Its password, as `${secret.NAME}`."""
 
-    tls: Literal["disable", "require", "verify-ca", "verify-full"] = "disable"
-    """Whether the connection is encrypted, and whether the server's certificate and name are verified."""
+    tls: Literal["disable", "require", "verify-ca", "verify-full"] | None = None
+    """Whether the connection is encrypted, and whether the server's certificate and name are verified. Left out, it is
+    encrypted where the server can, and nothing is verified."""
 
     tls_ca: str | None = None
     """The file of the certificates that may sign the server's."""
@@ -69,6 +73,9 @@ class MysqlConnection(Config):
     lock_timeout_seconds: int = Field(default=60, gt=0)
     """How long to wait for a lock that somebody else holds."""
 
+    statement_timeout_seconds: int | None = Field(default=None, gt=0)
+    """After how long the server ends a statement, on MySQL one that reads; its own setting when left out."""
+
     pool_size: int = Field(default=8, gt=0)
     """How many connections a process opens at most."""
 
@@ -80,6 +87,11 @@ class MysqlConnection(Config):
             if not re.match(r"(mysql|mariadb)(\+\w+)?://", self.url):
                 raise ValueError("is no URL of MySQL: write `mysql://user@host:3306/database`")
         return self
+
+    def resolved(self, folder: str) -> MysqlConnection:
+        """With the files of certificates as seen from the spec's folder."""
+        files = {name: os.path.join(folder, path) for name in TLS_FILES if (path := getattr(self, name)) is not None}
+        return self.model_copy(update=files) if files else self
 
     def settings(self) -> dict[str, Any]:
         """What the client is given, secrets in clear. Raises InvalidValue."""
@@ -99,7 +111,9 @@ class MysqlConnection(Config):
             "password": self.password.reveal() if self.password is not None else unquote(parts.password or ""),
             "connect_timeout": self.connect_timeout_seconds,
         }
-        if self.tls != "disable":
+        if self.tls == "disable":
+            found["ssl_disabled"] = True
+        elif self.tls is not None:
             found |= {
                 "ssl_ca": self.tls_ca,
                 "ssl_cert": self.tls_certificate,
@@ -124,7 +138,11 @@ class MysqlConnection(Config):
             import pymysql  # noqa: F401
         except ModuleNotFoundError as error:
             raise MissingDependency("PyMySQL is not installed", hint="pip install 'beam-datahub[mysql]'") from error
-        return MysqlSession(self.settings(), self.lock_timeout_seconds, meaning)
+        try:
+            return MysqlSession(self.settings(), self.lock_timeout_seconds, meaning, self.statement_timeout_seconds)
+        except (OSError, ssl.SSLError) as error:
+            # What the client raises before it reaches for the server: a file that is not there, or is no certificate.
+            raise AccessDenied(f"the files of TLS cannot be read: {error}", hint=tls_hint(f"TLS: {error}")) from error
 
     def where(self) -> tuple[str, str | None]:
         """The server as `host:port`, and the database."""
@@ -161,6 +179,8 @@ _MEANINGS: dict[int, tuple[type[DataHubError] | type[RowsRefused], str | None]] 
     1317: (Transient, None),
     1698: (AccessDenied, "look at `user` and `password`"),
     1927: (Transient, None),
+    1969: (Transient, "the statement took longer than the server lets it"),
+    3024: (Transient, "the statement took longer than the server lets it"),
     2002: (Transient, None),
     2003: (Transient, None),
     2006: (Transient, None),
@@ -184,8 +204,8 @@ def meaning(number: int, text: str) -> DataHubError | RowsRefused:
     if number in _REFUSED:
         found = _COLUMN.search(said)
         return RowsRefused(said, found[1] if found else None)
-    if number in (2003, 2026) and re.search(r"SSL|certificate|TLS", said, re.IGNORECASE):
-        return AccessDenied(said, hint="look at `tls` and the server's certificate")
+    if number in (2003, 2026) and (advice := tls_hint(said)) is not None:
+        return AccessDenied(said, hint=advice)
     if number in _MEANINGS:
         kind, hint = _MEANINGS[number]
         return kind(said) if issubclass(kind, RowsRefused) else kind(said, hint=hint)

@@ -28,7 +28,13 @@ class MysqlSession(Session):
 
     dialect = MysqlDialect()
 
-    def __init__(self, settings: Mapping[str, Any], lock_timeout_seconds: int, meaning: Meaning) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        lock_timeout_seconds: int,
+        meaning: Meaning,
+        statement_timeout_seconds: int | None = None,
+    ) -> None:
         import pymysql
 
         self._meaning = meaning
@@ -42,6 +48,12 @@ class MysqlSession(Session):
             self._connection: Any = pymysql.connect(
                 **settings, charset="utf8mb4", autocommit=True, local_infile=True, client_flag=flags, init_command=self._settings
             )
+            opened: Any = self._connection
+            _watch_network(opened._sock)
+            if statement_timeout_seconds is not None:
+                maria = "MariaDB" in self.version()
+                limit = "max_statement_time" if maria else "max_execution_time"
+                self._execute(f"SET SESSION {limit} = {statement_timeout_seconds * (1 if maria else 1000)}")
             self._infile = bool(self._fetch("SELECT @@local_infile")[0][0])
         # A server may ask for a file at any time: only while rows are loaded it is given one.
         self._give_files(False)
@@ -125,6 +137,12 @@ class MysqlSession(Session):
             f"AND LEFT(TABLE_NAME, {len(prefix)}) = {self.dialect.literal(prefix)} ORDER BY 1"
         )
         return [beside.beside(name) for (name,) in rows]
+
+    def listed(self, schema: str | None) -> list[TableName]:
+        where = "DATABASE()" if schema is None else self.dialect.literal(schema)
+        rows = self.fetch(f"SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {where}")
+        views = {name for (name,) in rows}
+        return [table for table in super().listed(schema) if table.name not in views]
 
     def unique_keys(self, table: TableName) -> list[frozenset[str]]:
         rows = self.fetch(
@@ -254,3 +272,10 @@ class MysqlSession(Session):
 
     def convert(self, column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
         return converted(column, array, field)
+
+
+def _watch_network(connection: socket.socket) -> None:
+    """Notice within a minute a server that vanished without a word."""
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if connection.family != getattr(socket, "AF_UNIX", None) and hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

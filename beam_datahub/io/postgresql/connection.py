@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import RowsRefused
 from beam_datahub.component.database_pool import pooled
+from beam_datahub.component.database_tls import TLS_FILES, tls_hint
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -64,6 +66,9 @@ class PostgresqlConnection(Config):
     lock_timeout_seconds: int = Field(default=60, gt=0)
     """How long to wait for a lock that somebody else holds."""
 
+    statement_timeout_seconds: int | None = Field(default=None, gt=0)
+    """After how long the server ends a statement; its own setting when left out."""
+
     pool_size: int = Field(default=8, gt=0)
     """How many connections a process opens at most."""
 
@@ -72,6 +77,11 @@ class PostgresqlConnection(Config):
         if isinstance(self.url, str) and re.search(r"://[^/@]*:[^/@]+@", self.url):
             raise ValueError("has a password in clear: give it as `password: ${secret.NAME}`")
         return self
+
+    def resolved(self, folder: str) -> PostgresqlConnection:
+        """With the files of certificates as seen from the spec's folder."""
+        files = {name: os.path.join(folder, path) for name in TLS_FILES if (path := getattr(self, name)) is not None}
+        return self.model_copy(update=files) if files else self
 
     def conninfo(self) -> str:
         """The settings as libpq takes them, secrets in clear."""
@@ -112,7 +122,7 @@ class PostgresqlConnection(Config):
 
     def open(self) -> PostgresqlSession:
         """A new connection. Raises AccessDenied, Transient."""
-        return PostgresqlSession(self.conninfo(), self.lock_timeout_seconds, meaning)
+        return PostgresqlSession(self.conninfo(), self.lock_timeout_seconds, meaning, self.statement_timeout_seconds)
 
     def where(self) -> tuple[str, str]:
         """The server as `host:port`, and the database."""
@@ -176,4 +186,6 @@ def meaning(text: str, state: str | None, column: str | None = None) -> DataHubE
         kind, hint = ConnectorError, None
     if issubclass(kind, RowsRefused):
         return kind(said, column)
+    if kind is AccessDenied:
+        hint = tls_hint(said) or hint
     return kind(said, hint=hint)

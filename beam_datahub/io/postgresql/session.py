@@ -33,11 +33,15 @@ class PostgresqlSession(Session):
 
     dialect = PostgresqlDialect()
 
-    def __init__(self, conninfo: str, lock_timeout_seconds: int, meaning: Meaning) -> None:
+    def __init__(
+        self, conninfo: str, lock_timeout_seconds: int, meaning: Meaning, statement_timeout_seconds: int | None = None
+    ) -> None:
         import psycopg
 
         self._conninfo, self._meaning = conninfo, meaning
         self._settings = f"{_SETTINGS}; SET lock_timeout = '{lock_timeout_seconds}s'"
+        if statement_timeout_seconds is not None:
+            self._settings += f"; SET statement_timeout = '{statement_timeout_seconds}s'"
         self._arrow: Any = None
         self._catalogue: Catalogue | None = None
         with self.telling():
@@ -128,6 +132,15 @@ class PostgresqlSession(Session):
             f"WHERE relkind = 'r' AND nspname = {schema} AND starts_with(relname, {text(prefix)}) ORDER BY 1"
         )
         return [beside.beside(name) for (name,) in rows]
+
+    def listed(self, schema: str | None) -> list[TableName]:
+        # A table in partitions is one table.
+        where = self.dialect.literal(schema) if schema is not None else "ANY (current_schemas(false))"
+        rows = self.fetch(
+            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') "
+            f"AND NOT relispartition AND nspname = {where} AND relname !~ '^_(dh|beam_datahub)_' ORDER BY 1"
+        )
+        return [TableName(name, schema) for (name,) in rows]
 
     def unique_keys(self, table: TableName) -> list[frozenset[str]]:
         oid = self._oid(table)
