@@ -12,6 +12,7 @@ from beam_datahub.compiler.clearance import cleared
 from beam_datahub.compiler.destinations import add_dead_letter, add_destination, add_violations
 from beam_datahub.compiler.discretion import discreet
 from beam_datahub.compiler.draft import DEAD_LETTER_STEP, VIOLATIONS_STEP, BuildOptions, Draft
+from beam_datahub.compiler.part_chains import with_part_chains
 from beam_datahub.compiler.plan import RULES, Plan, PlanProfile, PlanRule, Write
 from beam_datahub.compiler.rules import RuleScope, attach, compile_rule
 from beam_datahub.compiler.sources import add_source, connector_of
@@ -30,8 +31,9 @@ __all__ = ["DEAD_LETTER_STEP", "VIOLATIONS_STEP", "BuildOptions", "build", "conn
 
 def build(document: SpecDocument, options: BuildOptions | None = None) -> Plan:
     """The logical plan of a spec, reusable transformations expanded. Raises ErrorGroup with all errors, or the single one."""
-    builtin = {step.type for step in document.integration.transformations if is_known("transform", step.type)}
     options = options or BuildOptions()
+    document = with_part_chains(document, options)
+    builtin = {step.type for step in document.integration.transformations if is_known("transform", step.type)}
     plan = _build(Draft(expand(document, builtin=builtin), options))
     guarded = options.outputs and options.guards_personal_data
     return discreet(cleared(plan, document, given=frozenset(options.sources))) if guarded else plan

@@ -76,6 +76,10 @@ class Draft:
         except DataHubError as error:
             self.broken.add(name)
             for each in error.errors if isinstance(error, ErrorGroup) else (error,):
+                part = self.document.parts.get(name)
+                if part is not None and f"'{part}'" not in each.reason:
+                    # The place is that of all of the tables.
+                    each.reason = f"{part}: {each.reason}"
                 self.errors.append(each.at(self.document.place(*at)))
 
     def resolve(self, reference: str, at: tuple[str | int, ...]) -> str | None:

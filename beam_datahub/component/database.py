@@ -46,6 +46,12 @@ class TableName:
             raise InvalidValue(f"{text!r} names no table", hint='write `table`, `schema.table`, or `"a.b"."c d"` in quotes')
         return cls(parts[-1], ".".join(parts[:-1]) or None)
 
+    @property
+    def spelt(self) -> str:
+        """The text that names this table."""
+        parts = [part for part in (self.schema, self.name) if part is not None]
+        return ".".join(part if re.fullmatch(r"\w+", part) else '"' + part.replace('"', '""') + '"' for part in parts)
+
     def beside(self, name: str) -> TableName:
         """The table `name` in the same schema."""
         return TableName(name, self.schema)
@@ -220,6 +226,11 @@ class Session(ABC):
     @abstractmethod
     def tables(self, beside: TableName, prefix: str) -> list[TableName]:
         """The tables in the schema of `beside` whose names start with `prefix`."""
+
+    def listed(self, schema: str | None) -> list[TableName]:
+        """The tables of a schema, or of the one that the connection looks in first, but for ours."""
+        found = self.tables(TableName("", schema), "")
+        return [table for table in found if not table.name.startswith(("_dh_", "_beam_datahub_"))]
 
     @abstractmethod
     def unique_keys(self, table: TableName) -> list[frozenset[str]]:

@@ -9,19 +9,32 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from beam_datahub.component.arrow_blocks import Convert, Fitting
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import Relation, Session, TableColumn, TableName, retrying
 from beam_datahub.component.database_dialect import Dialect
-from beam_datahub.component.source import Block, Discovery, Finding, Line, Origin, ReadRequest, Report, Since, Source, Split
-from beam_datahub.errors import DataHubError, InvalidValue, SchemaDrift, Transient
+from beam_datahub.component.source import (
+    Block,
+    Discovery,
+    Finding,
+    Line,
+    Origin,
+    ReadRequest,
+    Report,
+    Since,
+    Source,
+    SourcePart,
+    Split,
+)
+from beam_datahub.errors import DataHubError, InvalidValue, SchemaDrift, SourceMissing, Transient
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.types import quoted
 from beam_datahub.kernels.workbench import over
@@ -33,6 +46,9 @@ _MOST_SPLITS, _ASKED_SPLITS = 256, 8
 _KEY_BYTES = 512 * 1024
 
 
+Several = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
 class DatabaseReadOptions(Config):
     """What is read."""
 
@@ -42,6 +58,14 @@ class DatabaseReadOptions(Config):
     query: str | None = None
     """A SELECT in the database's own SQL, in place of a table."""
 
+    tables: Several | None = None
+    """Several tables, by names or patterns such as `shop.*` or `[orders, "line_*"]`, in place of a table: each is a source of its
+    own, `NAME.orders`, and steps and destinations behind are made for each of them. In a destination, `${table}` and `${schema}`
+    stand for the table's, and `key: ${key}` for its primary key."""
+
+    exclude: Several = ()
+    """Names or patterns of tables that `tables` leaves out."""
+
     where: str | None = None
     """A condition in the database's own SQL that rows must meet; the database evaluates it."""
 
@@ -50,8 +74,10 @@ class DatabaseReadOptions(Config):
 
     @model_validator(mode="after")
     def _one(self) -> DatabaseReadOptions:
-        if (self.table is None) == (self.query is None):
-            raise ValueError("needs a `table` or a `query`, and not both")
+        if sum(each is not None for each in (self.table, self.query, self.tables)) != 1:
+            raise ValueError("needs a `table`, a `query` or `tables`, and just one of them")
+        if self.exclude and self.tables is None:
+            raise ValueError("has `exclude`, which goes with `tables`")
         return self
 
 
@@ -90,6 +116,10 @@ class DatabaseSource(Source):
         try:
             with self.connected() as session:
                 lines += self.reached(session)
+                if self.options.tables is not None:
+                    found = matching_tables(session, self.options.tables, self.options.exclude)
+                    lines.append(("tables", True, ", ".join(map(str, found))))
+                    return Report(tuple(lines))
                 columns = session.describe(self.relation)
                 lines.append((str(self.relation), True, f"{len(columns)} columns"))
                 session.fetch(f"SELECT 1 FROM {self.relation.sql(self.dialect)} WHERE 1 = 0")
@@ -116,6 +146,21 @@ class DatabaseSource(Source):
                 rows, size = (None, None) if self.options.where else session.size(self.relation)
                 keys = session.unique_keys(self.relation.table) if self.relation.table is not None else []
         return Discovery(pa.schema([(column.name, column.type) for column in columns]), rows, size, keys=tuple(keys))
+
+    def several(self) -> Sequence[SourcePart] | None:
+        if self.options.tables is None:
+            return None
+        for attempt in retrying():
+            with attempt, self.connected() as session:
+                found = matching_tables(session, self.options.tables, self.options.exclude)
+                keys = {table: session.unique_keys(table) for table in found}
+                columns = {table: [column.name for column in session.columns(table) or ()] for table in found}
+        parts = []
+        for table in found:
+            key = keys[table][0] if keys[table] else ()
+            ordered = tuple(name for name in columns[table] if name in key)
+            parts.append(SourcePart(table.name, table.schema, {"table": table.spelt}, ordered))
+        return parts
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         ranges = self.ranges(request) if request.split_bytes and request.limit is None else [Range()]
@@ -257,6 +302,27 @@ def key_parts(keys: pa.Table, most: int) -> Iterator[dict[str, list[str]]]:
     for start in range(0, texts.num_rows, count):
         part = texts.slice(start, count)
         yield {name: part[name].to_pylist() for name in part.column_names}
+
+
+def matching_tables(session: Session, patterns: Sequence[str], exclude: Sequence[str]) -> list[TableName]:
+    """The tables whose names match one of the patterns, and none of those excluded. Raises SourceMissing, InvalidValue."""
+    left_out = [TableName.parse(each) for each in exclude]
+    found: dict[TableName, None] = {}
+    for pattern in map(TableName.parse, patterns):
+        if set(pattern.schema or "") & set("*?["):
+            raise InvalidValue(f"the schema of '{pattern}' is a pattern", hint="name each schema: `[sales.*, crm.*]`")
+        there = [table for table in session.listed(pattern.schema) if fnmatchcase(table.name, pattern.name)]
+        kept = [table for table in there if not any(_is_meant(each, table) for each in left_out)]
+        if not kept:
+            names = ", ".join(sorted(table.name for table in session.listed(pattern.schema))[:10])
+            what = f"the tables that match '{pattern}' are all excluded" if there else f"no table matches '{pattern}'"
+            raise SourceMissing(what, hint=f"there are {names}" if names else "there are no tables at all")
+        found |= dict.fromkeys(sorted(kept, key=str))
+    return list(found)
+
+
+def _is_meant(pattern: TableName, table: TableName) -> bool:
+    return pattern.schema in (None, table.schema) and fnmatchcase(table.name, pattern.name)
 
 
 def even_bounds(low: int, high: int, count: int) -> list[str]:

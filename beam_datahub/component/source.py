@@ -59,6 +59,18 @@ class Discovery:
 
 
 @dataclass(frozen=True)
+class SourcePart:
+    """One of several tables that a source reads: its name and schema, the options that make a source of it alone, and the columns
+    that tell its records apart (none where nothing does).
+    """
+
+    name: str
+    schema: str | None
+    options: Mapping[str, Any]
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Since:
     """The records that an incremental run looks at: `column` at least `floor` and less than `until`, and with `nulls` those
     without a value. The bounds are SQL texts of `data_type`; None is no bound.
@@ -262,6 +274,10 @@ class Source(ABC):
     @abstractmethod
     def discover(self) -> Discovery:
         """Find the schema by sampling. Raises ConnectorError."""
+
+    def several(self) -> Sequence[SourcePart] | None:
+        """The tables that the source reads, each with columns of its own; None: it is one. Raises ConnectorError."""
+        return None
 
     def estimate(self) -> Discovery:
         """Rows and bytes of a source whose schema is declared, where they are cheaper to find than the schema (which may be

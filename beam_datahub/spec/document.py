@@ -67,6 +67,8 @@ class SpecDocument:
     ) -> None:
         self.connections = connections
         self.schemas: RegisteredSchemas | None = None
+        # Which table what was made for each of several stands for.
+        self.parts: Mapping[str, str] = {}
         self.integration = integration
         self.path = path
         self.folder = folder
@@ -114,7 +116,7 @@ class SpecDocument:
             grafts={**self.grafts, **grafts},
             connections=self.connections,
         )
-        found.schemas = self.schemas
+        found.schemas, found.parts = self.schemas, self.parts
         return found
 
     def settings(self, connection: Mapping[str, Any] | str, connector: str, *at: str | int) -> Mapping[str, Any]:

@@ -111,7 +111,8 @@ def _schema(document: SpecDocument, source: str) -> pa.Schema | DataHubError:
         return pa.schema([(name, data_type(text)) for name, text in spec.columns.items()])
     alone = document.changed(sources={source: spec}, transformations=(), quality_rules=(), profile=None)
     try:
-        return build(alone, BuildOptions(outputs=False)).nodes[source].schema
+        plan = build(alone, BuildOptions(outputs=False))
+        return plan.nodes[source].schema if source in plan.nodes else InvalidValue("it reads several tables")
     except DataHubError as error:
         return error
 

@@ -214,6 +214,9 @@ class SqliteSession(Session):
         rows = self.fetch(f"SELECT name FROM {master} WHERE type = 'table' AND substr(name, 1, {length}) = {text}")
         return [beside.beside(name) for (name,) in rows]
 
+    def listed(self, schema: str | None) -> list[TableName]:
+        return [table for table in super().listed(schema) if not table.name.startswith("sqlite_")]
+
     def unique_keys(self, table: TableName) -> list[frozenset[str]]:
         columns = self.fetch(f"PRAGMA table_xinfo({self.dialect.quoted(table.name)})")
         primary = frozenset(row[1] for row in columns if row[5])
