@@ -41,6 +41,7 @@ COMMANDS = {
     "transforms": "transforms",
     "rules": "rules",
     "templates": "templates",
+    "build": "build",
     "engines": "engines",
     "doctor": "doctor",
     "completion": "completion",

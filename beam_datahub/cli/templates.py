@@ -12,17 +12,33 @@ from beam_datahub.errors import InvalidValue, UnknownName
 
 
 @click.command(short_help="List the packaged integrations, show, copy or run one.")
-@click.argument("words", nargs=-1, metavar="[NAME | copy NAME FOLDER | run NAME]")
+@click.argument("words", nargs=-1, metavar="[NAME | copy NAME FOLDER | run NAME | build SPEC|NAME]")
 @set_option
+@click.option("-o", "--output", metavar="FOLDER", help="The new folder that `build` fills.")
+@click.option("--image", help="The name of the image that `build` writes into the template.")
 @click.pass_context
-def command(context: click.Context, words: tuple[str, ...], parameters: tuple[tuple[str, str], ...]) -> None:
+def command(
+    context: click.Context,
+    words: tuple[str, ...],
+    parameters: tuple[tuple[str, str], ...],
+    output: str | None,
+    image: str | None,
+) -> None:
     """List the packaged integrations, show the one called NAME, copy it, data included, to a new FOLDER, or run it.
 
-    `run` copies it to a new folder of its name first, where it can be changed and run again.
+    `run` copies it to a new folder of its name first, where it can be changed and run again. `build` makes a Dataflow Flex
+    Template of a spec or of a packaged integration.
     """
     found = templates()
     if parameters and words[:1] != ("run",):
         raise click.UsageError("--set goes with `templates run NAME`")
+    if words[:1] == ("build",):
+        if len(words) != 2 or output is None:
+            raise click.UsageError("write `templates build SPEC -o FOLDER`")
+        _build(words[1], found, Path(output), image)
+        return
+    if output or image:
+        raise click.UsageError("--output and --image go with `templates build SPEC`")
     if not words:
         _list(found)
         return
@@ -39,6 +55,17 @@ def command(context: click.Context, words: tuple[str, ...], parameters: tuple[tu
         click.echo(f"{words[2]}: copied; next: beam-datahub run {spec}")
     else:
         _run(context, found[name], parameters)
+
+
+def _build(named: str, found: dict[str, Path], folder: Path, image: str | None) -> None:
+    """Make a Flex Template, and say what to do with it."""
+    from beam_datahub.cli.specs import spec_file
+    from beam_datahub.runtime.flex_template import IMAGE, build_template
+
+    spec = found[named] / "integration.yaml" if named in found and not Path(named).exists() else Path(spec_file(named))
+    files = build_template(spec, folder, image or IMAGE)
+    click.echo(f"{folder}: {', '.join(files)}")
+    click.echo(f"next: docker build -t {image or 'IMAGE'} {folder}, push it, and copy {folder}/template.json to gs://")
 
 
 def templates() -> dict[str, Path]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any, Literal
+
+from pydantic import field_validator
 
 from beam_datahub.errors import InvalidValue, MissingValue, SpecError, UnknownName, nearest
 from beam_datahub.security import Secret
@@ -34,6 +37,17 @@ class ParameterSpec(SpecModel):
     """What the parameter is for."""
     choices: tuple[Any, ...] | None = None
     """The only values that it may have."""
+    pattern: str | None = None
+    """A regular expression that the whole text of a value must match."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
 
 
 def typed(value: Any, kind: str) -> Any:
@@ -109,6 +123,9 @@ def resolve_parameters(
         except (ValueError, KeyError):
             quotes = "put it into quotes" if spec.type == "string" else None
             report(InvalidValue(f"{wrong} {_WORDS[spec.type]}, not {shown(raw)}", hint=quotes), where)
+            continue
+        if spec.pattern is not None and not re.fullmatch(spec.pattern, str(raw)):
+            report(InvalidValue(f"{wrong} text that matches {spec.pattern}, not {shown(raw)}"), where)
             continue
         if spec.choices is not None and values[name] not in spec.choices:
             options = [str(choice) for choice in spec.choices]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
+import contextlib
 import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -68,3 +72,28 @@ def test_files_of_this_machine_are_refused_with_their_line(cli: Run, tmp_path: P
     done = cli("validate", "sums.yaml", "--engine", "dataflow")
     assert done.exit_code == 3
     assert "sums.yaml:5 (destination.connection.path): workers on Dataflow cannot reach 'out'" in done.stderr
+
+
+def test_a_module_of_the_users_travels_in_the_job(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def doubled(row):\n    return {'amount': 2 * row['amount']}\n")
+    step = "  - {id: twice, type: python, config: {module: mine.py, function: doubled, over: rows, schema: {amount: double}}}\n"
+    spec = SPEC[: SPEC.index("  - {id: per_country")] + step + SPEC[SPEC.index("destination:") :]
+    (tmp_path / "sums.yaml").write_text(spec)
+    done = cli("run", "sums.yaml", "--engine", "dataflow", "--dry-run", "--json", *options())
+    assert done.exit_code == 0, done.stderr
+    graph = json.loads(done.stdout)["job"]["pipeline"]["components"]["transforms"]
+    payloads = [each["spec"].get("payload", "") for each in graph.values() if "twice" in each.get("uniqueName", "")]
+    assert any(b"def doubled" in unpacked(payload) for payload in payloads)
+
+
+def unpacked(payload: str) -> bytes:
+    """The pickled function in a step's payload, which Beam compresses."""
+    from apache_beam.portability.api import beam_runner_api_pb2 as api
+
+    pardo = api.ParDoPayload.FromString(base64.b64decode(payload))
+    words = base64.b64decode(pardo.do_fn.payload, validate=False) if pardo.do_fn.payload else b""
+    for compressed in (words, pardo.do_fn.payload):
+        for open_up in (bz2.decompress, zlib.decompress):
+            with contextlib.suppress(OSError, ValueError, zlib.error):
+                return open_up(compressed)
+    return pardo.do_fn.payload
