@@ -29,7 +29,14 @@ STEP = "  - {id: gate, type: python, config: {module: gate.py, function: gate}}"
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("postgresql", "append"), ("postgresql", "overwrite"), ("postgresql", "merge"), ("sqlite", "append"), ("duckdb", "merge")],
+    [
+        ("postgresql", "append"),
+        ("postgresql", "overwrite"),
+        ("postgresql", "merge"),
+        ("mysql", "merge"),
+        ("sqlite", "append"),
+        ("duckdb", "merge"),
+    ],
 )
 def test_a_run_killed_in_the_middle_changes_nothing_and_the_next_one_carries_on(
     name: str, mode: str, work: Any, tmp_path: Path, request: pytest.FixtureRequest, balanced: Callable[..., None]

@@ -46,10 +46,22 @@ VALUES = (
     st.booleans(),
     st.binary(max_size=20),
 )
-ROWS = st.lists(st.tuples(*(st.none() | each for each in VALUES)), min_size=1, max_size=8)
+# MySQL's doubles are finite, and its moments with a zone end in 2038.
+FEWER = {
+    2: st.floats(allow_nan=False, allow_infinity=False),
+    6: st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2037, 12, 31)).map(
+        lambda at: at.replace(tzinfo=datetime.UTC)
+    ),
+}
 
 
-@pytest.fixture(params=["postgresql", "sqlite", "duckdb"], scope="module")
+def rows_for(system: System) -> Any:
+    """Rows of values that the system has."""
+    known = [FEWER.get(n, each) if system.connector == "mysql" else each for n, each in enumerate(VALUES)]
+    return st.lists(st.tuples(*(st.none() | each for each in known)), min_size=1, max_size=8)
+
+
+@pytest.fixture(params=["postgresql", "mysql", "sqlite", "duckdb"], scope="module")
 def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """An empty database, for all examples."""
     folder: Path = tmp_path_factory.mktemp("values")
@@ -57,19 +69,22 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     close_pools()
 
 
-@settings(
-    max_examples=20,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(rows=ROWS)
-def test_any_values_come_back_as_they_were_written(system: System, rows: list[tuple[Any, ...]]) -> None:
-    table = f"t{next(_numbers)}"
-    columns = list(zip(*rows, strict=True))
-    written = pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
-    system.write(system.sink(table=table), written, run=table)
-    found = read(system.source(table=table))
-    assert found.rejected == []
-    assert found.table.schema.equals(SCHEMA)
-    assert sorted(map(str, found.table.to_pylist())) == sorted(map(str, written.to_pylist()))
+def test_any_values_come_back_as_they_were_written(system: System) -> None:
+    @settings(
+        max_examples=8 if system.connector == "mysql" else 20,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(rows=rows_for(system))
+    def look(rows: list[tuple[Any, ...]]) -> None:
+        table = f"t{next(_numbers)}"
+        columns = list(zip(*rows, strict=True))
+        written = pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+        system.write(system.sink(table=table), written, run=table)
+        found = read(system.source(table=table))
+        assert found.rejected == []
+        assert found.table.schema.equals(SCHEMA)
+        assert sorted(map(str, found.table.to_pylist())) == sorted(map(str, written.to_pylist()))
+
+    look()

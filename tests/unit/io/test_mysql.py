@@ -167,6 +167,20 @@ def test_merging_goes_by_the_named_key_also_where_another_one_is_met(shop: Syste
     assert [tuple(row.values()) for row in shop.rows("t")] == [(1, "row 1"), (2, "new")]
 
 
+def test_a_merge_through_sqlalchemy_that_fails_changes_nothing(shop: System) -> None:
+    # Tables that are made on the way would end the transaction there.
+    system = System("sql", {"url": shop.connection["url"].replace("mysql://", "mysql+pymysql://")})
+    shop.run("create table t (id bigint primary key, text varchar(20) unique)", "insert into t values (1, 'one'), (2, 'two')")
+    with pytest.raises(TargetUnusable, match="Duplicate"):
+        system.write(
+            system.sink(table="t", last_by="text"), numbered(1, 1).set_column(1, "text", [["two"]]), mode="merge", key=["id"]
+        )
+    assert shop.rows("t") == [{"id": 1, "text": "one"}, {"id": 2, "text": "two"}]
+    two = pa.table([[1, 1], ["a", "b"]], schema=NUMBERED)
+    system.write(system.sink(table="t", last_by="text"), two, run="again", mode="merge", key=["id"])
+    assert shop.rows("t") == [{"id": 1, "text": "b"}, {"id": 2, "text": "two"}]
+
+
 def test_texts_of_another_collation_are_merged_by_the_collation_of_their_table(shop: System) -> None:
     shop.run(
         "create table t (name varchar(20) character set latin1 collate latin1_german1_ci primary key, n bigint)",
