@@ -37,11 +37,13 @@ from beam_datahub.compiler.routing import RouteRows
 from beam_datahub.compiler.rows import without_mixed
 from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
 from beam_datahub.compiler.staging import StageRows
+from beam_datahub.compiler.windows import Shards, WindowRows, windows_before
 from beam_datahub.component import coder as _coder  # noqa: F401 - registers the coder of record batches
 from beam_datahub.component.operators import Column, Route, Rows, Union
 from beam_datahub.component.source import Partition
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.types import quoted, sql_type
+from beam_datahub.kernels.windows import FIRST
 
 _Batches = pa.RecordBatch
 _Reports = tuple[str, str]
@@ -62,7 +64,9 @@ class StreamLowering:
 @dataclass(frozen=True)
 class Lowering:
     """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has; `journal`: the local
-    file that says what the run is about to publish; `started_at`: the one moment that is now for the whole run.
+    file that says what the run is about to publish; `started_at`: the one moment that is now for the whole run. `arrivals`: the
+    splits of sources, where they come in the course of a test of event time; `moments`: its processing time, in microseconds.
+    `since`: a point that watermarks pass before they pass any other of interest.
     """
 
     identity: Identity
@@ -74,6 +78,9 @@ class Lowering:
     journal: str | None = None
     stream: StreamLowering | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    arrivals: Mapping[str, Any] = field(default_factory=dict)
+    moments: Any = None
+    since: int = FIRST
 
 
 @dataclass
@@ -219,6 +226,9 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
         partitions = beam.Create(list(stream.partitions[stage.read_id]), reshuffle=False)
         source = pipeline | f"{label}/partitions" >> partitions | f"{label}/spread" >> beam.Reshuffle()
         previous = (Entry(_part(built, stage.read_id, stage.read_id)),)
+    elif stage.read_id is not None and stage.read_id in lowering.arrivals:
+        source = lowering.arrivals[stage.read_id]
+        previous = (Entry(_part(built, stage.read_id, stage.read_id)),)
     elif stage.read is not None and stage.read_id is not None:
         listing = ListSplits(stage.read_id, stage.read)
         found = pipeline | f"{label}/start" >> beam.Create([0]) | f"{label}/list" >> _tagged(listing, Any, {REPORT: _Reports})
@@ -255,7 +265,39 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
     _outputs(built, outputs)
 
 
+def _windows(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
+    """A shuffle of a stream: rows wait in their shards until their windows are complete."""
+    shards, parts = lowering.shards if shuffle.exchanges[0].keys else 1, []
+    sources = [plan.node(reference).schema for reference in node.inputs]
+    entries = []
+    for side, (reference, exchange) in enumerate(zip(node.inputs, shuffle.exchanges, strict=True)):
+        part = _part(built, node.step, f"{node.id}#split{side}")
+        dofn = SplitByKey(node.id, exchange, side, sources[side], shards, lowering.kernel, streams=True)
+        outputs = built.batches[reference] | f"{node.id}/by key {side}" >> _tagged(dofn, _Sharded, {REPORT: _Reports})
+        _link(built, reference, part)
+        parts.append(outputs["out"])
+        entries.append(Entry(part))
+        built.reports.append(outputs[REPORT])
+    moments = pipeline | f"{node.id}/start" >> beam.Create([0], reshuffle=False)
+    if lowering.moments is not None:
+        moments = (moments, lowering.moments) | f"{node.id}/moments" >> beam.Flatten()
+    parts.append(moments | f"{node.id}/shards" >> beam.ParDo(Shards(sources[0], shards)).with_output_types(_Sharded))
+    depth, simulated = windows_before(plan, node), lowering.moments is not None
+    rows = WindowRows(
+        node.id, shuffle, sources, lowering.identity, lowering.kernel, depth, simulated=simulated, since=lowering.since
+    )
+    met = tuple(parts) | f"{node.id}/sides" >> beam.Flatten()
+    outputs = met | node.id >> _tagged(rows, _Batches, {REJECTED: _Batches, REPORT: _Reports})
+    built.links.append(Link(tuple(entries), _part(built, node.step, node.id)))
+    built.batches[node.id] = outputs["out"]
+    built.entries[node.id] = (Entry(node.id),)
+    _outputs(built, outputs)
+
+
 def _shuffle(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
+    if shuffle.windowing is not None and shuffle.windowing.streams:
+        _windows(node, shuffle, plan, pipeline, built, lowering)
+        return
     halves, entries = [], []
     for side, (reference, exchange) in enumerate(zip(node.inputs, shuffle.exchanges, strict=True)):
         part = _part(built, node.step, f"{node.id}#before" if exchange.before else f"{node.id}#split{side}")

@@ -16,6 +16,7 @@ import pyarrow as pa
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions, _global
 from beam_datahub.compiler.plan import Exchange, Shuffle
 from beam_datahub.compiler.rows import ROW, engine_words
+from beam_datahub.compiler.tickets import stamped, ticket_of
 from beam_datahub.component.failure import carried
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import BATCH_BYTES
@@ -91,10 +92,24 @@ def _broken(step: str) -> Iterator[None]:
 
 
 class SplitByKey(KernelDoFn):
-    """Runs the `before` query of an exchange over the bundle, if it has one, and splits rows by the hash of their keys."""
+    """Runs the `before` query of an exchange over the bundle, if it has one, and splits rows by the hash of their keys.
 
-    def __init__(self, step: str, exchange: Exchange, side: int, source: pa.Schema, shards: int, kernel: KernelOptions) -> None:
+    `streams`: rows go on one batch at a time, just as they come, and without `before`.
+    """
+
+    def __init__(
+        self,
+        step: str,
+        exchange: Exchange,
+        side: int,
+        source: pa.Schema,
+        shards: int,
+        kernel: KernelOptions,
+        *,
+        streams: bool = False,
+    ) -> None:
         super().__init__(kernel)
+        self._streams = streams
         self._step, self._exchange, self._side, self._input, self._shards = step, exchange, side, source, shards
         self._pump: _Pump | None = None
         self._held: list[pa.RecordBatch] = []
@@ -107,9 +122,16 @@ class SplitByKey(KernelDoFn):
         self._held, self._bytes = [], 0
 
     @carried
-    def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        ticket = ticket_of(batch)
         if batch.schema.names != self._input.names or batch.schema.metadata:
             batch = single_batch(conform(pa.Table.from_batches([batch]).select(self._input.names), self._input))
+        if self._streams:
+            yield from self.turn(ticket)
+            self.enter(f"{self._step}#split{self._side}", in_=batch.num_rows, out=batch.num_rows)
+            for shard, part in self._split(pa.Table.from_batches([batch])):
+                yield (shard, part if ticket is None else stamped(part, ticket))
+            return
         if self._exchange.before is not None:
             if self._pump is None:
                 self._pump = _Pump(self.session(), self._exchange.before, self._input)

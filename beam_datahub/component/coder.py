@@ -126,4 +126,12 @@ class ArrowCoder(Coder):
         return hash(type(self))
 
 
+class StateCoder(ArrowCoder):
+    """Encodes a `pa.RecordBatch` that an engine keeps for a while: always whole, never by reference."""
+
+    def encode(self, value: pa.RecordBatch) -> bytes:
+        """The batch as an IPC stream."""
+        return bytes(_to_ipc(value))
+
+
 registry.register_coder(pa.RecordBatch, ArrowCoder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -80,6 +81,11 @@ def carried(function: _Function) -> _Function:
     # Beam would read type hints off the wrapped method, and it cannot type `*sides`; the lowering states all types.
     del call.__wrapped__
     call.__annotations__ = {}
+    # What a method is to be given besides, such as state and timers, Beam tells by the defaults of its parameters.
+    parameters = inspect.signature(function).parameters.values()
+    if any(each.default is not each.empty for each in parameters):
+        plain = [each.replace(annotation=each.empty) for each in parameters]
+        call.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 

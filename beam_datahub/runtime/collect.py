@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -34,11 +34,18 @@ class Collected:
     violations: pa.Table = field(default_factory=VIOLATION.empty_table)
 
 
-def collect(plan: Plan, outputs: Mapping[str, str], request: RunRequest | None = None, *, quality: bool = False) -> Collected:
+def collect(
+    plan: Plan,
+    outputs: Mapping[str, str],
+    request: RunRequest | None = None,
+    *,
+    quality: bool = False,
+    runner: Callable[[Plan, RunRequest], RunResult] = run,
+) -> Collected:
     """Run what `outputs` (name → step, or step.branch) need, write nothing outside, and return the rows.
 
     Quality rules reject what they reject; their verdict is asked for with `quality`: then all of them run, and one that fails
-    the run leaves its error in the result.
+    the run leaves its error in the result. `runner` is what runs the plan.
     """
     with tempfile.TemporaryDirectory(prefix=scratch_prefix("collect")) as folder:
         run_request = request or RunRequest(new_run_id())
@@ -66,7 +73,7 @@ def collect(plan: Plan, outputs: Mapping[str, str], request: RunRequest | None =
         kept = replace(_reachable(plan.replaced(nodes), quality=quality), max_rejected=None, rules=rules)
         # What is collected is not kept: there is nothing to seal.
         kept = replace(kept, metadata={name: value for name, value in kept.metadata.items() if name != "sealed"})
-        result = run(kept, run_request)
+        result = runner(kept, run_request)
         tables = {name: sink.collected(schema) for name, (sink, schema) in sinks.items()}
         violations = broken.collected(VIOLATION) if quality else VIOLATION.empty_table()
         return Collected(tables, letter.collected(DEAD_LETTER), result, violations)

@@ -1,0 +1,235 @@
+"""The DoFn in which a stream's rows wait for their windows to be complete.
+
+A shard is a key of Beam state in the global window: it holds what its windows need, and event-time timers tell it how far the
+watermark is. So one and the same clock says which windows are complete and which rows are late, on every engine, and no engine
+drops a late row unseen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.coders import StrUtf8Coder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindow, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_datahub.compiler.dead_letter import Identity, Provenance, letters
+from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions
+from beam_datahub.compiler.plan import Node, Plan, Shuffle
+from beam_datahub.compiler.shuffle import _broken
+from beam_datahub.compiler.tickets import ticket_of
+from beam_datahub.compiler.window_shard import Facts, WindowShard, side_of, sided
+from beam_datahub.component.coder import StateCoder
+from beam_datahub.component.failure import carried
+from beam_datahub.component.windowing import WINDOW_END, WINDOW_START
+from beam_datahub.kernels.session import conform, single_batch
+from beam_datahub.kernels.types import empty_table
+from beam_datahub.kernels.windows import END, FIRST, FOREVER, LAST, START
+
+_MILLI = 1000
+_END = "end"
+_NOW = b"beam_datahub.now"
+# What the dead letter calls the window of a row that came too late.
+_SHOWN = {START: WINDOW_START, END: WINDOW_END}
+# The watermark is looked at at every end of a window, and at multiples of 4, 16, 64 … of their distance: so that a clock
+# that is far behind comes near in a few steps.
+_FACTOR = 4
+
+
+class WindowRows(KernelDoFn):
+    """Holds the rows of a shard by window and gives the results of windows that are due; late rows are rejected.
+
+    `depth` is the number of windowed steps before this one: their results come at the very end of their windows, so that this one
+    looks a moment later. `simulated`: processing time is what control batches say, not what the engine's clock shows. `since` is
+    where the shard's own clock of event time begins.
+    """
+
+    HELD = BagStateSpec("held", StateCoder())
+    FACTS = ReadModifyWriteStateSpec("facts", StrUtf8Coder())
+    TICK = TimerSpec("tick", TimeDomain.WATERMARK)
+    SOON = TimerSpec("soon", TimeDomain.REAL_TIME)
+    _HELD, _FACTS = beam.DoFn.StateParam(HELD), beam.DoFn.StateParam(FACTS)
+    _TICK, _SOON = beam.DoFn.TimerParam(TICK), beam.DoFn.TimerParam(SOON)
+
+    def __init__(
+        self,
+        step: str,
+        shuffle: Shuffle,
+        source: Sequence[pa.Schema],
+        identity: Identity,
+        kernel: KernelOptions,
+        depth: int = 0,
+        *,
+        simulated: bool = False,
+        since: int = FIRST,
+    ) -> None:
+        super().__init__(kernel)
+        self._step, self._shuffle, self._source, self._identity = step, shuffle, tuple(source), identity
+        self._shift, self._simulated, self._since = depth * _MILLI, simulated, since
+        self._shard = WindowShard(shuffle)
+
+    @carried
+    def process(
+        self,
+        element: tuple[int, pa.RecordBatch],
+        held: Any = _HELD,
+        facts: Any = _FACTS,
+        tick: Any = _TICK,
+        soon: Any = _SOON,
+    ) -> Iterator[Any]:
+        _, batch = element
+        known = facts.read()
+        now = Facts(clock=self._since) if known is None else Facts.of(known)
+        if known is None:
+            tick.set(GlobalWindow().max_timestamp(), dynamic_timer_tag=_END)
+            self._arm(None, now, tick)
+        if batch.num_rows:
+            yield from self._taken(batch, now, held, soon)
+        told = (batch.schema.metadata or {}).get(_NOW)
+        if told is not None:
+            now.now = int(told)
+            if now.alarm is not None and now.alarm <= now.now:
+                yield from self._rung(now, held)
+        self._look(now, tick)
+        facts.write(now.to_json())
+
+    @on_timer(TICK)
+    @carried
+    def on_tick(
+        self,
+        at: Any = beam.DoFn.TimestampParam,
+        tag: Any = beam.DoFn.DynamicTimerTagParam,
+        held: Any = _HELD,
+        facts: Any = _FACTS,
+        tick: Any = _TICK,
+    ) -> Iterator[Any]:
+        """The watermark has passed a point."""
+        now = Facts.of(facts.read())
+        point = FOREVER if tag == _END else at.micros - self._shift
+        if point <= now.clock:
+            return
+        before, now.clock = now.clock, FOREVER if point > LAST else point
+        if now.due is not None and now.due <= now.clock:
+            yield from self._results(now, held)
+        self._arm(before, now, tick)
+        self._look(now, tick)
+        facts.write(now.to_json())
+
+    @on_timer(SOON)
+    @carried
+    def on_soon(self, held: Any = _HELD, facts: Any = _FACTS) -> Iterator[Any]:
+        """It is time for early and late results."""
+        now = Facts.of(facts.read())
+        if now.alarm is not None:
+            yield from self._rung(now, held)
+            facts.write(now.to_json())
+
+    @carried
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self.report()
+
+    def _taken(self, batch: pa.RecordBatch, now: Facts, held: Any, soon: Any) -> Iterator[Any]:
+        side, window = side_of(batch), self._shard.window
+        schema = self._source[side]
+        table = conform(pa.Table.from_batches([batch]).select(schema.names), schema)
+        yield from self.turn(ticket_of(batch))
+        late = self._shard.late(table, now.clock)
+        if late.num_rows:
+            free = {name: shown for name, shown in _SHOWN.items() if shown not in table.column_names}
+            shown = table.rename_columns([free.get(name, name) for name in table.column_names])
+            letter = letters(self._identity, self._step.split("#")[0], late, Provenance(), table=shown, session=self.session())
+            yield from self.stamp(iter([self.refuse(self._step, letter)]))
+            rows = pa.array(sorted({*range(table.num_rows)} - {*late["row"].to_pylist()}), pa.int64())
+            table = table.take(rows)
+        self.enter(self._step, in_=batch.num_rows, rejected=late.num_rows, merged=table.num_rows)
+        if not table.num_rows:
+            return
+        with _broken(self._step):
+            held.add(self._shard.taken(table, side, now, self.session()))
+            if self._shard.wants_compacting(now):
+                less = self._shard.compacted(list(held.read()), now, self.session())
+                held.clear()
+                for each in less:
+                    held.add(each)
+        early = window.early is not None and window.early.rows is not None and now.fresh >= window.early.rows
+        belated = window.late.rows is not None and now.belated >= window.late.rows
+        if early or belated:
+            yield from self._results(now, held, early=early, late=belated)
+        waits = [window.early.seconds] if window.early is not None and now.fresh else []
+        waits += [window.late.seconds] if now.belated else []
+        seconds = min((each for each in waits if each is not None), default=None)
+        if seconds is not None and now.alarm is None:
+            now.alarm = (now.now if self._simulated else round(time.time() * 1_000_000)) + round(seconds * 1_000_000)
+            if not self._simulated:
+                soon.set(Timestamp(micros=now.alarm))
+
+    def _rung(self, now: Facts, held: Any) -> Iterator[Any]:
+        now.alarm = None
+        window = self._shard.window
+        early = window.early is not None and window.early.seconds is not None
+        yield from self._results(now, held, early=early, late=window.late.seconds is not None)
+
+    def _results(self, now: Facts, held: Any, *, early: bool = False, late: bool = False) -> Iterator[Any]:
+        # Results come of many records: they belong to no ticket.
+        yield from self.turn(None)
+        with _broken(self._step):
+            given = self._shard.given(list(held.read()), now, self.session(), early=early, late=late)
+        held.clear()
+        for batch in given.held:
+            held.add(batch)
+        now.due = given.due
+        if given.results is not None and given.results.num_rows:
+            self.enter(self._step, added=given.results.num_rows, out=given.results.num_rows)
+            batch = single_batch(given.results)
+            first = min(batch[END].cast(pa.int64()).to_pylist())
+            yield TimestampedValue(batch, Timestamp(micros=first - _MILLI))
+
+    def _look(self, now: Facts, tick: Any) -> None:
+        """Have the next point at which something may change told."""
+        points = [self._shard.window.next_change(now.clock), *([now.due] if now.due is not None and now.due > now.clock else [])]
+        if now.clock < LAST and (nearest := min(points)) != now.next:
+            now.next = nearest
+            self._tell(tick, nearest, "0")
+
+    def _arm(self, before: int | None, now: Facts, tick: Any) -> None:
+        span, number = self._shard.window.grain * _FACTOR, 1
+        while span < LAST - FIRST and now.clock < LAST:
+            point = (now.clock // span + 1) * span
+            if before is None or point != (before // span + 1) * span:
+                self._tell(tick, point, str(number))
+            span, number = span * _FACTOR, number + 1
+
+    def _tell(self, tick: Any, point: int, tag: str) -> None:
+        # Timers know milliseconds.
+        tick.set(Timestamp(micros=-(-(point + self._shift) // _MILLI) * _MILLI), dynamic_timer_tag=tag)
+
+
+def windows_before(plan: Plan, node: Node) -> int:
+    """How many windowed steps of a stream lie before a node, one behind the other."""
+
+    def counted(each: Node) -> int:
+        own = isinstance(each.operator, Shuffle) and each.operator.windowing is not None and each.operator.windowing.streams
+        return own + windows_before(plan, each)
+
+    return max((counted(plan.node(reference)) for reference in node.inputs), default=0)
+
+
+class Shards(beam.DoFn):
+    """Makes every shard known from the beginning: one that has no row yet must know how far the watermark is, too."""
+
+    def __init__(self, schema: pa.Schema, shards: int) -> None:
+        self._schema, self._shards = schema, shards
+
+    def process(self, element: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """An empty batch for each, with the simulated processing time where the element is one."""
+        empty = sided(empty_table(self._schema), 0)
+        if isinstance(element, int) and element > 0:
+            empty = empty.replace_schema_metadata({**(empty.schema.metadata or {}), _NOW: str(element).encode()})
+        for shard in range(self._shards):
+            yield (shard, empty)

@@ -1,0 +1,134 @@
+"""Runs a plan over a timeline: rows, the watermarks of sources and the time of day come as a test of event time says.
+
+Beam's own test stream plays it, on the runner of Beam that waits after each event until everything has come to rest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from beam_datahub.compiler.lower import lower
+from beam_datahub.compiler.passes import optimise
+from beam_datahub.compiler.plan import Plan, Write
+from beam_datahub.component.progress import PROGRESS
+from beam_datahub.component.source import Split
+from beam_datahub.kernels.scratch import scratch_prefix
+from beam_datahub.kernels.windows import LAST
+from beam_datahub.runtime.beam_manners import quiet_beam
+from beam_datahub.runtime.engines import engine
+from beam_datahub.runtime.launch import (
+    _TURN,
+    RunRequest,
+    RunResult,
+    _abort,
+    _lowering,
+    _prepare,
+    _read_report,
+    _report_path,
+    _result,
+    _translated,
+)
+
+_MOMENTS = "moments"
+
+
+@dataclass(frozen=True)
+class Arrives:
+    """Records come: the split of a source that holds them."""
+
+    source: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The watermark of a source passes a point, in microseconds since 1970."""
+
+    source: str
+    point: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """It has become so late by the time of day, in microseconds since the beginning."""
+
+    micros: int
+
+
+Event = Arrives | Passes | Moment
+
+
+def run_timeline(plan: Plan, request: RunRequest, events: Sequence[Event], streams: Sequence[str]) -> RunResult:
+    """Run a logical plan to the end of its timeline, at which all watermarks pass everything. Raises the run's DataHubError.
+
+    `streams` are the sources whose records come as events; the others are read as always.
+    """
+    physical = optimise(plan)
+    writes = [node.operator for node in physical.writes() if isinstance(node.operator, Write)]
+    _prepare(writes)
+    with _TURN, tempfile.TemporaryDirectory(prefix=scratch_prefix("run"), ignore_cleanup_errors=True) as folder:
+        PROGRESS.reset()
+        report_path = _report_path(request, folder, 0)
+        try:
+            with quiet_beam():
+                _play(physical, request, report_path, events, streams)
+            report = _read_report(report_path)
+        except BaseException as failure:
+            for write in writes:
+                _abort(write)
+            raise _translated(failure) from failure
+    return _result(physical, request, report, 0.0, "")
+
+
+def _play(plan: Plan, request: RunRequest, report_path: str, events: Sequence[Event], streams: Sequence[str]) -> None:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+    from apache_beam.testing.test_stream import TestStream
+    from apache_beam.transforms.window import TimestampedValue
+    from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+
+    pipeline = beam.Pipeline(BundleBasedDirectRunner(), PipelineOptions(["--streaming", "--allow_unsafe_triggers"]))
+    played = TestStream(output_tags={_MOMENTS, *streams})
+    # What tells of the time of day holds no window back.
+    forever = Timestamp(micros=LAST)
+    played = played.advance_watermark_to(forever, tag=_MOMENTS)
+    reached: dict[str, Any] = dict.fromkeys(streams, MIN_TIMESTAMP)
+    for event in events:
+        if isinstance(event, Arrives):
+            played = played.add_elements([TimestampedValue(event.split, reached[event.source])], tag=event.source)
+        elif isinstance(event, Passes):
+            point = Timestamp(micros=event.point)
+            if point > reached[event.source]:
+                reached[event.source] = point
+                played = played.advance_watermark_to(point, tag=event.source)
+        else:
+            played = played.add_elements([TimestampedValue(event.micros, forever)], tag=_MOMENTS)
+    # First to the end of time, then beyond: results that are given at the very end would come too late for this runner.
+    for tag in streams:
+        if reached[tag] < forever:
+            played = played.advance_watermark_to(forever, tag=tag)
+    for tag in (_MOMENTS, *streams):
+        played = played.advance_watermark_to_infinity(tag=tag)
+    outputs = pipeline | "timeline" >> played
+    lowering = _lowering(plan, request, engine("direct"), report_path)
+    arrivals = {source: outputs[source] for source in streams}
+    since = min((event.point for event in events if isinstance(event, Passes)), default=LAST) - 1
+    lower(plan, pipeline, replace(lowering, arrivals=arrivals, moments=outputs[_MOMENTS], since=since))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run().wait_until_finish()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=work, name="timeline", daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
