@@ -71,6 +71,9 @@ EXTRAS = {
     "redis": ["redis>=5,<9"],
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
     "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],
+    # SQL Server and Oracle through the connector `sql`: clients that need no libraries of the maker's
+    "mssql": ["pymssql>=2.3,<3"],
+    "oracle": ["oracledb>=2.3"],
     # MongoDB as a source and a destination: its client, and BSON as Arrow columns where that changes no value
     "mongodb": ["pymongo>=4.9,<5", "pymongoarrow>=1.9,<2"],
     # Redis streams as a source and a destination

@@ -9,12 +9,14 @@ from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabili
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Session, TableName
 from beam_datahub.component.database_dialect import Dialect
-from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
+from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink
 from beam_datahub.component.database_source import DatabaseReadOptions, DatabaseSource
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
-from beam_datahub.io.sql.connection import SqlConnection, dialect_of
+from beam_datahub.component.sink import Writer, WriteRequest
+from beam_datahub.io.sql.connection import SqlConnection, SqlDialect, dialect_of
 from beam_datahub.io.sql.session import connected
+from beam_datahub.io.sql.writing import SqlWriteOptions, SqlWriter
 
 
 @register("source", "sql", since="0.1.0")
@@ -45,10 +47,11 @@ class SqlSink(DatabaseSink):
     """Writes a table of any database that SQLAlchemy knows, by inserts of many rows; merging removes and adds by key."""
 
     Connection: ClassVar[type[Config]] = SqlConnection
-    Options = DatabaseWriteOptions
+    Options = SqlWriteOptions
     capabilities = SinkCapabilities(
         write_modes=DATABASE_MODES,
         rejects=True,
+        erase=True,
         nested=False,
         types=("SMALLINT", "BIGINT", "DOUBLE", "DECIMAL(12,2)", "VARCHAR", "BLOB", "DATE", "TIMESTAMP"),
     )
@@ -59,11 +62,16 @@ class SqlSink(DatabaseSink):
     )
 
     connection: SqlConnection
+    options: SqlWriteOptions
 
     @property
-    def dialect(self) -> Dialect:  # type: ignore[override]
+    def dialect(self) -> SqlDialect:  # type: ignore[override]
         """The SQL of the system behind the URL."""
         return dialect_of(self.connection)
+
+    def open(self, request: WriteRequest) -> Writer:
+        asked = self.dialect.empty_is_null and self.options.empty_text == "reject"
+        return SqlWriter(self, request) if asked else super().open(request)
 
     def connected(self) -> AbstractContextManager[Session]:
         return connected(self.connection)

@@ -14,7 +14,7 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.database import TableColumn, TableName
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.errors import InvalidValue, LossyWrite, MissingDependency
-from beam_datahub.io.sql.types import column_type
+from beam_datahub.io.sql.types import canonical_of, column_type
 from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ, sql_type
 from beam_datahub.security import Secret
 
@@ -64,8 +64,34 @@ class SqlDialect(Dialect):
         self.transactional_ddl = found.name in ("postgresql", "sqlite", "mssql", "cockroachdb", "redshift", "duckdb")
         self.true, self.false = ("true", "false") if found.supports_native_boolean else ("1", "0")
 
+    native = frozenset({"bool", "date", "time", "timestamp", "decimal"})
+    """What the client takes as Python's own values; the rest it gets as text."""
+    empty_is_null = False
+    """Whether the database keeps a text without letters as NULL."""
+
     def quoted(self, name: str) -> str:
+        longest = self._found.max_identifier_length
+        if len(name.encode()) > longest:
+            raise InvalidValue(f"the name '{name}' is longer than the {longest} bytes that {self._found.name} allows")
         return str(self._found.identifier_preparer.quote_identifier(name))
+
+    def kind(self, data_type: pa.DataType) -> sa.types.TypeEngine[Any] | None:
+        """SQLAlchemy's type that keeps every value of a canonical type; None where the system has none."""
+        return column_type(data_type)
+
+    def canonical(self, kind: sa.types.TypeEngine[Any]) -> pa.DataType:
+        """The canonical type of what a reflected column gives."""
+        return canonical_of(kind)
+
+    def sent(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows as they are sent: what the database would not understand as it is spelt elsewhere."""
+        return batch
+
+    def key_kind(self) -> sa.types.TypeEngine[Any]:
+        """The type of new texts that are in a key."""
+        from sqlalchemy import String
+
+        return String(255)
 
     def having(self, keys: Sequence[tuple[TableColumn, Sequence[str]]]) -> str:
         # No client can say a NUL, and some databases keep one: then all rows are looked through.
@@ -78,12 +104,10 @@ class SqlDialect(Dialect):
         return super().literal(escaped)
 
     def declared(self, data_type: pa.DataType) -> str:
-        return self._compiled(column_type(data_type), data_type)
+        return self._compiled(self.kind(data_type), data_type)
 
     def keyed(self, data_type: pa.DataType) -> str:
-        from sqlalchemy import String
-
-        return self._compiled(String(255), data_type) if data_type == pa.string() else self.declared(data_type)
+        return self._compiled(self.key_kind(), data_type) if data_type == pa.string() else self.declared(data_type)
 
     def _compiled(self, wanted: sa.types.TypeEngine[Any] | None, data_type: pa.DataType) -> str:
         from sqlalchemy.exc import CompileError
@@ -112,7 +136,7 @@ class SqlDialect(Dialect):
         return self.literal(text) if self._found.name == "sqlite" else super().moment_as(text, declared)
 
     def first_rows(self, count: int) -> str:
-        return {"mssql": "", "oracle": f"FETCH FIRST {count} ROWS ONLY"}.get(self._found.name, f"LIMIT {count}")
+        return f"LIMIT {count}"
 
     def rename(self, table: TableName, name: str) -> str | None:
         return None
@@ -127,13 +151,23 @@ class SqlDialect(Dialect):
         return bool(pa.types.is_integer(data_type))
 
 
+def spelt(found: sa.Dialect) -> SqlDialect:
+    """The SQL of a system, by its SQLAlchemy dialect."""
+    from beam_datahub.io.sql.mssql import SqlServerDialect
+    from beam_datahub.io.sql.mysql import MysqlDialect
+    from beam_datahub.io.sql.oracle import OracleDialect
+
+    known = {"mssql": SqlServerDialect, "oracle": OracleDialect, "mysql": MysqlDialect, "mariadb": MysqlDialect}
+    return known.get(found.name, SqlDialect)(found)
+
+
 @functools.lru_cache(maxsize=32)
 def dialect_of(connection: SqlConnection) -> SqlDialect:
     """The SQL of the system behind a URL. Raises InvalidValue, MissingDependency."""
     from sqlalchemy.exc import NoSuchModuleError
 
     try:
-        return SqlDialect(connection.full().get_dialect()())
+        return spelt(connection.full().get_dialect()())
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         name = connection.full().drivername
         raise MissingDependency(f"there is no SQLAlchemy dialect for '{name}' here", hint="pip install its package") from error

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
+from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.database_pool import pooled
 from beam_datahub.component.database_rows import columns_of, python_rows
 from beam_datahub.errors import (
@@ -21,8 +23,8 @@ from beam_datahub.errors import (
     Transient,
     UnreadableData,
 )
-from beam_datahub.io.sql.connection import SqlConnection, dialect_of
-from beam_datahub.io.sql.types import canonical_of, column_type, roomy
+from beam_datahub.io.sql.connection import SqlConnection, SqlDialect, dialect_of
+from beam_datahub.io.sql.types import roomy
 from beam_datahub.kernels.types import JSON
 from beam_datahub.security import redact
 
@@ -30,17 +32,27 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _BATCH_ROWS, _SAMPLE_ROWS = 20_000, 1000
-_NATIVE = frozenset({"bool", "date", "time", "timestamp", "decimal"})
 # Errors that all clients tell apart only by their words.
 _WORDS: tuple[tuple[str, type[ConnectorError]], ...] = (
+    (r"adaptive server is unavailable|cannot connect|no listener", Transient),
     (r"no such table|doesn't exist|does not exist|Unknown (database|table)|Invalid object name", SourceMissing),
     (r"denied|authentication|password|permission|not authorized|login failed", AccessDenied),
     (r"lock|deadlock|timed? ?out|refused|gone away|closed|lost connection|can't connect|unreachable|reset by peer", Transient),
 )
 
 
+# What some clients say of a row in an error that does not tell that it is one's.
+_OF_A_ROW = re.compile(
+    r"would be truncated|arithmetic overflow|conversion failed|out-of-range value"
+    r"|ORA-(12899|01438|01426|01722|01830|01840|01841|01843|01847|01858|01861)",
+    re.IGNORECASE,
+)
+
+
 class SqlSession(Session):
     """A connection of SQLAlchemy's."""
+
+    dialect: SqlDialect
 
     def __init__(self, connection: SqlConnection) -> None:
         import sqlalchemy
@@ -64,7 +76,7 @@ class SqlSession(Session):
         said = redact(str(getattr(error, "orig", None) or error))
         if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
             return Transient(said)
-        if isinstance(error, exc.IntegrityError | exc.DataError):
+        if isinstance(error, exc.IntegrityError | exc.DataError) or _OF_A_ROW.search(said):
             return RowsRefused(said)
         for pattern, kind in _WORDS:
             if re.search(pattern, said, re.IGNORECASE):
@@ -137,7 +149,7 @@ class SqlSession(Session):
             except sqlalchemy.exc.CompileError:
                 declared = str(fact["type"])
             filled = fact.get("default") is not None or bool(fact.get("autoincrement") is True or fact.get("identity"))
-            kind = canonical_of(fact["type"])
+            kind = self.dialect.canonical(fact["type"])
             found.append(
                 TableColumn(fact["name"], declared, kind, bool(fact["nullable"]), filled, bool(fact.get("computed")), "known")
             )
@@ -166,7 +178,7 @@ class SqlSession(Session):
     def load(self, table: TableName, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> None:
         import sqlalchemy
 
-        types = [column_type(field.type) if field.type != JSON else sqlalchemy.Text() for field in batch.schema]
+        types = [self.dialect.kind(field.type) if field.type != JSON else sqlalchemy.Text() for field in batch.schema]
         # A lightweight table: its columns' types say how Python's values are bound.
         target = sqlalchemy.table(
             table.name,
@@ -174,7 +186,7 @@ class SqlSession(Session):
             schema=table.schema,
         )
         names = [column.name for column in columns]
-        rows = [dict(zip(names, row, strict=True)) for row in python_rows(batch, native=_NATIVE)]
+        rows = [dict(zip(names, row, strict=True)) for row in python_rows(self.dialect.sent(batch), native=self.dialect.native)]
         with self.telling(refused=None), self.transaction_of_rows():
             self._connection.execute(sqlalchemy.insert(target), rows)
 
@@ -187,6 +199,16 @@ class SqlSession(Session):
         except BaseException:
             self._connection.rollback()
             raise
+
+    def convert(self, column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
+        if pa.types.is_boolean(field.type) and (pa.types.is_integer(array.type) or pa.types.is_decimal(array.type)):
+            # A number that is neither is no truth.
+            number = array.cast(pa.decimal128(38, 9), safe=False) if pa.types.is_decimal(array.type) else array
+            known = pc.or_(pc.equal(number, pa.scalar(0, number.type)), pc.equal(number, pa.scalar(1, number.type)))
+            found = pc.if_else(known, pc.equal(number, pa.scalar(1, number.type)), pa.scalar(None, pa.bool_()))
+            bad = pc.fill_null(pc.invert(known), False)
+            return found, bad if pc.any(bad).as_py() else None
+        return super().convert(column, array, field)
 
     def describe(self, relation: Relation) -> tuple[TableColumn, ...]:
         if relation.table is not None:
@@ -210,9 +232,7 @@ class SqlSession(Session):
     ) -> Iterator[pa.RecordBatch]:
         from sqlalchemy import text
 
-        names = self.dialect.names([column.name for column in columns])
-        conditions = f" WHERE {' AND '.join(f'({each})' for each in where)}" if where else ""
-        sql = f"SELECT {names} FROM {relation.sql(self.dialect)}{conditions}"
+        sql = selecting(self.dialect, columns, relation, where)
         left = limit
         with self.telling(refused=UnreadableData):
             streaming = {"stream_results": True, "max_row_buffer": _BATCH_ROWS}
@@ -224,6 +244,12 @@ class SqlSession(Session):
             finally:
                 result.close()
                 self._connection.rollback()
+
+
+def selecting(dialect: Dialect, columns: Sequence[TableColumn], relation: Relation, where: Sequence[str]) -> str:
+    """The statement that reads rows; `where` are conditions that all must hold."""
+    conditions = f" WHERE {' AND '.join(f'({each})' for each in where)}" if where else ""
+    return f"SELECT {dialect.names([column.name for column in columns])} FROM {relation.sql(dialect)}{conditions}"
 
 
 def _without_parameters(sql: str) -> str:
