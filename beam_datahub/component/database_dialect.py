@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import ClassVar
 
 import pyarrow as pa
@@ -118,6 +119,10 @@ class Dialect:
     def moment_as(self, text: str, declared: str) -> str:
         """A moment, given in DuckDB's text, as a value of a column's type."""
         return f"CAST({self.literal(text)} AS {declared})"
+
+    def same_number(self, column: TableColumn, value: Decimal) -> str:
+        """A condition that a column of numbers has this value."""
+        return f"{self.quoted(column.name)} = {value:f}"
 
     def keyed(self, data_type: pa.DataType) -> str:
         """The type of a new column that is in a key: some systems index no text of any length."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.component import database_erasure
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import RowsRefused, Session, TableColumn, TableName, retrying
@@ -31,6 +32,7 @@ from beam_datahub.component.database_publish import Publication, publish
 from beam_datahub.component.database_shape import Shape, existing_table, new_table
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Finding, Line, Report
+from beam_datahub.component.subject import Held, Subject
 from beam_datahub.errors import DataHubError, TargetUnusable
 from beam_datahub.kernels.rejection import rejections
 
@@ -43,7 +45,7 @@ class DatabaseSink(Sink):
     """A table of a database."""
 
     Options: ClassVar[type[Config]] = DatabaseWriteOptions
-    capabilities = SinkCapabilities(write_modes=DATABASE_MODES, rejects=True)
+    capabilities = SinkCapabilities(write_modes=DATABASE_MODES, rejects=True, erase=True)
     streams = True
     dialect: Dialect
 
@@ -185,6 +187,12 @@ class DatabaseSink(Sink):
                     for receipt in receipts:
                         session.execute(self.dialect.drop(self.target.beside(receipt.location)))
         return Committed(rows, size, (self.place,))
+
+    def find(self, request: WriteRequest, subject: Subject, take: Callable[[bytes], None] | None = None) -> Held:
+        return database_erasure.find(self, subject, take)
+
+    def erase(self, request: WriteRequest, subject: Subject) -> Held:
+        return database_erasure.erase(self, subject)
 
     def _publication(self, session: Session, request: WriteRequest) -> Publication:
         shape = self.shape(session, request)

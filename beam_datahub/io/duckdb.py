@@ -22,6 +22,7 @@ from beam_datahub.component.database_source import DatabaseReadOptions, Database
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import Committed, Receipt, WriteRequest
+from beam_datahub.component.subject import Held, Subject
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -241,6 +242,7 @@ class DuckdbSink(DatabaseSink):
     capabilities = SinkCapabilities(
         write_modes=DATABASE_MODES,
         rejects=True,
+        erase=True,
         types=(
             "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",
             "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB", "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ",
@@ -279,6 +281,12 @@ class DuckdbSink(DatabaseSink):
     def abort(self, request: WriteRequest) -> None:
         super().abort(request)
         self.connection.release()
+
+    def erase(self, request: WriteRequest, subject: Subject) -> Held:
+        try:
+            return super().erase(request, subject)
+        finally:
+            self.connection.release()
 
 
 def _datasets(path: str, table: TableName | None) -> tuple[DatasetName, ...]:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.compiler.dead_letter import SEALED_COLUMNS, seal_context
+from beam_datahub.component.database_erasure import reader
+from beam_datahub.component.database_sink import DatabaseSink
 from beam_datahub.component.registry import component
 from beam_datahub.component.source import ReadRequest, Source
 from beam_datahub.errors import NotReplayable, SourceMissing, UnknownName
@@ -55,6 +57,16 @@ def read_dead_letter(run_id: str | None, place: Mapping[str, Any] | None, locati
             f"the dead letter of run {run_id} is gone: {error.reason}", hint="it was at " + ", ".join(locations[:3])
         ) from error
     return pa.concat_tables(tables)
+
+
+def read_letters(sink: DatabaseSink) -> pa.Table:
+    """All rejected records of a dead letter that is a table of a database, as a table of DEAD_LETTER. Raises ConnectorError."""
+    source, request = reader(sink), ReadRequest(DEAD_LETTER, tuple(DEAD_LETTER.names), declared=True)
+    try:
+        blocks = [block.batch for split in source.splits(request) for block in source.read(split, request)]
+    except SourceMissing:
+        return empty_table(DEAD_LETTER)
+    return pa.concat_tables([empty_table(DEAD_LETTER), *(pa.Table.from_batches([batch]) for batch in blocks)])
 
 
 def _source(place: Mapping[str, Any], locations: Sequence[str]) -> Source:

@@ -215,6 +215,7 @@ def _asides(
     """The dead letters, those of earlier runs as well, and the violations."""
     inside = Subject(search.keys[0][1], (), inside="original", others=pairs, mentions=search.mentions)
     places: dict[str, Mapping[str, Any]] = {}
+    known_sinks: dict[str, Sink] = {}
     for node in plan.writes():
         if isinstance(node.operator, Write) and node.operator.dead_letter:
             sink = node.operator.sink
@@ -223,15 +224,15 @@ def _asides(
                 "connection": sink.connection.model_dump(mode="json"),
                 "options": sink.options.model_dump(mode="json", exclude_defaults=True),
             }
-            places[_identity(known)] = known
+            places[_identity(known)], known_sinks[_identity(known)] = known, sink
     for run in runs:
         assert store is not None
         kept = (store.reader.runs.document(run.run_id, "plan") or {}).get("dead_letter")
         if kept is not None:
             places.setdefault(_identity(kept), kept)
     request = WriteRequest(search.run_id, "dead_letter", DEAD_LETTER)
-    for each in places.values():
-        yield _dead_letter(plan.name, each, request, inside)
+    for mark, each in places.items():
+        yield _dead_letter(plan.name, each, request, inside, known_sinks.get(mark))
     folders = [os.path.join(run.folder, "violations") for run in runs if run.folder]
     folders = [folder for folder in folders if os.path.isdir(folder)]
     if folders:
@@ -246,11 +247,15 @@ def _identity(known: Mapping[str, Any]) -> str:
     return json.dumps([known["connector"], known["connection"].get("path") or known["connection"]], sort_keys=True, default=str)
 
 
-def _dead_letter(integration: str, known: Mapping[str, Any], request: WriteRequest, subject: Subject) -> Target | Place:
+def _dead_letter(
+    integration: str, known: Mapping[str, Any], request: WriteRequest, subject: Subject, sink: Sink | None
+) -> Target | Place:
     place = Place(integration, "dead_letter", "dead_letter", str(known["connector"]), columns=("original",))
     try:
-        kind: Any = component("sink", str(known["connector"]))
-        sink: Sink = kind(kind.Connection.model_validate(known["connection"]), kind.Options.model_validate(known["options"]))
+        if sink is None:
+            kind: Any = component("sink", str(known["connector"]))
+            sink = kind(kind.Connection.model_validate(known["connection"]), kind.Options.model_validate(known["options"]))
+        assert sink is not None
         place = replace(place, where=tuple(dataset.name for dataset in sink.datasets()))
     except (DataHubError, ValueError) as error:
         reason = error.reason if isinstance(error, DataHubError) else "its settings are not known any more"

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_datahub.compiler.dead_letter import SEALED_COLUMNS
+from beam_datahub.component.database_sink import DatabaseSink
 from beam_datahub.component.sink import Sink, WriteRequest
 from beam_datahub.component.subject import Held, Subject
 from beam_datahub.errors import DataHubError
 from beam_datahub.kernels.session import KernelSession
-from beam_datahub.runtime.rejects import is_sealed, read_dead_letter, unsealed
+from beam_datahub.runtime.rejects import is_sealed, read_dead_letter, read_letters, unsealed
 from beam_datahub.runtime.subject_places import Place, Target
 
 if TYPE_CHECKING:
@@ -155,10 +156,14 @@ def _sealed(target: Target, location: Location) -> _Opened | None:
     """What of a dead letter is sealed and the subject's; None where nothing is sealed. Raises WrongKey."""
     letters = target.letters
     assert letters is not None
-    path = letters["connection"].get("path")
-    if not isinstance(path, str) or not os.path.exists(path):
-        return None
-    sealed = read_dead_letter(None, letters, [path])
+    sink = target.sinks[0][0]
+    if isinstance(sink, DatabaseSink):
+        sealed = read_letters(sink)
+    else:
+        path = letters["connection"].get("path")
+        if not isinstance(path, str) or not os.path.exists(path):
+            return None
+        sealed = read_dead_letter(None, letters, [path])
     mask = pa.array([is_sealed(text) for text in sealed["original"].to_pylist()], pa.bool_())
     sealed = sealed.filter(mask)
     if not sealed.num_rows:

@@ -32,6 +32,7 @@ class MysqlSink(DatabaseSink):
     capabilities = SinkCapabilities(
         write_modes=DATABASE_MODES,
         rejects=True,
+        erase=True,
         nested=False,
         types=(
             "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT",

@@ -27,6 +27,7 @@ class PostgresqlSink(DatabaseSink):
     capabilities = SinkCapabilities(
         write_modes=DATABASE_MODES,
         rejects=True,
+        erase=True,
         nested=False,
         types=(
             "BOOLEAN", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR", "BLOB",

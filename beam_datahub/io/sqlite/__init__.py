@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from decimal import Context, Decimal
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -101,6 +102,14 @@ class SqliteDialect(Dialect):
     def moment_as(self, text: str, declared: str) -> str:
         # Moments are texts; a cast to a type of which SQLite knows nothing would make a number of them.
         return self.literal(text)
+
+    def same_number(self, column: TableColumn, value: Decimal) -> str:
+        if not column.declared.upper().startswith("TEXT"):
+            return super().same_number(column, value)
+        # Decimals with many digits are texts with all of them.
+        scale = getattr(column.type, "scale", 0)
+        exact = value.quantize(Decimal(1).scaleb(-scale), context=Context(prec=76))
+        return f"{self.quoted(column.name)} = {self.literal(f'{exact:f}')}" if exact == value else "1 = 0"
 
     def create_scratch(self, table: TableName, columns: Sequence[TableColumn], key: Sequence[str] = ()) -> list[str]:
         made = super().create_scratch(table, columns, key)
@@ -346,6 +355,7 @@ class SqliteSink(DatabaseSink):
     capabilities = SinkCapabilities(
         write_modes=DATABASE_MODES,
         rejects=True,
+        erase=True,
         nested=False,
         types=(
             "BOOLEAN", "TINYINT", "SMALLINT", "BIGINT", "DOUBLE", "DECIMAL(12,2)", "DECIMAL(18,4)", "DECIMAL(38,10)", "VARCHAR",

@@ -40,6 +40,7 @@ destinations:
   - {id: orc, input: contact, connector: orc, connection: {path: out/contact.orc}, clearance: all}
   - {id: hashed, input: masked, connector: csv, connection: {path: out/hashed.csv.gz}}
   - {id: lines, input: masked, connector: jsonl, connection: {path: out/lines, compression: zstd}, partition_by: [firm]}
+  - {id: table, input: contact, connector: sqlite, connection: {path: out/people.sqlite}, table: people, clearance: all}
 """
 LETTERS = "dead_letter: {connector: jsonl, connection: {path: out/rejected/}, sealed: true}\n"
 
@@ -75,7 +76,7 @@ def test_all_records_of_a_person_are_handed_out_and_removed(people: Path, cli: R
     assert "sources were not looked through" in done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(record["place"] for record in records) == sorted(
-        [*["parted", "avro", "orc", "hashed", "lines"] * 2, "dead_letter"]
+        [*["parted", "avro", "orc", "hashed", "lines", "table"] * 2, "dead_letter"]
     )
     letter = next(record["record"] for record in records if record["place"] == "dead_letter")
     assert json.loads(letter["original"])["id"] == "3", "a sealed original is handed out in clear"
@@ -85,12 +86,25 @@ def test_all_records_of_a_person_are_handed_out_and_removed(people: Path, cli: R
     assert by_place(report(cli, "erase", "people.yaml", "--subject", "id=5", "--dry-run"))["violations"] == 1
     done = cli("erase", "people.yaml", *ADA, "--yes")
     assert done.exit_code == 0, done.output
-    assert "erased 11 records" in done.stdout
+    assert "erased 13 records" in done.stdout
     assert "ada@x.org" not in done.stdout
     left = report(cli, "export", "people.yaml", *ADA, "--to", "left.jsonl")
     assert (left["found"], left["complete"], (people / "left.jsonl").read_text()) == (0, True, "")
     bob = by_place(report(cli, "erase", "people.yaml", "--subject", "id=2", "--dry-run"))
-    assert {bob[name] for name in ("parted", "avro", "orc", "hashed", "lines")} == {1}
+    assert {bob[name] for name in ("parted", "avro", "orc", "hashed", "lines", "table")} == {1}
+
+
+def test_rejected_records_in_a_database_are_found_sealed_and_unsealed(people: Path, cli: Run) -> None:
+    letters = "dead_letter: {connector: sqlite, connection: {path: out/rejected.sqlite}, table: rejected, clearance: [email]}\n"
+    sealed = letters.replace("clearance: [email]", "sealed: true")
+    for text in (letters, sealed):
+        (people / "people.yaml").write_text(SPEC + DESTINATIONS + text)
+        run(cli)
+    assert by_place(report(cli, "erase", "people.yaml", *ADA, "--yes"))["dead_letter"] == 2
+    with sqlite3.connect(people / "out" / "rejected.sqlite") as file:
+        assert file.execute("select count(*) from rejected").fetchall() == [(2,)]
+    file.close()
+    assert report(cli, "export", "people.yaml", *ADA, "--to", "left.jsonl")["complete"]
 
 
 def test_what_nobody_can_tell_or_remove_is_said(people: Path, cli: Run) -> None:
@@ -130,7 +144,7 @@ def test_older_versions_are_looked_through_and_sources_may_be_gone(people: Path,
     found = report(cli, "erase", "--all", *ADA, "--yes")
     erased = [place["where"][0].rpartition("/")[2] for place in found["places"] if place["erased"]]
     assert "contact.avro" in erased
-    assert found["erased"] == 11
+    assert found["erased"] == 13
 
 
 def test_the_audit_keeps_who_asked_and_a_hash(people: Path, cli: Run) -> None:
