@@ -9,7 +9,7 @@ from typing import Any
 
 from beam_datahub.component.source import Arrival, Block, Follower
 from beam_datahub.errors import UnreadableData
-from beam_datahub.io.kafka.connection import KafkaConnection, Told, kafka, meaning
+from beam_datahub.io.kafka.connection import KafkaConnection, Told, kafka, meaning, telling
 from beam_datahub.io.kafka.consuming import AT_ONCE, PASSING, consumer_settings
 from beam_datahub.io.kafka.offsets import Part, gap
 from beam_datahub.io.kafka.options import KafkaReadOptions
@@ -79,12 +79,16 @@ class KafkaFollower(Follower):
         if refusal is not None:
             raise refusal
 
-    def _behind(self) -> int | None:
-        """How many offsets lie behind what was taken, as the broker last told; None until it has."""
+    def _behind(self) -> int:
+        """How many offsets lie behind what was taken, as the broker last told; it is asked where it has not yet."""
         if self._next == self._end:
             return 0
         _, high = self._consumer.get_watermark_offsets(self._seek, cached=True)
-        return None if high < 0 else max(0, int(high) - self._next)
+        if high < 0:
+            # Nothing came so far, which does not mean that there is nothing: a broker may be slow.
+            with telling():
+                _, high = self._consumer.get_watermark_offsets(self._seek, timeout=self._connection.connect_timeout_seconds)
+        return max(0, int(high) - self._next)
 
     def published(self, position: Any) -> None:
         if self._options.commit_offsets:
