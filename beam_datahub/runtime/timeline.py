@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,7 +75,7 @@ def run_timeline(plan: Plan, request: RunRequest, events: Sequence[Event], strea
         PROGRESS.reset()
         report_path = _report_path(request, folder, 0)
         try:
-            with quiet_beam():
+            with quiet_beam(), _timers_that_hold():
                 _play(physical, request, report_path, events, streams)
             report = _read_report(report_path)
         except BaseException as failure:
@@ -82,6 +83,35 @@ def run_timeline(plan: Plan, request: RunRequest, events: Sequence[Event], strea
                 _abort(write)
             raise _translated(failure) from failure
     return _result(physical, request, report, 0.0, "")
+
+
+@contextmanager
+def _timers_that_hold() -> Iterator[None]:
+    """What is given at a timer belongs to the time of the timer: as on other engines, the watermark behind it waits for that."""
+    from apache_beam.runners.direct.watermark_manager import _TransformWatermarks as Watermarks
+    from apache_beam.transforms.timeutil import TimeDomain
+    from apache_beam.utils.timestamp import MAX_TIMESTAMP
+
+    usual = Watermarks.refresh
+
+    def refresh(self: Any) -> bool:
+        before = self._output_watermark
+        usual(self)
+        with self._lock:
+            fired = [(firing.name, firing.time_domain, firing.timestamp) for firing in self._fired_timers]
+            for state in self._keyed_states.values():
+                timers, _ = state.get_timers(watermark=MAX_TIMESTAMP, processing_time=-1)
+                fired += [(name, domain, timestamp) for _, (name, domain, timestamp, _) in timers]
+            # Those of Beam's own grouping have holds of their own.
+            waiting = [t for name, domain, t in fired if domain == TimeDomain.WATERMARK and name.startswith("user/")]
+            self._output_watermark = max(before, min([self._output_watermark, *waiting]))
+            return bool(self._output_watermark > before)
+
+    setattr(Watermarks, "refresh", refresh)  # noqa: B010 - a method of Beam's, for as long as the timeline is played
+    try:
+        yield
+    finally:
+        setattr(Watermarks, "refresh", usual)  # noqa: B010
 
 
 def _play(plan: Plan, request: RunRequest, report_path: str, events: Sequence[Event], streams: Sequence[str]) -> None:
@@ -108,10 +138,6 @@ def _play(plan: Plan, request: RunRequest, report_path: str, events: Sequence[Ev
                 played = played.advance_watermark_to(point, tag=event.source)
         else:
             played = played.add_elements([TimestampedValue(event.micros, forever)], tag=_MOMENTS)
-    # First to the end of time, then beyond: results that are given at the very end would come too late for this runner.
-    for tag in streams:
-        if reached[tag] < forever:
-            played = played.advance_watermark_to(forever, tag=tag)
     for tag in (_MOMENTS, *streams):
         played = played.advance_watermark_to_infinity(tag=tag)
     outputs = pipeline | "timeline" >> played

@@ -23,6 +23,7 @@ from beam_datahub.spec.model import (
     SubjectSpec,
     TestSpec,
     ThresholdSpec,
+    Timeline,
     TransformationSpec,
 )
 from beam_datahub.spec.pin import pin
@@ -53,6 +54,7 @@ __all__ = [
     "SubjectSpec",
     "TestSpec",
     "ThresholdSpec",
+    "Timeline",
     "TransformationSpec",
     "case_documents",
     "content_folder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -23,6 +24,20 @@ def seconds_of(value: Any) -> float:
     return float(found[1]) * _UNITS[unit]
 
 
+def moment_of(value: Any) -> datetime:
+    """A point in time, of a date or a timestamp as YAML reads them or as text; one without a zone is UTC. Raises ValueError."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if isinstance(found, date) and not isinstance(found, datetime):
+        found = datetime(found.year, found.month, found.day)
+    if not isinstance(found, datetime):
+        raise ValueError(f"'{value}' is no point in time: write it as 2025-01-31 12:00:00")
+    return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, BeforeValidator(moment_of), WithJsonSchema({"type": "string", "minLength": 1})]
 Seconds = Annotated[
     float,
     BeforeValidator(seconds_of),

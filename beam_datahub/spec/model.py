@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import beam_datahub
-from beam_datahub.spec.durations import Seconds
+from beam_datahub.spec.durations import Moment, Seconds
 
 IntegrationType = Literal["batch", "real-time", "hybrid"]
 Drift = Literal["evolve", "freeze", "discard_row", "discard_value"]
@@ -252,6 +252,50 @@ class FileRows(SpecModel):
     """The connector that reads it; that of the source, or the one for the file's extension, when left out."""
 
 
+class TimelineEvent(SpecModel):
+    """Something that happens in a test of event time: rows come, or a clock moves."""
+
+    at: Seconds | None = None
+    """When it happens by the time of day: how long after the beginning of the test, such as `10 seconds`; with the event before
+    it when left out. It puts the events of several sources in order."""
+    rows: tuple[Mapping[str, Any], ...] | None = None
+    """The rows that come."""
+    advance_watermark: Moment | None = None
+    """The source's watermark comes to this point in time: it has given all that happened before."""
+    advance_processing_time: Annotated[Seconds, Field(gt=0)] | None = None
+    """The time of day moves on by so much."""
+
+    @model_validator(mode="after")
+    def _one(self) -> TimelineEvent:
+        given = [self.rows, self.advance_watermark, self.advance_processing_time]
+        if sum(each is not None for each in given) != 1:
+            raise ValueError("an event has one of `rows`, `advance_watermark` and `advance_processing_time`")
+        return self
+
+
+class Timeline(SpecModel):
+    """What a source that goes on gives in the course of a test, one thing after the other."""
+
+    timeline: tuple[TimelineEvent, ...]
+    """The events. When all are over, all watermarks pass everything: every window becomes complete."""
+
+    @property
+    def rows(self) -> tuple[Mapping[str, Any], ...]:
+        """All rows, in the order in which they come."""
+        return tuple(row for event in self.timeline for row in event.rows or ())
+
+
+class PaneSpec(SpecModel):
+    """A result of a window that a test expects; what is not given is not compared."""
+
+    window: Moment | None = None
+    """The beginning of the window."""
+    timing: Literal["early", "on_time", "late"] | None = None
+    """Whether it is given before the window is complete, when it is, or after that."""
+    rows: tuple[Mapping[str, Any], ...]
+    """Its rows, in any order; `window_start` and `window_end` may be left out."""
+
+
 class TestSpec(SpecModel):
     """Rows that the sources give, and what must come out. `at` is the path of keys to it in the file."""
 
@@ -259,12 +303,14 @@ class TestSpec(SpecModel):
 
     name: str
     at: tuple[str | int, ...]
-    given: Mapping[str, tuple[Mapping[str, Any], ...] | FileRows]
+    given: Mapping[str, tuple[Mapping[str, Any], ...] | FileRows | Timeline]
     expect: Mapping[str, tuple[Mapping[str, Any], ...] | FileRows]
     rejected: int | tuple[RejectedSpec, ...] | None
     """The rejected records, or how many there are; None is not checked."""
     violations: int | Mapping[str, int | tuple[Mapping[str, Any], ...]] | None = None
     """The failures of quality rules: how many in all, or for each rule how many or which rows; None is not checked."""
+    panes: Mapping[str, tuple[PaneSpec, ...]] = {}
+    """Step with a window → the results of its windows, each window's in their order."""
     lineage: Mapping[str, tuple[str, ...]] = {}
     """`step.column` → the `source.column`s whose values go into it."""
     parameters: Mapping[str, Any] = {}

@@ -11,7 +11,7 @@ from beam_datahub.spec.model import TestSpec
 from beam_datahub.spec.tree import Keys
 from beam_datahub.spec.written import WrittenTest
 
-EXPECTATIONS = ("expect", "rejected", "violations", "lineage")
+EXPECTATIONS = ("expect", "rejected", "violations", "panes", "lineage")
 _Report = Callable[[SpecError, Keys], None]
 
 
@@ -38,6 +38,7 @@ def check_tests(raw: Mapping[str, Any], graph: Graph, parameters: Iterable[str],
         for name in _names(test.get("expect")):
             if name not in outputs and name.partition(".")[0] not in steps:
                 report(UnknownName("step or destination", name, outputs), (*at, "expect", name))
+        _known("step", test.get("panes"), [node.id for node in graph.transformations], (*at, "panes"), report)
         rejected = test.get("rejected")
         for number, each in enumerate(rejected if isinstance(rejected, list) else []):
             step = each.get("step") if isinstance(each, dict) else None

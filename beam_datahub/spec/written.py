@@ -14,12 +14,14 @@ from beam_datahub.spec.model import (
     ContractSpec,
     FileRows,
     IntegrationType,
+    PaneSpec,
     RejectedBudget,
     RejectedSpec,
     SpecModel,
     StreamSpec,
     SubjectSpec,
     ThresholdSpec,
+    Timeline,
     WriteMode,
 )
 from beam_datahub.spec.parameters import ParameterSpec
@@ -306,7 +308,7 @@ class WrittenTest(SpecModel):
 
     name: Text
     """What the test shows."""
-    given: dict[str, Rows | FileRows]
+    given: dict[str, Rows | FileRows | Timeline]
     """The rows of each source, or `{file: …}`, which is read as the source's connector does; a source that is left out is
     empty."""
     expect: dict[str, Rows | FileRows] = {}
@@ -316,6 +318,8 @@ class WrittenTest(SpecModel):
     violations: Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)] | Rows] | None = None
     """The failures of quality rules: how many in all, or rule → how many or which rows (the columns that are named are
     compared); a rule that is left out must not fail. Not checked when left out."""
+    panes: dict[str, tuple[PaneSpec, ...]] = {}
+    """Step with a window → the results of its windows that must come, each window's in their order: see `timeline`."""
     lineage: dict[str, Names] = {}
     """`step.column` → the columns `source.column` whose values go into it."""
     parameters: dict[str, Any] = {}

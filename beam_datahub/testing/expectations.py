@@ -24,14 +24,15 @@ from beam_datahub.errors import (
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.lineage.tracing import step_lineage
 from beam_datahub.runtime.collect import Collected, collect
-from beam_datahub.runtime.launch import RunRequest
+from beam_datahub.runtime.launch import RunRequest, run
 from beam_datahub.runtime.run_id import new_run_id
-from beam_datahub.spec import FileRows, SpecDocument, TestSpec
+from beam_datahub.spec import FileRows, SpecDocument, TestSpec, Timeline
 from beam_datahub.spec.document import document as respecified
 from beam_datahub.testing.comparing import Difference, difference
 from beam_datahub.testing.given import GivenSource
 from beam_datahub.testing.given_files import file_rows, from_file
 from beam_datahub.testing.steps import as_table
+from beam_datahub.testing.timelines import TimelineSource, compare_panes, runner_of, streams_of, with_watched, without_twins
 from beam_datahub.testing.verdicts import (
     ROWS_SHOWN,
     compare_lineage,
@@ -121,11 +122,13 @@ def _run(
     document: SpecDocument, test: TestSpec, schemas: Mapping[str, pa.Schema | DataHubError], request: RunRequest
 ) -> TestOutcome:
     place = document.place(*test.at)
+    document, twins = with_watched(document, test)
     document, plan = given_plan(document, test, schemas)
-    outputs = _outputs(document, test, plan)
+    outputs = {**_outputs(document, test, plan), **{twin: twin for twin in twins.values()}}
     quality = test.violations is not None
+    player = runner_of(document, test)
     try:
-        collected = collect(plan, outputs, request, quality=quality)
+        collected = without_twins(collect(plan, outputs, request, quality=quality, runner=player or run), twins)
         # That a rule fails the run is one of the things that a test may expect.
         if collected.result.error is not None and not (quality and isinstance(collected.result.error, QualityFailed)):
             raise collected.result.error
@@ -140,6 +143,8 @@ def _run(
             problems.append(f"{name}: {error.reason}")
             continue
         problems += compare_rows(name, table, expected)
+    for name, twin in twins.items():
+        problems += compare_panes(name, collected.tables[twin], test.panes[name], compare_rows)
     problems += compare_rejected(collected, test.rejected)
     problems += compare_violations(collected, test.violations)
     found = Found(collected, _origins(document, plan, test))
@@ -158,7 +163,7 @@ def given_plan(
     }
     document = document.changed(sources={**document.integration.sources, **files}, profile=None)
     sources = {name: _source(document, test, name, schema) for name, schema in schemas.items() if name not in files}
-    return document, build(document, BuildOptions(sources=sources, outputs=False))
+    return document, build(document, BuildOptions(sources=sources, outputs=False, follows=streams_of(test)))
 
 
 def _origins(document: SpecDocument, plan: Plan, test: TestSpec) -> dict[str, list[str] | None]:
@@ -173,7 +178,7 @@ def _origins(document: SpecDocument, plan: Plan, test: TestSpec) -> dict[str, li
 
 def _source(document: SpecDocument, test: TestSpec, name: str, schema: pa.Schema | DataHubError) -> GivenSource:
     given = test.given.get(name, ())
-    rows = given if isinstance(given, tuple) else ()
+    rows = given.rows if isinstance(given, Timeline) else given if isinstance(given, tuple) else ()
     at = (*test.at, "given", name)
     if isinstance(schema, DataHubError):
         if not rows:
@@ -185,7 +190,7 @@ def _source(document: SpecDocument, test: TestSpec, name: str, schema: pa.Schema
         for column in row:
             if column not in schema.names:
                 raise UnknownColumn(column, schema.names).at(document.place(*at, position))
-    return GivenSource(rows, schema)
+    return TimelineSource(given, schema) if isinstance(given, Timeline) else GivenSource(rows, schema)
 
 
 def _outputs(document: SpecDocument, test: TestSpec, plan: Plan) -> dict[str, str]:

@@ -25,7 +25,7 @@ from beam_datahub.runtime.collect import Collected, collect
 from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
 from beam_datahub.runtime.run_id import new_run_id
-from beam_datahub.spec import FileRows, SourceSpec, SpecDocument, TestSpec
+from beam_datahub.spec import FileRows, SourceSpec, SpecDocument, TestSpec, Timeline
 from beam_datahub.testing.comparing import Difference, difference
 from beam_datahub.testing.given import GivenSource
 from beam_datahub.testing.given_files import from_file
@@ -151,6 +151,7 @@ def sample_of_test(document: SpecDocument, test: TestSpec) -> dict[str, Source]:
             instead = from_file(spec, given)
             found[name] = _kept(connected(document, instead), instead, sys.maxsize)
         else:
+            given = given.rows if isinstance(given, Timeline) else given
             schema = _declared(spec) or (as_table(given).schema if given else connected(document, spec).discover().schema)
             found[name] = GivenSource(given, schema)
     return found
