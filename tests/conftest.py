@@ -186,6 +186,12 @@ def nats() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Server]:
+    """A RabbitMQ server that runs while the tests do; whoever uses it makes queues of its own."""
+    yield from served("rabbitmq")
+
+
+@pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """A Kafka broker that runs while the tests do; whoever uses it makes topics of its own."""
     folder = tempfile.mkdtemp(prefix="beam-datahub-kafka-")

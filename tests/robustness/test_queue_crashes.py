@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Server
 from tests.unit.io.test_nats import Stream as NatsStream
+from tests.unit.io.test_rabbitmq import Queue
 from tests.unit.io.test_redis_stream import Stream
 
 pytestmark = pytest.mark.usefixtures("recording")
@@ -58,7 +59,8 @@ class NatsRelay:
         connection = f'connection: {{servers: "nats://{server.address}"}}'
         self.spec = SPEC.format(
             source=f"  connector: nats\n  {connection}\n  stream: {self.source.name}{options}",
-            target=f"    connector: nats\n    {connection}\n    stream: {self.target.name}\n    message_subject: {self.target.name}.out",
+            target=f"    connector: nats\n    {connection}\n    stream: {self.target.name}\n"
+            f"    message_subject: {self.target.name}.out",
         )
 
     def send(self, *numbers: int) -> None:
@@ -109,3 +111,22 @@ def test_messages_of_nats_arrive_once_though_a_run_is_killed(work: Any, nats: Se
     sent = killed_everywhere(work, relay, PLACES[1:] if options else PLACES)
     assert relay.arrived() == sent
     assert lines(work) == sent
+
+
+def test_messages_of_rabbitmq_are_not_lost_and_known_by_their_ids_where_they_come_again(work: Any, rabbitmq: Server) -> None:
+    source, target = Queue(rabbitmq), Queue(rabbitmq)
+    connection = f"connection: {{host: {rabbitmq.host}, port: {rabbitmq.port}}}"
+    spec = SPEC.format(
+        source=f"  connector: rabbitmq\n  {connection}\n  queue: {source.name}\n  metadata: [id]",
+        target=f"    connector: rabbitmq\n    {connection}\n    queue: {target.name}",
+    )
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    (work.folder / "relay.yaml").write_text(spec)
+    source.numbers(1, 2)
+    assert work.killed_at("between two destinations", "run", "relay.yaml") == -signal.SIGKILL
+    done = work.bh("run", "relay.yaml", "--json")
+    assert done.status == 0, done
+    # The first run's channel is gone, and its messages came again; each run has sent them once.
+    assert sorted(json.loads(body)["n"] for _, _, body in target.messages()) == [1, 1, 2, 2]
+    assert lines(work) == [1, 1, 2, 2]
+    assert source.waiting() == 0
