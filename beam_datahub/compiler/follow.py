@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,10 +47,14 @@ class Followed:
 
 
 class _Tracker(RestrictionTracker):
-    """Claims are positions: up to there all is read. A split at any fraction leaves what is not claimed to the residual."""
+    """Claims are positions: up to there all is read.
+
+    An engine that wants a split gets none until the worker gives the partition back by itself, soon: what it has just taken
+    would be taken twice, and the rest be followed beside it.
+    """
 
     def __init__(self, restriction: Followed) -> None:
-        self._position, self._ended = restriction.position, restriction.ended
+        self._position, self._ended, self._rests = restriction.position, restriction.ended, False
 
     def current_restriction(self) -> Followed:
         return Followed(self._position, self._ended)
@@ -60,12 +64,14 @@ class _Tracker(RestrictionTracker):
             return False
         if isinstance(position, _End):
             self._ended = True
+        elif isinstance(position, _Rest):
+            self._rests = True
         else:
             self._position = position
         return True
 
     def try_split(self, fraction_of_remainder: float) -> tuple[Followed, Followed] | None:
-        if self._ended:
+        if self._ended or not self._rests:
             return None
         self._ended = True
         return Followed(self._position, ended=True), Followed(self._position)
@@ -83,6 +89,16 @@ class _Tracker(RestrictionTracker):
 
 class _End:
     """The claim of all that will ever come: the stream is to end."""
+
+
+class _Rest:
+    """The claim of a worker that is about to give the partition back for a while."""
+
+
+def _defer(tracker: Any, seconds: float = 0.0) -> None:
+    """Give the partition back to the engine, which hands it out again."""
+    tracker.try_claim(_Rest())
+    tracker.defer_remainder(Duration(seconds=seconds))
 
 
 class _Following(RestrictionProvider):
@@ -138,35 +154,49 @@ class _Held:
 
 
 class _Followers:
-    """The followers of this process, by attempt, source and partition. They outlive bundles."""
+    """The followers of this process that nobody uses just now, by attempt, source and partition. They outlive bundles."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str, str], _Held] = {}
+        self._used = 0
 
-    def at(self, key: tuple[str, str, str], position: Any, made: Callable[[], Follower]) -> _Held:
-        """The follower that stands at a position; one that stands elsewhere is replaced."""
+    @contextmanager
+    def lent(self, key: tuple[str, str, str], position: Any, made: Callable[[], Follower]) -> Iterator[_Held]:
+        """The follower that stands at a position, for one user alone; one that stands elsewhere is replaced. It is kept where
+        the user comes to the end of the block.
+        """
         now = time.monotonic()
         with self._lock:
             found = self._held.pop(key, None)
             old = [name for name, each in self._held.items() if now - each.used > _UNUSED_SECONDS]
             unused = [self._held.pop(name) for name in old]
-        if found is not None and found.position != position:
-            unused.append(found)
-            found = None
-        for each in unused:
-            each.follower.close()
-        if found is None:
-            found = _Held(made(), position)
-        found.used = now
-        with self._lock:
-            self._held[key] = found
-        return found
+            self._used += 1
+        try:
+            if found is not None and found.position != position:
+                unused.append(found)
+                found = None
+            for each in unused:
+                each.follower.close()
+            held = found or _Held(made(), position)
+            try:
+                yield held
+            except BaseException:
+                held.follower.close()
+                raise
+            held.used = time.monotonic()
+            with self._lock:
+                other, self._held[key] = self._held.get(key), held
+            if other is not None:
+                other.follower.close()
+        finally:
+            with self._lock:
+                self._used -= 1
 
     def share(self) -> int:
         """How many partitions share this process."""
         with self._lock:
-            return max(1, len(self._held))
+            return max(1, len(self._held) + self._used)
 
     def drop(self, key: tuple[str, str, str]) -> None:
         """Let one go."""
@@ -220,53 +250,51 @@ class FollowStage(RunStage):
             FOLLOWERS.drop(key)
             return
         if control.paused:
-            tracker.defer_remainder(Duration(seconds=_PAUSE_SECONDS))
+            _defer(tracker, _PAUSE_SECONDS)
             return
-        start = position = tracker.current_restriction().position
-        with placed(read.place):
-            request = replace(read.request, dictionaries=self.takes_dictionaries)
-            held = FOLLOWERS.at(key, start, lambda: read.source.follow(replace(partition, position=start), request))
+        start = tracker.current_restriction().position
+        request = replace(read.request, dictionaries=self.takes_dictionaries)
+
+        def made() -> Follower:
+            with placed(read.place):
+                return read.source.follow(replace(partition, position=start), request)
+
+        with FOLLOWERS.lent(key, start, made) as held:
             told = control.published.get(source_id, {}).get(partition.name)
             if told is not None and told != held.told:
-                held.follower.published(told)
+                with placed(read.place):
+                    held.follower.published(told)
                 held.told = told
-        yield from self.turn(f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}")
-        until = time.monotonic() + work.latency / FOLLOWERS.share()
-        behind: int | None = None
-        is_mine = True
-        while True:
-            left = until - time.monotonic()
-            with placed(read.place):
-                arrival = held.follower.take(max(0.0, left), read.request.batch_bytes)
-            if not tracker.try_claim(arrival.position):
-                # The engine has given what comes from here on to somebody else.
-                is_mine = False
-                break
-            held.position = position = arrival.position
-            behind = arrival.behind
-            if arrival.block is not None:
-                moment = self._moved(held, arrival.block)
-                for output in self.stamp(self.take(read, source_id, self._shown(arrival.block))):
-                    yield _timed(output, moment)
-            if arrival.block is None or until - time.monotonic() <= 0:
-                break
-        if not is_mine:
-            FOLLOWERS.drop(key)
-        facts = {"source": source_id, "partition": partition.name, "position": position, "behind": behind}
-        if position != start:
-            self.add_report("stretch", Stretch(source_id, partition.name, start, position).to_json())
-        self._look_at_clock(held, behind)
-        yield from self.report()
-        yield from self.turn(None)
-        now = time.monotonic()
-        if is_mine and (position != start or now - held.said > _TELL_SECONDS):
-            held.said = now
-            facts["watermark"] = held.watermark.micros if held.watermark != MIN_TIMESTAMP else None
-            yield beam.pvalue.TaggedOutput(REPORT, _global((FOLLOWING, json.dumps(facts))))
-        if held.watermark > watermark.current_watermark():
-            watermark.set_watermark(held.watermark)
-        if is_mine:
-            tracker.defer_remainder()
+            yield from self.turn(f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}")
+            behind: int | None = None
+            until = time.monotonic() + work.latency / FOLLOWERS.share()
+            while True:
+                with placed(read.place):
+                    arrival = held.follower.take(max(0.0, until - time.monotonic()), read.request.batch_bytes)
+                if not tracker.try_claim(arrival.position):
+                    raise ValueError("an engine has split what it was not given")
+                held.position, behind = arrival.position, arrival.behind
+                if arrival.block is not None:
+                    moment = self._moved(held, arrival.block)
+                    for output in self.stamp(self.take(read, source_id, self._shown(arrival.block))):
+                        yield _timed(output, moment)
+                if arrival.block is None or until - time.monotonic() <= 0:
+                    break
+            if held.position != start:
+                self.add_report("stretch", Stretch(source_id, partition.name, start, held.position).to_json())
+            self._look_at_clock(held, behind)
+            yield from self.report()
+            yield from self.turn(None)
+            now = time.monotonic()
+            if held.position != start or now - held.said > _TELL_SECONDS:
+                held.said = now
+                mark = held.watermark.micros if held.watermark != MIN_TIMESTAMP else None
+                facts = {"position": held.position, "behind": behind, "watermark": mark}
+                facts |= {"source": source_id, "partition": partition.name}
+                yield beam.pvalue.TaggedOutput(REPORT, _global((FOLLOWING, json.dumps(facts))))
+            if held.watermark > watermark.current_watermark():
+                watermark.set_watermark(held.watermark)
+            _defer(tracker)
 
     def _shown(self, block: Block) -> Block:
         """A block without the column that was read for its time alone."""
