@@ -120,6 +120,11 @@ def with_change_columns(options: ChangeOptions, declared: pa.Schema) -> pa.Schem
     return pa.schema([*declared, *(each for each in ROW_FIELDS if each.name not in declared.names)])
 
 
+def first_changes(changes: Changes, count: int) -> Changes:
+    """The first of some changes."""
+    return changes.where(np.arange(len(changes)) < count)
+
+
 class ChangeBlocks:
     """Makes blocks of changes. `place` is what the dead letter calls their origin."""
 

@@ -11,7 +11,15 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
-from beam_datahub.component.change_events import AFTER, BEFORE, ChangeBlocks, Changes, changes_schema, with_change_columns
+from beam_datahub.component.change_events import (
+    AFTER,
+    BEFORE,
+    ChangeBlocks,
+    Changes,
+    changes_schema,
+    first_changes,
+    with_change_columns,
+)
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Relation, TableColumn, TableName, retrying
 from beam_datahub.component.database_source import Range
@@ -294,7 +302,7 @@ class PostgresqlCdcSource(Source):
             for groups in self._ahead(self._messages(session, part.end, request.batch_bytes), decoded, request):
                 for group in groups:
                     if left is not None:
-                        group = [first(each, left) for each in group[:1]]
+                        group = [first_changes(each, left) for each in group[:1]]
                         left -= sum(map(len, group))
                     found = blocks.block(group, convert)
                     if found is not None:
@@ -352,12 +360,6 @@ def gathered(changes: Iterator[Changes | None]) -> list[list[Changes]]:
             groups.append([])
         groups[-1].append(each)
     return groups
-
-
-def first(changes: Changes, count: int) -> Changes:
-    """The first changes."""
-    mask = pa.array(range(len(changes))).to_numpy() < count
-    return changes.where(mask)
 
 
 def identities(session: PostgresqlSession, tables: list[TableName]) -> Iterator[tuple[str, bool, str]]:
