@@ -67,8 +67,8 @@ EXTRAS = {
     # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
     "mysql": ["PyMySQL[rsa]>=1.2,<2", "mysql-replication>=1.0.17,<2"],  # the latter reads binary logs
     "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
-    # Redis as what lookups share their answers in
-    "redis": ["redis>=5,<9"],
+    # Redis: its keys as a source and a destination, and what lookups share their answers in
+    "redis": REDIS,
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
     "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],
     # SQL Server and Oracle through the connector `sql`: clients that need no libraries of the maker's
