@@ -50,12 +50,21 @@ def jar(spec: str, parameters: tuple[tuple[str, str], ...], engine: str, output:
         raise InvalidValue(f"'{output}' is no name of a jar", hint="such as job.jar")
     target = Path(output).resolve()
     target.unlink(missing_ok=True)
-    options = replace(options, options=(*options.options, f"--output_executable_path={target}"))
+    # The cluster is the one that the jar is given to.
+    cluster = ("--flink_master=[auto]",) if engine == "flink" else ()
+    options = replace(options, options=(*options.options, *cluster, f"--output_executable_path={target}"))
     run_id, report = _submitted(spec, parameters, engine, options, waits=True)
     if not target.is_file():
         from beam_datahub.errors import EngineFailed
 
         raise EngineFailed(f"the job server of {engine} did not write {output}")
+    if engine == "spark":
+        from beam_datahub.runtime.engines.spark import spark_jars
+        from beam_datahub.runtime.engines.whole_jar import make_whole
+
+        jars = spark_jars()
+        if jars.is_dir():
+            make_whole(target, jars / "beam")
     click.echo(f"{output}: {target.stat().st_size / 2**20:.0f} MiB, run {run_id}; its report will be {report}")
 
 
