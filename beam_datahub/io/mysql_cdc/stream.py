@@ -43,7 +43,6 @@ def events(
     from pymysqlreplication import BinLogStreamReader, event, row_event
 
     settings = connection.settings()
-    settings["passwd"] = settings.pop("password", "")
     # MariaDB's GTIDs have no colon.
     mariadb = start.gtid is not None and ":" not in start.gtid
     stream = BinLogStreamReader(
