@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beam_datahub.compiler.lower import lower
+from beam_datahub.compiler.lower import Lowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Write
 from beam_datahub.component.progress import PROGRESS
@@ -75,8 +75,9 @@ def run_timeline(plan: Plan, request: RunRequest, events: Sequence[Event], strea
         PROGRESS.reset()
         report_path = _report_path(request, folder, 0)
         try:
+            lowering = _lowering(physical, request, engine("direct"), report_path)
             with quiet_beam(), _timers_that_hold():
-                _play(physical, request, report_path, events, streams)
+                play(_pipeline(), physical, lowering, events, streams)
             report = _read_report(report_path)
         except BaseException as failure:
             for write in writes:
@@ -114,15 +115,21 @@ def _timers_that_hold() -> Iterator[None]:
         setattr(Watermarks, "refresh", usual)  # noqa: B010
 
 
-def _play(plan: Plan, request: RunRequest, report_path: str, events: Sequence[Event], streams: Sequence[str]) -> None:
+def _pipeline() -> Any:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+
+    # What is reported is gathered when all is over, which a stream would not be.
+    return beam.Pipeline(BundleBasedDirectRunner(), PipelineOptions(["--streaming", "--allow_unsafe_triggers"]))
+
+
+def play(pipeline: Any, plan: Plan, lowering: Lowering, events: Sequence[Event], streams: Sequence[str]) -> None:
+    """Lower a physical plan to `pipeline`, with the timeline of its streams in front, and run that to its end."""
     from apache_beam.testing.test_stream import TestStream
     from apache_beam.transforms.window import TimestampedValue
     from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-    pipeline = beam.Pipeline(BundleBasedDirectRunner(), PipelineOptions(["--streaming", "--allow_unsafe_triggers"]))
     played = TestStream(output_tags={_MOMENTS, *streams})
     # What tells of the time of day holds no window back.
     forever = Timestamp(micros=LAST)
@@ -141,7 +148,6 @@ def _play(plan: Plan, request: RunRequest, report_path: str, events: Sequence[Ev
     for tag in (_MOMENTS, *streams):
         played = played.advance_watermark_to_infinity(tag=tag)
     outputs = pipeline | "timeline" >> played
-    lowering = _lowering(plan, request, engine("direct"), report_path)
     arrivals = {source: outputs[source] for source in streams}
     since = min((event.point for event in events if isinstance(event, Passes)), default=LAST) - 1
     lower(plan, pipeline, replace(lowering, arrivals=arrivals, moments=outputs[_MOMENTS], since=since))
