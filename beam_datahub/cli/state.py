@@ -85,6 +85,36 @@ def set_value(
     click.echo(f"the next run of {plan.name} reads {source}{where} from {cursor.value['column']} = {cursor.value['last']} on")
 
 
+@command.command(short_help="Remove what sources keep at their systems.")
+@click.argument("spec", type=click.Path())
+@click.argument("source", required=False)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@set_option
+@store_option
+def drop(spec: str, source: str | None, yes: bool, parameters: tuple[tuple[str, str], ...], store: str | None) -> None:
+    """Remove what the sources of SPEC (or SOURCE alone) keep at their systems, as replication slots, and forget how far they
+    were read. Do so before an integration is given up: a slot that nobody reads lets its server keep ever more of its log.
+    """
+    from beam_datahub.cli.registered import spec_of
+    from beam_datahub.runtime.increments import dropped
+    from beam_datahub.runtime.store_link import StoreHere, locate
+
+    location = locate(store)
+    document, _, link = spec_of(spec, parameters, location)
+    name = document.integration.name
+    if not yes:
+        click.confirm(f"{name} cannot go on from where it is: its next run reads everything again. Go on?", abort=True)
+    link = link or StoreHere(location)
+    try:
+        removed = dropped(document, source, link)
+    finally:
+        link.close()
+    for each in removed:
+        click.echo(f"removed {each}")
+    if not removed:
+        click.echo("nothing was there to be removed")
+
+
 @command.command(short_help="Forget how far sources were read.")
 @click.argument("integration")
 @click.argument("source", required=False)

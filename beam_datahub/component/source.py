@@ -341,6 +341,13 @@ class Source(ABC):
         """The position that a user wrote for a partition of a source that resumes. Raises InvalidValue."""
         raise InvalidValue(f"'{self.name}' keeps no positions that can be set")
 
+    def forget(self) -> list[str]:
+        """Remove what the source keeps at its system for runs to come, such as a replication slot; says what that was.
+
+        Raises ConnectorError.
+        """
+        return []
+
     def parts_of(self, file: str | None, originals: Sequence[str], schema: pa.Schema, folder: str) -> Sequence[Part]:
         """What gives rejected records of `file` again, by this source's rules, from their originals in the dead letter.
 

@@ -162,6 +162,25 @@ def cursor_at(store: StoreLink, plan: Plan, source: str, text: str, partition: s
     return store.writer.cursors.move(Cursor(plan.name, source, value, kind, partition=partition, revision=revision))
 
 
+def dropped(document: SpecDocument, source: str | None, store: StoreLink) -> list[str]:
+    """Remove what the sources of a spec, or one of them, keep at their systems, and forget how far they were read; says what
+    was removed. Raises UnknownName, ConnectorError.
+    """
+    from beam_datahub.compiler.build import connected
+
+    sources = document.integration.sources
+    if source is not None and source not in sources:
+        raise UnknownName("source", source, list(sources))
+    done = []
+    for name, spec in sources.items():
+        if source in (None, name):
+            done += connected(document, spec).forget()
+            if store.reader.cursors.find(document.integration.name, name):
+                store.writer.cursors.reset(document.integration.name, name)
+                done.append(f"how far '{name}' was read")
+    return done
+
+
 def take_turn(integration: str, run_id: str) -> list[Call]:
     """Calls that let a run begin only while no other one moves the same cursors. They raise Conflict."""
     return [later("runs.alone", integration, run_id)]

@@ -221,7 +221,6 @@ class PostgresqlCdcSource(Source):
         return str(Position.parse(text))
 
     def forget(self) -> list[str]:
-        """Remove what the source keeps at the server; says what that was. Raises ConnectorError."""
         with self.connection.connected() as session:
             return slots.drop(session, self.options)
 

@@ -281,8 +281,9 @@ def test_what_no_calendar_has_is_rejected_as_in_a_table(shop: Shop) -> None:
     log = Runs(shop.source(table="v"))
     log.rows()
     shop.run(
-        "insert into v values (1, '0000-00-00', null, null, 1, null), (2, null, '2024-00-00', null, 1, null), (3, null, null, '-10:00:00', 1, null), "
-        "(4, null, null, '200:00:00', 1, null), (5, null, null, null, 7, null), (6, '2024-01-01', now(), '10:00', 0, now())"
+        "insert into v values (1, '0000-00-00', null, null, 1, null), (2, null, '2024-00-00', null, 1, null), "
+        "(3, null, null, '-10:00:00', 1, null), (4, null, null, '200:00:00', 1, null), (5, null, null, null, 7, null), "
+        "(6, '2024-01-01', now(), '10:00', 0, now())"
     )
     assert [row["id"] for row in log.rows()] == [6]
     assert [(each["column"], each["reason"]) for each in log.rejected] == [
