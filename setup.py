@@ -95,6 +95,7 @@ EXTRAS = {
         "ruff==0.17.5",
         "mypy==2.4.1",
         "import-linter==2.16",  # holds the layers of the package
+        "kubernetes-validate>=1.34",  # the manifests in deploy/ against the schemas of Kubernetes
         "types-PyMySQL",
         "moto[server]>=5,<6",  # SQS on loopback
         "types-jsonschema",
