@@ -41,9 +41,9 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
         write = node.operator
         assert isinstance(write, Write)
         place = write.place or document.place("type")
-        if write.request.mode is WriteMode.OVERWRITE and not is_aside(write):
+        if write.request.mode in (WriteMode.OVERWRITE, WriteMode.DELETE_INSERT) and not is_aside(write):
             yield InvalidValue(
-                f"a stream publishes '{node.id}' again and again: overwrite would leave only what came last",
+                f"a stream publishes '{node.id}' again and again: {write.request.mode} would leave only what came last",
                 hint="choose `write_mode: append` or `merge`",
             ).at(place)
         elif not write.sink.streams:

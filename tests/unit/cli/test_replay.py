@@ -179,6 +179,18 @@ def test_what_a_later_run_has_replaced_is_not_added_to(shop: Path, cli: Run) -> 
     assert ids() == [1, 2, 3, 4]
 
 
+def test_rows_that_a_run_replaces_together_are_not_replaced_by_a_few_of_them(shop: Path, cli: Run) -> None:
+    table = "connector: sqlite, connection: {path: out.sqlite}, table: t, key: amount, write_mode: "
+
+    def text(mode: str, amount: str) -> str:
+        own = "connector: jsonl, connection: {path: out.jsonl}, write_mode: append"
+        return spec(f"least(1, {amount})").replace(own, table + mode)
+
+    first = run(cli, text("delete_insert", "cast(amount as integer)"))
+    (shop / "shop.yaml").write_text(text("delete_insert", MENDED))
+    refused(cli("replay", first), "DH350", "'out' replaces all rows of a key at once", "--skip out")
+
+
 def test_of_rows_that_met_others_there_is_no_record_to_send(shop: Path, cli: Run) -> None:
     more = "  - {id: sums, type: aggregation, input: orders, config: {by: amount, measures: {id: max(id)}}}\n"
     more += "  - {id: after, type: mapping, config: {fields: {id: id, n: cast(amount as integer)}}}\n"
