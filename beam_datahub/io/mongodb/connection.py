@@ -208,7 +208,7 @@ def meaning(error: Exception, refused: type[ConnectorError] = ConnectorError) ->
         return UnreadableData(redact(str(error)))
     if not isinstance(error, errors.PyMongoError):
         return None
-    text = redact(str(error).split(", full error:")[0].split(", Timeout:")[0])
+    text = redact(re.sub(r" \(configured timeouts:[^)]*\)", "", str(error).split(", full error:")[0].split(", Timeout:")[0]))
     if isinstance(error, errors.ServerSelectionTimeoutError):
         return Transient(f"no server answers: {text}", hint="look at `host` and `port`, and whether it may be reached from here")
     if isinstance(error, errors.OperationFailure):

@@ -87,12 +87,12 @@ class MongodbSource(Source):
     def discover(self) -> Discovery:
         from beam_datahub.io.mongodb.values import schema_of
 
-        for attempt in retrying():
-            with attempt, self.connection.opened() as database:
-                collection = database[self.options.collection]
-                self._exists(collection)
-                found = schema_of(self._sample(collection, self.options.sample))
-                rows, size = self._size(collection)
+        # The client itself waits for a server that is away, as long as a connection may take.
+        with self.connection.opened() as database:
+            collection = database[self.options.collection]
+            self._exists(collection)
+            found = schema_of(self._sample(collection, self.options.sample))
+            rows, size = self._size(collection)
         if not len(found):
             raise UnreadableData(
                 f"'{self.options.collection}' holds no document", hint="declare the columns under the source's `schema`"

@@ -208,7 +208,14 @@ class SqlSession(Session):
             found = pc.if_else(known, pc.equal(number, pa.scalar(1, number.type)), pa.scalar(None, pa.bool_()))
             bad = pc.fill_null(pc.invert(known), False)
             return found, bad if pc.any(bad).as_py() else None
-        return super().convert(column, array, field)
+        found, bad = super().convert(column, array, field)
+        if pa.types.is_decimal(array.type) and pa.types.is_decimal(found.type) and array.type.scale > found.type.scale:
+            # A cast rounds without a word.
+            wide = pa.decimal256(76, array.type.scale)
+            rounded = pc.fill_null(pc.not_equal(found.cast(wide), array.cast(wide)), False)
+            if pc.any(rounded).as_py():
+                bad = rounded if bad is None else pc.or_(bad, rounded)
+        return found, bad
 
     def describe(self, relation: Relation) -> tuple[TableColumn, ...]:
         if relation.table is not None:

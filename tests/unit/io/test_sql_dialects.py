@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,15 @@ def test_a_number_that_is_no_truth_is_told() -> None:
     assert found.to_pylist() == [True, False, None, None]
     assert bad is not None
     assert bad.to_pylist() == [False, False, False, True]
+
+
+def test_a_number_with_more_digits_than_its_column_is_told_and_not_rounded() -> None:
+    column, field = TableColumn("n", "NUMBER", pa.decimal128(38, 9)), pa.field("n", pa.decimal128(38, 9))
+    given = pa.array([Decimal("1.5"), Decimal("1.123456789012"), None])
+    found, bad = object.__new__(SqlSession).convert(column, given, field)
+    assert found[0].as_py() == Decimal("1.5")
+    assert bad is not None
+    assert bad.to_pylist() == [False, True, False]
 
 
 @pytest.mark.parametrize("allowed", [False, True])
