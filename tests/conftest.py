@@ -192,6 +192,12 @@ def rabbitmq() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def mosquitto() -> Iterator[Server]:
+    """A Mosquitto broker that runs while the tests do; whoever uses it takes topics of its own."""
+    yield from served("mosquitto")
+
+
+@pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """A Kafka broker that runs while the tests do; whoever uses it makes topics of its own."""
     folder = tempfile.mkdtemp(prefix="beam-datahub-kafka-")
