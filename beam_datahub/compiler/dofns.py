@@ -6,6 +6,7 @@ import json
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,7 +43,9 @@ _LIVE: weakref.WeakSet[beam.DoFn] = weakref.WeakSet()
 def close_sessions() -> None:
     """Close what workers in this process left open, because their engine went away under them."""
     for dofn in list(_LIVE):
-        dofn.teardown()
+        # One that a job left in the middle of its work goes with the process.
+        with suppress(Exception):
+            dofn.teardown()
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,10 @@ class KernelDoFn(beam.DoFn):
         self._more.append((kind, body))
 
     def report(self) -> Iterator[Any]:
-        """What there is to report as tagged elements; all that belongs to one ticket is one of them."""
+        """What there is to report as tagged elements; what has to arrive together, as that of one ticket, is one of them."""
+        whole = bool(self._more)
         found: list[tuple[str, str]] = list(self.told())
-        if found and self._ticket is not None:
+        if found and (self._ticket is not None or whole):
             found = [ticketed(found, self._ticket)]
         for each in found:
             yield beam.pvalue.TaggedOutput(REPORT, _global(each))

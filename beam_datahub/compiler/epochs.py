@@ -19,6 +19,7 @@ from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.commit import Budget, _receipt, _write_durably
 from beam_datahub.compiler.findings import RuleTally, merged_tallies
 from beam_datahub.compiler.plan import PlanRule, Write, is_aside
+from beam_datahub.compiler.settled import CLOCK, SHARD, Settling, clock_text
 from beam_datahub.compiler.tickets import TICKETED, Stretch, opened
 from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import placed
@@ -99,6 +100,8 @@ class _Ticket:
     account: Account = field(default_factory=Account)
     stretch: Stretch | None = None
     balanced: bool | None = None
+    latest: int | None = None
+    """When the last window ends that its rows wait for, in microseconds since 1970."""
 
     def take(self, kind: str, body: str) -> None:
         self.balanced = None
@@ -125,7 +128,8 @@ class _Ticket:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one commit publishes: `chosen` with the receipts of each destination, and how far the sources are read with it.
+    """What one commit publishes: `chosen` with the receipts of each destination, how far the sources are `read` with it, and up
+    to where the stream is settled, so that another attempt can begin there.
 
     `verdict` has a `status`: unless it is `completed`, `chosen` are only the dead letter and the violations, and no position
     moves.
@@ -134,6 +138,7 @@ class Epoch:
     number: int
     tickets: frozenset[str]
     account: Account
+    read: Positions
     moved: Positions
     verdict: Mapping[str, Any]
     chosen: tuple[tuple[Write, tuple[Receipt, ...]], ...]
@@ -146,10 +151,12 @@ class Epochs:
         self._terms = terms
         self._tickets: dict[str, _Ticket] = {}
         self._beside = Account()
-        self.positions = {source: dict(parts) for source, parts in positions.items()}
+        self._settling = Settling()
+        self.positions = _plain(positions)
         self.total = Account()
         self.written: dict[str, dict[str, Any]] = {}
         self.number = 0
+        self._clock: str | None = None
         self.state: dict[tuple[str, str], dict[str, Any]] = {}
         """By source and partition where it stands: `position`, `behind` and `watermark`."""
 
@@ -158,15 +165,26 @@ class Epochs:
         for kind, body in reports:
             if kind == TICKETED:
                 ticket, found = opened(body)
-                each = self._tickets.setdefault(ticket, _Ticket())
+                each = self._tickets.setdefault(ticket, _Ticket()) if ticket is not None else None
                 for inner, text in found:
-                    each.take(inner, text)
-            elif kind == "following":
-                facts = json.loads(body)
-                self.state[facts["source"], facts["partition"]] = facts
+                    self._enter(inner, text, each)
             else:
-                # What no ticket covers: tables that are looked up.
-                self._beside.take(kind, body)
+                self._enter(kind, body, None)
+
+    def _enter(self, kind: str, body: str, ticket: _Ticket | None) -> None:
+        if kind == SHARD:
+            facts = json.loads(body)
+            self._settling.take(facts)
+            if ticket is not None and facts["latest"] is not None:
+                ticket.latest = max(ticket.latest or facts["latest"], facts["latest"])
+        elif kind == "following":
+            facts = json.loads(body)
+            self.state[facts["source"], facts["partition"]] = facts
+        elif ticket is not None:
+            ticket.take(kind, body)
+        else:
+            # What no ticket covers: tables that are looked up, results of windows.
+            self._beside.take(kind, body)
 
     @property
     def waiting(self) -> int:
@@ -207,23 +225,38 @@ class Epochs:
                 found += [f"{place}: {fault}" for fault in each.account.books(self._terms).faults]
         return found
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way: all that was read is staged or waits for its windows, and so are all their results."""
+        return not self._tickets and not self._beside.books(self._terms).faults and not self._beside.receipts
+
     def begin_anew(self, positions: Positions) -> None:
         """Forget what is not published: another attempt reads it again, from these positions on."""
-        self.positions = {source: dict(parts) for source, parts in positions.items()}
+        self.positions = _plain(positions)
         self._tickets.clear()
         self.state.clear()
-        self._beside = Account()
+        self._beside, self._settling = Account(), Settling()
 
     def next(self) -> Epoch | None:
         """The next epoch; None where nothing is through. `done` has to follow, once it is published."""
         chain = list(self._chain())
-        if not chain:
-            return None
         account = Account()
-        moved: Positions = {}
+        read: Positions = {}
         for name, stretch in chain:
-            account.add(self._tickets[name].account)
-            moved.setdefault(stretch.source, {})[stretch.partition] = stretch.end
+            ticket = self._tickets[name]
+            account.add(ticket.account)
+            read.setdefault(stretch.source, {})[stretch.partition] = stretch.end
+            self._settling.wait(stretch.source, stretch.partition, stretch.end, ticket.latest)
+            ticket.latest = None
+        is_whole = not self._beside.books(self._terms).faults
+        if is_whole:
+            account.add(self._beside)
+            self._beside = Account()
+        # Positions move past rows of windows only where all results that windows gave so far are staged.
+        moved = self._settled() if is_whole or self._settling.clock is None else {}
+        if not (chain or account.receipts or moved):
+            self._beside.add(account)
+            return None
         after = Account()
         after.add(self.total, receipts=False)
         after.add(account, receipts=False)
@@ -236,8 +269,19 @@ class Epochs:
                 request = replace(target.request, epoch=self.number + 1)
                 chosen.append((replace(target, request=request), staged))
         if verdict["status"] != "completed":
-            moved = {}
-        return Epoch(self.number + 1, frozenset(name for name, _ in chain), account, moved, verdict, tuple(chosen))
+            read, moved = {}, {}
+        return Epoch(self.number + 1, frozenset(name for name, _ in chain), account, read, moved, verdict, tuple(chosen))
+
+    def _settled(self) -> Positions:
+        found = self._settling.settled()
+        clock = self._settling.clock
+        text = clock_text(clock) if clock is not None else None
+        if text is not None and self.positions:
+            first = next(iter(self.positions))
+            if text != self._clock:
+                self._clock = text
+                found.setdefault(first, {})[CLOCK] = text
+        return found
 
     def _chain(self) -> Iterator[tuple[str, Stretch]]:
         """Tickets that are through, each where the one before it ended."""
@@ -283,7 +327,7 @@ class Epochs:
         again = [name for name, ticket in self._tickets.items() if ticket.stretch and _start(ticket.stretch) in starts]
         for name in again:
             del self._tickets[name]
-        for source, parts in epoch.moved.items():
+        for source, parts in epoch.read.items():
             self.positions[source].update(parts)
 
     def report(self, epoch: Epoch | None = None) -> dict[str, Any]:
@@ -311,6 +355,11 @@ class Epochs:
             "cursors": {},
             "written": {**{step: _nothing() for step in plain}, **self.written},
         }
+
+
+def _plain(positions: Positions) -> Positions:
+    """The positions of partitions alone."""
+    return {source: {name: at for name, at in parts.items() if name != CLOCK} for source, parts in positions.items()}
 
 
 def _nothing() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from beam_datahub.compiler.plan import Node, Plan, Read, Stage, Write, is_aside
+from beam_datahub.compiler.plan import Node, Plan, Read, Shuffle, Stage, Write, is_aside
 from beam_datahub.component.capabilities import Delivery, WriteMode
 from beam_datahub.errors import DataHubError, InvalidValue
 from beam_datahub.spec import Integration, SpecDocument
@@ -17,6 +17,12 @@ def followed(plan: Plan) -> tuple[str, ...]:
     reads = {node.id: node.operator for node in plan if isinstance(node.operator, Read)}
     reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
     return tuple(name for name, read in reads.items() if read.source.capabilities.unbounded)
+
+
+def is_windowed(plan: Plan) -> bool:
+    """Whether rows of a plan (after the passes) wait for windows of event time."""
+    shuffles = (node.operator for node in plan if isinstance(node.operator, Shuffle))
+    return any(each.windowing is not None and each.windowing.streams for each in shuffles)
 
 
 def stream_facts(spec: Integration) -> dict[str, Any]:

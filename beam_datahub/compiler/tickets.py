@@ -48,12 +48,12 @@ def ticket_of(batch: pa.RecordBatch) -> str | None:
     return None if found is None else found.decode()
 
 
-def ticketed(reports: Sequence[tuple[str, str]], ticket: str) -> tuple[str, str]:
-    """Reports of one ticket as one, so that they arrive together or not at all."""
+def ticketed(reports: Sequence[tuple[str, str]], ticket: str | None) -> tuple[str, str]:
+    """Reports of one ticket (or of none) as one, so that they arrive together or not at all."""
     return TICKETED, json.dumps({"ticket": ticket, "reports": list(reports)})
 
 
-def opened(body: str) -> tuple[str, list[tuple[str, str]]]:
-    """What `ticketed` put together: the ticket, and its reports."""
+def opened(body: str) -> tuple[str | None, list[tuple[str, str]]]:
+    """What `ticketed` put together: the ticket, if there is one, and its reports."""
     facts = json.loads(body)
     return facts["ticket"], [(kind, text) for kind, text in facts["reports"]]

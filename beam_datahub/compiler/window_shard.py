@@ -34,7 +34,8 @@ class Facts:
     """What a shard keeps beside its rows: `clock` is the point that event time has passed, `due` the next at which a held window
     changes, `next` that at which the watermark is looked at. `fresh` and `belated` count rows that had part in no result yet, in
     windows that are to be complete and in those that were. `alarm` is the processing time of the next early or late result, `now`
-    the time by a simulated clock.
+    the time by a simulated clock. `shard` and `turn` tell apart what is told of it, and `oldest` is where its oldest open window
+    begins.
     """
 
     clock: int = FIRST
@@ -46,6 +47,9 @@ class Facts:
     compacted: int = 0
     alarm: int | None = None
     now: int = 0
+    shard: int = 0
+    turn: int = 0
+    oldest: int | None = None
 
     def to_json(self) -> str:
         """As the text that the engine keeps."""
@@ -111,6 +115,8 @@ class WindowShard:
         first = [pc.min(ends.filter(pc.invert(over))).as_py()]
         first += [pc.min(ends.filter(over)).as_py() + self.window.lateness] if belated else []
         facts.due = min((point for point in (*first, facts.due) if point is not None), default=None)
+        begins = pc.min(table[START].cast(pa.int64())).as_py()
+        facts.oldest = begins if facts.oldest is None else min(begins, facts.oldest)
         exchange = self._shuffle.exchanges[side]
         if exchange.before is not None:
             session.put("input", table)
@@ -165,6 +171,7 @@ class WindowShard:
             session.drop(name)
         kept = tuple(batch for batch in kept if batch.num_rows)
         facts.held = sum(batch.num_rows for batch in kept)
+        facts.oldest = min((pc.min(batch[START].cast(pa.int64())).as_py() for batch in kept), default=None)
         fresh = pa.concat_tables([pa.table({END: b[END], PANES: b[PANES]}) for b in kept]) if kept else None
         ends = (
             fresh.filter(pc.equal(fresh[PANES], 0))[END].cast(pa.int64())

@@ -7,12 +7,14 @@ drops a late row unseen.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.coders import StrUtf8Coder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
@@ -22,6 +24,7 @@ from apache_beam.utils.timestamp import Timestamp
 from beam_datahub.compiler.dead_letter import Identity, Provenance, letters
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions
 from beam_datahub.compiler.plan import Node, Plan, Shuffle
+from beam_datahub.compiler.settled import SHARD
 from beam_datahub.compiler.shuffle import _broken
 from beam_datahub.compiler.tickets import ticket_of
 from beam_datahub.compiler.window_shard import Facts, WindowShard, side_of, sided
@@ -83,9 +86,9 @@ class WindowRows(KernelDoFn):
         tick: Any = _TICK,
         soon: Any = _SOON,
     ) -> Iterator[Any]:
-        _, batch = element
+        shard, batch = element
         known = facts.read()
-        now = Facts(clock=self._since) if known is None else Facts.of(known)
+        now = Facts(clock=self._since, shard=shard) if known is None else Facts.of(known)
         if known is None:
             tick.set(GlobalWindow().max_timestamp(), dynamic_timer_tag=_END)
             self._arm(None, now, tick)
@@ -97,6 +100,7 @@ class WindowRows(KernelDoFn):
             if now.alarm is not None and now.alarm <= now.now:
                 yield from self._rung(now, held)
         self._look(now, tick)
+        self._stands(now)
         facts.write(now.to_json())
 
     @on_timer(TICK)
@@ -119,6 +123,8 @@ class WindowRows(KernelDoFn):
             yield from self._results(now, held)
         self._arm(before, now, tick)
         self._look(now, tick)
+        yield from self.turn(None)
+        self._stands(now)
         facts.write(now.to_json())
 
     @on_timer(SOON)
@@ -128,6 +134,7 @@ class WindowRows(KernelDoFn):
         now = Facts.of(facts.read())
         if now.alarm is not None:
             yield from self._rung(now, held)
+            self._stands(now)
             facts.write(now.to_json())
 
     @carried
@@ -152,6 +159,8 @@ class WindowRows(KernelDoFn):
             return
         with _broken(self._step):
             held.add(self._shard.taken(table, side, now, self.session()))
+            # Told with the ticket of the rows: it is not through before it is known that they wait.
+            self._stands(now, latest=int(pc.max(table[END].cast(pa.int64())).as_py()))
             if self._shard.wants_compacting(now):
                 less = self._shard.compacted(list(held.read()), now, self.session())
                 held.clear()
@@ -190,6 +199,12 @@ class WindowRows(KernelDoFn):
             first = min(batch[END].cast(pa.int64()).to_pylist())
             yield TimestampedValue(batch, Timestamp(micros=first - _MILLI))
 
+    def _stands(self, now: Facts, latest: int | None = None) -> None:
+        """Report where the shard stands; `latest` is the end of the last window that rows of the ticket wait for."""
+        now.turn += 1
+        facts = {"step": self._step, "shard": now.shard, "turn": now.turn, "clock": now.clock, "oldest": now.oldest}
+        self.add_report(SHARD, json.dumps({**facts, "latest": latest}))
+
     def _look(self, now: Facts, tick: Any) -> None:
         """Have the next point at which something may change told."""
         points = [self._shard.window.next_change(now.clock), *([now.due] if now.due is not None and now.due > now.clock else [])]
@@ -207,6 +222,8 @@ class WindowRows(KernelDoFn):
 
     def _tell(self, tick: Any, point: int, tag: str) -> None:
         # Timers know milliseconds.
+        if point >= LAST:
+            return
         tick.set(Timestamp(micros=-(-(point + self._shift) // _MILLI) * _MILLI), dynamic_timer_tag=tag)
 
 

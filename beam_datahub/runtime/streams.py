@@ -25,8 +25,9 @@ from beam_datahub.compiler.follow import FOLLOWERS, StreamWork
 from beam_datahub.compiler.lower import Lowering, StreamLowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Read, Write
+from beam_datahub.compiler.settled import CLOCK, clock_of
 from beam_datahub.compiler.stream_control import Control, ControlFile
-from beam_datahub.compiler.streaming import apart, followed
+from beam_datahub.compiler.streaming import apart, followed, is_windowed
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import Partition
@@ -44,6 +45,8 @@ _TICK_SECONDS = 0.1
 # How long a stream that is to end may take to bring what it has read to its destinations.
 _DRAIN_SECONDS = 60.0
 _CANCEL_SECONDS = 10.0
+# How long nothing must have come from a stream of windows before it counts as at rest, beyond twice its latency.
+_REST_SECONDS = 1.0
 # From so many records that are staged and not published on, no more are read.
 _MOST_WAITING = 20_000_000
 # How long a partition's tickets may be out of their order before it is read anew.
@@ -121,6 +124,7 @@ class _Stream:
         self._names = followed(self._physical)
         self._reads = {node.id: node.operator for node in plan.reads() if isinstance(node.operator, Read)}
         self._writes = [node.operator for node in plan.writes() if isinstance(node.operator, Write)]
+        self._windowed = is_windowed(self._physical)
         self._known = {name: self._reads[name].request.reached for name in self._names}
         self._publisher = Publisher(plan, request.spec, request.run.journal, request.keep, self._known)
         self._began, self._started = datetime.now(UTC), time.monotonic()
@@ -231,6 +235,9 @@ class _Stream:
             stream=StreamLowering(self._partitions, work, f"{place}/reports"),
             started_at=self._began,
         )
+        clock = clock_of(self._publisher.reached)
+        if clock is not None:
+            lowering = replace(lowering, since=clock)
         ledger = lower(self._physical, pipeline, lowering)
         self._publisher.begin(Terms(ledger, tuple(self._writes), lowering.budget, self._physical.rules, self._began))
 
@@ -250,10 +257,20 @@ class _Stream:
         threading.Thread(target=self._look_for_partitions, args=(ended,), name="partitions", daemon=True).start()
         give_up: float | None = None
         try:
+            rest = _Rest(2 * self._spec.latency + _REST_SECONDS)
             while waiter.is_alive():
                 waiter.join(_TICK_SECONDS)
                 publisher.collect(reports)
-                publisher.commit_when_due()
+                if self._windowed and (self._stopping or self._anew) and publisher.pending is None:
+                    # Ended by itself, the engine would take open windows for complete.
+                    publisher.commit()
+                    if publisher.epochs is not None and rest.lasts(publisher.epochs.at_rest):
+                        _cancel(running)
+                        waiter.join(_CANCEL_SECONDS)
+                        failures.clear()
+                        break
+                else:
+                    publisher.commit_when_due()
                 self._look_round()
                 if (now := self._control()) != told:
                     control.write(now)
@@ -322,8 +339,9 @@ class _Stream:
         publisher = self._publisher
         waiting = publisher.epochs.waiting if publisher.epochs is not None else 0
         paused = (publisher.pending is not None and publisher.trials > 0) or waiting > _MOST_WAITING
+        ends = self._stopping or self._anew
         published = {source: dict(parts) for source, parts in publisher.reached.items()}
-        return Control(published, paused, stopping=self._stopping or self._anew)
+        return Control(published, paused or (ends and self._windowed), stopping=ends and not self._windowed)
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -351,7 +369,8 @@ class _Stream:
     def _asked(self, name: str) -> tuple[Partition, ...]:
         read = self._reads[name]
         with placed(read.place):
-            return tuple(read.source.partitions(replace(read.request, reached=dict(self._publisher.reached.get(name, {})))))
+            reached = {part: at for part, at in self._publisher.reached.get(name, {}).items() if part != CLOCK}
+            return tuple(read.source.partitions(replace(read.request, reached=reached)))
 
     def _look_for_partitions(self, ended: threading.Event) -> None:
         while not ended.wait(self._spec.discover_every):
@@ -365,6 +384,19 @@ class _Stream:
                 if fresh and not ended.is_set():
                     LOGGER.info("%s has new partitions: %s", name, ", ".join(sorted(fresh)))
                     self._anew = True
+
+
+class _Rest:
+    """Tells whether something has held for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._since = seconds, time.monotonic()
+
+    def lasts(self, now: bool) -> bool:
+        """Whether it holds now, and has for long enough."""
+        if not now:
+            self._since = time.monotonic()
+        return now and time.monotonic() - self._since >= self._seconds
 
 
 def _cancel(running: Any) -> None:
