@@ -4,7 +4,7 @@
 For each destination and write mode: a run is killed with -9 somewhere between its start and its end; the table must be as
 before, or as after the whole run. Then the same input is run again to its end: the table must have just the rows that a plain
 loop over all inputs says, nothing may be left of staging, no entry of the ledger may be open, and the run's books must balance.
-Half of the moments lie anywhere, half in the second half of a run, in which it loads and publishes.
+A third of the moments lie anywhere, a third in the second half of a run, and a third while it publishes.
 
 Runs are processes of their own, forked from one that has everything imported. Bundles that fail are tried without processes:
 staged, given up or staged again at random, and committed twice. Counts add up in bench/data/faults.json over several calls.
@@ -42,6 +42,7 @@ COUNTS = ROOT / "bench" / "data" / "faults.json"
 RESULTS = ROOT / "bench" / "RESULTS-faults.md"
 ROWS, KEYS, ROUNDS = 400, 600, 50
 PATIENCE_SECONDS = 300
+_COUNTED = ("killed", "publishing", "before", "after", "wrong", "bundles", "bundles wrong")
 _FIRST = datetime(2025, 1, 1)
 
 Row = tuple[int, int, str, str]
@@ -180,6 +181,7 @@ def begun(spec: Path) -> int:
     child = os.fork()
     if child:
         return child
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
     os.chdir(spec.parent)
     for number, name in ((1, "out"), (2, "err")):
@@ -187,6 +189,8 @@ def begun(spec: Path) -> int:
     status = 70
     try:
         from beam_datahub.cli import main
+
+        _mark_publishing()
 
         main(["run", spec.name, "--json", "--no-record"], prog_name="beam-datahub")
         status = 0
@@ -200,16 +204,32 @@ def begun(spec: Path) -> int:
         os._exit(status)
 
 
-def ended(child: int, seconds: float) -> int | None:
-    """The exit status of a process that ends within `seconds`, negative for a signal."""
+def _mark_publishing() -> None:
+    """Let the file `publishing` tell when the run begins to publish, and `published` how long that took."""
+    from beam_datahub.component.database_sink import DatabaseSink
+
+    commit = DatabaseSink.commit
+
+    def marked(*arguments: Any) -> Any:
+        began = time.monotonic()
+        Path("publishing").touch()
+        found = commit(*arguments)
+        Path("published").write_text(str(time.monotonic() - began))
+        return found
+
+    DatabaseSink.commit = marked  # type: ignore[method-assign]
+
+
+def ended(child: int, seconds: float, enough: Callable[[], bool] = lambda: False) -> int | None:
+    """The exit status of a process that ends in time, negative for a signal; None where it goes on, or it is `enough`."""
     end = time.monotonic() + seconds
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= end:
+        if time.monotonic() >= end or enough():
             return None
-        time.sleep(0.002)
+        time.sleep(0.001)
 
 
 class Series:
@@ -217,8 +237,8 @@ class Series:
 
     def __init__(self, place: Place, mode: str, folder: Path, chance: random.Random) -> None:
         self.place, self.mode, self.folder, self.chance = place, mode, folder, chance
-        self.model, self.number, self.usual = Model(mode), 0, 0.0
-        self.counts = {"killed": 0, "before": 0, "after": 0, "too late": 0, "wrong": 0}
+        self.model, self.number, self.usual, self.publishing = Model(mode), 0, 0.0, 0.0
+        self.counts = {"killed": 0, "publishing": 0, "before": 0, "after": 0, "too late": 0, "wrong": 0}
 
     def prepare(self) -> list[Row]:
         """The next input, written with its spec."""
@@ -249,11 +269,13 @@ class Series:
     def whole(self, given: list[Row]) -> None:
         """Run to the end, and look at everything. Raises RuntimeError."""
         at = time.monotonic()
+        (self.folder / "publishing").unlink(missing_ok=True)
         status = ended(begun(self.folder / "spec.yaml"), PATIENCE_SECONDS)
         seconds = time.monotonic() - at
         self.usual = seconds if not self.usual else 0.7 * self.usual + 0.3 * seconds
         if status != 0:
             raise RuntimeError(f"a run ended with {status}: {(self.folder / 'err').read_text()[-2000:]}")
+        self.publishing = float((self.folder / "published").read_text())
         record = json.loads((self.folder / "out").read_text())
         if record["status"] != "completed":
             raise RuntimeError(f"a run was {record['status']}")
@@ -267,9 +289,16 @@ class Series:
     def killed(self) -> None:
         """Kill a run, see that it was there as a whole or not at all, and run it again to the end."""
         given = self.prepare()
-        low = 0.5 if self.chance.random() < 0.5 else 0.0
+        kind, mark = self.chance.randrange(3), self.folder / "publishing"
+        mark.unlink(missing_ok=True)
         child = begun(self.folder / "spec.yaml")
-        status = ended(child, self.chance.uniform(low, 1.0) * self.usual)
+        if kind == 2:
+            status = ended(child, PATIENCE_SECONDS, mark.exists)
+            if status is None:
+                status = ended(child, self.chance.uniform(0, 1.2) * self.publishing)
+        else:
+            status = ended(child, self.chance.uniform(0.5 * kind, 1.0) * self.usual)
+        self.counts["publishing"] += status is None and mark.exists()
         if status is None:
             os.kill(child, signal.SIGKILL)
             status = ended(child, PATIENCE_SECONDS)
@@ -416,20 +445,19 @@ def report(counts: dict[str, dict[str, int]]) -> str:
         "and the books balanced; a round in which any of this did not hold is *wrong*. *Bundles*: failed at random, or",
         "came twice.",
         "",
-        "| destination | mode | killed | before | after | wrong | bundles | wrong |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| destination | mode | killed | while it published | before | after | wrong | bundles | wrong |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for sink in SINKS:
         for mode in MODES:
             found = counts.get(f"{sink} {mode}")
             if found:
-                cells = [found.get(name, 0) for name in ("killed", "before", "after", "wrong", "bundles", "bundles wrong")]
+                cells = [found.get(name, 0) for name in _COUNTED]
                 lines.append(f"| {sink} | {mode} | " + " | ".join(map(str, cells)) + " |")
-    total = {
-        name: sum(found.get(name, 0) for found in counts.values()) for name in ("killed", "wrong", "bundles", "bundles wrong")
-    }
+    total = {name: sum(found.get(name, 0) for found in counts.values()) for name in _COUNTED}
     wrong = total["wrong"] + total["bundles wrong"]
-    lines += ["", f"In all: {total['killed']} runs killed, {total['bundles']} bundles failed, {wrong} wrong.", ""]
+    killed = f"{total['killed']} runs killed ({total['publishing']} while they published)"
+    lines += ["", f"In all: {killed}, {total['bundles']} bundles failed, {wrong} wrong.", ""]
     return "\n".join(lines)
 
 
@@ -444,6 +472,8 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true", help="forget what was counted")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     arguments = parser.parse_args()
+    # The servers are stopped also where this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     COUNTS.parent.mkdir(exist_ok=True)
     counts: dict[str, dict[str, int]] = {}
     if COUNTS.exists() and not arguments.anew:
