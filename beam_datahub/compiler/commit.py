@@ -20,6 +20,7 @@ from beam_datahub.compiler.findings import merged_tallies
 from beam_datahub.compiler.increment import Marks, acknowledge, cursors, hold
 from beam_datahub.compiler.plan import PlanProfile, PlanRule, Write, is_aside
 from beam_datahub.compiler.profiling import MergedProfiles
+from beam_datahub.compiler.tickets import TICKETED, opened
 from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.sink import Receipt
@@ -91,7 +92,7 @@ class Commit(beam.DoFn):
         reached: dict[str, dict[str, Any]] = {}
         messages: dict[str, list[Any]] = {}
         lookups: dict[str, Counter[str]] = {}
-        for kind, body in reports[1]:
+        for kind, body in _single(reports[1]):
             if kind == "books":
                 for part, terms in json.loads(body).items():
                     totals.setdefault(part, Counter()).update(terms)
@@ -161,6 +162,15 @@ class Commit(beam.DoFn):
             reason = "; ".join(f"{rule['name']} ({rule['step']}): {rule['outcome']}" for rule in failed)
             return {"status": "quality_failed", "reason": reason, "faults": []}
         return {"status": "completed", "faults": []}
+
+
+def _single(reports: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Reports one by one, also those that had to arrive together."""
+    for kind, body in reports:
+        if kind == TICKETED:
+            yield from opened(body)[1]
+        else:
+            yield kind, body
 
 
 def finish_commit(journal: str) -> dict[str, Any]:

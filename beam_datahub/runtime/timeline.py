@@ -124,16 +124,23 @@ def _pipeline() -> Any:
     return beam.Pipeline(BundleBasedDirectRunner(), PipelineOptions(["--streaming", "--allow_unsafe_triggers"]))
 
 
-def play(pipeline: Any, plan: Plan, lowering: Lowering, events: Sequence[Event], streams: Sequence[str]) -> None:
-    """Lower a physical plan to `pipeline`, with the timeline of its streams in front, and run that to its end."""
+def play(
+    pipeline: Any, plan: Plan, lowering: Lowering, events: Sequence[Event], streams: Sequence[str], *, moments: bool = True
+) -> None:
+    """Lower a physical plan to `pipeline`, with the timeline of its streams in front, and run that to its end.
+
+    Without `moments`, the time of day is the engine's own.
+    """
     from apache_beam.testing.test_stream import TestStream
     from apache_beam.transforms.window import TimestampedValue
     from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
-    played = TestStream(output_tags={_MOMENTS, *streams})
-    # What tells of the time of day holds no window back.
+    tags = (*([_MOMENTS] if moments else []), *streams)
+    played = TestStream(output_tags=set(tags))
     forever = Timestamp(micros=LAST)
-    played = played.advance_watermark_to(forever, tag=_MOMENTS)
+    if moments:
+        # What tells of the time of day holds no window back.
+        played = played.advance_watermark_to(forever, tag=_MOMENTS)
     reached: dict[str, Any] = dict.fromkeys(streams, MIN_TIMESTAMP)
     for event in events:
         if isinstance(event, Arrives):
@@ -143,14 +150,14 @@ def play(pipeline: Any, plan: Plan, lowering: Lowering, events: Sequence[Event],
             if point > reached[event.source]:
                 reached[event.source] = point
                 played = played.advance_watermark_to(point, tag=event.source)
-        else:
+        elif moments:
             played = played.add_elements([TimestampedValue(event.micros, forever)], tag=_MOMENTS)
-    for tag in (_MOMENTS, *streams):
+    for tag in tags:
         played = played.advance_watermark_to_infinity(tag=tag)
     outputs = pipeline | "timeline" >> played
     arrivals = {source: outputs[source] for source in streams}
     since = min((event.point for event in events if isinstance(event, Passes)), default=LAST) - 1
-    lower(plan, pipeline, replace(lowering, arrivals=arrivals, moments=outputs[_MOMENTS], since=since))
+    lower(plan, pipeline, replace(lowering, arrivals=arrivals, moments=outputs[_MOMENTS] if moments else None, since=since))
     failures: list[BaseException] = []
 
     def work() -> None:
