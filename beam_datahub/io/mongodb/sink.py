@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Report
+from beam_datahub.component.subject import Held, Subject
 from beam_datahub.errors import DataHubError, InvalidValue, LossyWrite, TargetUnusable, UnknownColumn
 from beam_datahub.io.mongodb.connection import MongodbConnection, is_there, reached
 from beam_datahub.io.mongodb.ledger import Ledger, Publication, publication, staging_prefix
@@ -39,6 +40,7 @@ class MongodbSink(Sink):
     capabilities = SinkCapabilities(
         write_modes=(WriteMode.APPEND, WriteMode.OVERWRITE, WriteMode.MERGE),
         rejects=True,
+        erase=True,
         types=(
             "BOOLEAN", "BIGINT", "DOUBLE", "DECIMAL(38,10)", "VARCHAR", "BLOB", "TIMESTAMPTZ", "VARCHAR[]",
             "STRUCT(a BIGINT, b VARCHAR)", "STRUCT(a BIGINT)[]",
@@ -110,6 +112,11 @@ class MongodbSink(Sink):
         if marker is not None and marker in request.key:
             raise InvalidValue(f"the delete marker '{marker}' cannot be part of the key")
 
+    @property
+    def place(self) -> str:
+        """Where a person finds the documents."""
+        return f"{self.connection.database}.{self.options.collection}"
+
     def prepare(self, request: WriteRequest) -> None:
         from beam_datahub.io.mongodb.publish import publish
 
@@ -157,11 +164,23 @@ class MongodbSink(Sink):
                         raise
                     ledger.committed(staging_prefix(request), rows)
                 ledger.drop_staging(staging_prefix(request))
-        return Committed(rows, size, (f"{self.connection.database}.{options.collection}",))
+        return Committed(rows, size, (self.place,))
 
     def abort(self, request: WriteRequest) -> None:
         with self.connection.opened(refused=TargetUnusable) as database:
             Ledger(database, self.options.collection, request).forget()
+
+    def find(self, request: WriteRequest, subject: Subject, take: Callable[[bytes], None] | None = None) -> Held:
+        from beam_datahub.io.mongodb import erasure
+
+        with self.connection.opened(refused=TargetUnusable) as database:
+            return erasure.find(database[self.options.collection], self.place, subject, take)
+
+    def erase(self, request: WriteRequest, subject: Subject) -> Held:
+        from beam_datahub.io.mongodb import erasure
+
+        with self.connection.opened(refused=TargetUnusable) as database:
+            return erasure.erase(database[self.options.collection], self.place, subject)
 
 
 class MongodbWriter(Writer):

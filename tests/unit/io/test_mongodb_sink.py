@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.component.sink import Receipt
+from beam_datahub.component.subject import Subject
 from beam_datahub.errors import InvalidValue, LossyWrite, TargetUnusable, UnknownColumn
 from beam_datahub.io.mongodb import ledger as ledgers
 from beam_datahub.kernels.types import JSON, TIMESTAMPTZ
@@ -364,6 +365,32 @@ def test_a_server_that_restarts_in_the_middle_of_a_write_fails_it_without_half_o
     with pytest.raises(TargetUnusable, match="are there"):
         sink.commit(wanted, writer.close())
     assert store.documents() == []
+
+
+def test_the_documents_of_one_person_are_found_and_removed(store: Store) -> None:
+    identity = bson.ObjectId()
+    store.database["out"].insert_many(
+        [
+            {"_id": 1, "id": 7, "name": "ada"},
+            {"_id": 2, "id": 7.0},
+            {"_id": 3, "id": "7"},
+            {"_id": 4, "id": 77, "note": "7"},
+            {"_id": 5, "owner": identity},
+            {"_id": 6, "doc": {"id": 7}},
+            {"_id": 7, "doc": "order 7 of ada"},
+        ]
+    )
+    sink, wanted = store.sink(), request(SCHEMA)
+    lines: list[bytes] = []
+    held = sink.find(wanted, Subject("7", ("id",), others=(("owner", str(identity)),)), lines.append)
+    assert (held.rows, held.locations) == (4, (f"{store.name}.out",))
+    assert b'{"_id": 1, "id": 7, "name": "ada"}\n' in lines
+    inside = sink.find(wanted, Subject("7", ("id",), inside="doc"))
+    assert (inside.rows, inside.uncertain) == (1, 1)
+    assert sink.find(wanted, Subject("7", ("id",), inside="doc", mentions=True)).rows == 2
+    assert sink.erase(wanted, Subject("7", ("id",))).rows == 3
+    assert [each["_id"] for each in store.documents()] == [4, 5, 6, 7]
+    assert sink.erase(wanted, Subject("8", ("id",))).rows == 0
 
 
 def test_checks_say_what_may_be_written(store: Store) -> None:
