@@ -46,9 +46,17 @@ class MysqlSession(Session):
         flags = pymysql.constants.CLIENT.FOUND_ROWS
         with self.telling():
             self._connection: Any = pymysql.connect(
-                **settings, charset="utf8mb4", autocommit=True, local_infile=True, client_flag=flags, init_command=self._settings
+                **settings,
+                charset="utf8mb4",
+                autocommit=True,
+                local_infile=True,
+                client_flag=flags,
+                init_command=self._settings,
+                read_timeout=settings.get("connect_timeout"),
             )
             opened: Any = self._connection
+            # The client bounds only how long the way to the server takes, not the greeting there.
+            opened._read_timeout = None
             _watch_network(opened._sock)
             if statement_timeout_seconds is not None:
                 maria = "MariaDB" in self.version()
@@ -64,6 +72,10 @@ class MysqlSession(Session):
     def failure(self, error: Exception) -> Exception | None:
         import pymysql
 
+        if isinstance(error, AttributeError) and not self._alive():
+            # The client goes on to send a file on a connection that has broken, and finds it gone.
+            self.broken = True
+            return self._meaning(2013, "the connection broke while rows were sent")
         if not isinstance(error, pymysql.Error):
             return None
         number = error.args[0] if error.args and isinstance(error.args[0], int) else 0

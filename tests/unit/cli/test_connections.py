@@ -202,3 +202,32 @@ def test_a_test_of_a_database_needs_no_table(shop: Path, cli: Run, postgresql: s
     cli("connections", "add", "db", "postgresql", *options, "--set", "database=postgres")
     done = cli("connections", "test", "db")
     assert (done.exit_code, "✓ login: postgres at postgres" in done.output) == (0, True), done.output
+
+
+def test_a_test_says_what_is_missing_and_what_to_do(shop: Path, cli: Run, postgresql: str) -> None:
+    import psycopg
+
+    with psycopg.connect(postgresql, autocommit=True) as server:
+        server.execute("create table if not exists kept (k int)")
+        server.execute("create role looker login")
+    try:
+        place = urlsplit(postgresql)
+        options = ("--set", f"host={place.hostname}", "--set", f"port={place.port}", "--set", "user=looker")
+        cli("connections", "add", "look", "postgresql", *options, "--set", "database=postgres")
+        done = cli("connections", "test", "look")
+        assert done.exit_code == 0, done.output
+        assert "! replication: looker may not replicate" in done.output
+        assert '    hint: alter role "looker" replication; only change data capture' in done.output
+        refused = cli("connections", "test", "look", "--table", "kept")
+        assert refused.exit_code == 4
+        assert "✗ reading, kept: permission denied for table kept" in refused.output
+        told = json.loads(cli("connections", "test", "look", "--table", "kept", "--json").stdout)
+        found = {(each["for"], each["what"]): each for each in told["checks"]}
+        assert (told["passed"], found["reading", "kept"]["fine"], found["", "replication"]["needed"]) == (False, False, False)
+        assert found["reading", "kept"]["hint"] == "grant the role the right"
+        # What both roles find of the server is told once.
+        assert [each["what"] for each in told["checks"]].count("server") == 1
+    finally:
+        with psycopg.connect(postgresql, autocommit=True) as server:
+            server.execute("drop table kept")
+            server.execute("drop role looker")
