@@ -21,14 +21,23 @@ def _parsed(value: Any) -> Any:
         raise ValueError(f"is no JSON: {error}") from None
 
 
+Several = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 BsonType = Literal["objectId", "uuid", "decimal128"]
 
 
 class MongodbReadOptions(Config):
     """Which documents are read."""
 
-    collection: str
+    collection: str | None = None
     """The collection, or a view."""
+
+    collections: Several | None = None
+    """Several collections, by names or patterns such as `shop_*`, in place of one: each is a source of its own, `NAME.orders`;
+    steps and destinations behind are made for each of them. In a destination, `${table}` stands for its name, and `key: ${key}`
+    for `_id`."""
+
+    exclude: Several = ()
+    """Names or patterns of collections that `collections` leaves out."""
 
     query: Annotated[dict[str, Any], BeforeValidator(_parsed)] = {}
     """A filter in MongoDB's own form, which the server evaluates: `{status: paid, total: {$gt: 10}}`. Values that YAML does not
@@ -45,6 +54,10 @@ class MongodbReadOptions(Config):
 
     @model_validator(mode="after")
     def _one(self) -> MongodbReadOptions:
+        if (self.collection is None) == (self.collections is None):
+            raise ValueError("needs a `collection` or `collections`, and not both")
+        if self.exclude and self.collections is None:
+            raise ValueError("has `exclude`, which goes with `collections`")
         if self.pipeline is not None and self.query:
             raise ValueError("has a `query` and a `pipeline`: begin the pipeline with a `$match`")
         for stage in self.pipeline or ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ from beam_datahub.component.database import retrying
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.originals import Part
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, Split
+from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, SourcePart, Split
 from beam_datahub.errors import DataHubError, InvalidValue, SourceMissing, Transient, UnreadableData
 from beam_datahub.io.mongodb.connection import MongodbConnection, is_there, reached, telling
 from beam_datahub.io.mongodb.options import MongodbReadOptions
@@ -23,6 +24,7 @@ from beam_datahub.kernels.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
+    from pymongo.database import Database
 
 
 # Splits are worth their while only past so many documents.
@@ -66,43 +68,73 @@ class MongodbSource(Source):
     connection: MongodbConnection
     options: MongodbReadOptions
 
+    @property
+    def place(self) -> str:
+        """The collection, or the patterns of several."""
+        return self.options.collection or ", ".join(self.options.collections or ())
+
     def check(self) -> Report:
         lines = list(self.reach().lines)
         if lines[-1][1]:
             try:
                 with self.connection.opened() as database:
-                    self._exists(database[self.options.collection])
-                    count = database[self.options.collection].estimated_document_count()
-                lines.append((self.options.collection, True, f"about {count} documents"))
+                    if self.options.collections is not None:
+                        lines.append(("collections", True, ", ".join(self._matching(database))))
+                        return Report(tuple(lines))
+                    self._exists(database[self.place])
+                    count = database[self.place].estimated_document_count()
+                lines.append((self.place, True, f"about {count} documents"))
             except DataHubError as error:
-                lines.append((self.options.collection, False, error.reason))
+                lines.append((self.place, False, error.reason))
         return Report(tuple(lines))
 
     def reach(self) -> Report:
         return reached(self.connection)
 
     def datasets(self) -> tuple[DatasetName, ...]:
-        return (self.connection.dataset(self.options.collection),)
+        return (self.connection.dataset(self.place),) if self.options.collection is not None else ()
+
+    def several(self) -> Sequence[SourcePart] | None:
+        if self.options.collections is None:
+            return None
+        with self.connection.opened() as database:
+            return [SourcePart(name, None, {"collection": name}, ("_id",)) for name in self._matching(database)]
+
+    def _matching(self, database: Database[dict[str, Any]]) -> list[str]:
+        """The collections whose names match a pattern, but for ours and the server's. Raises SourceMissing."""
+        hidden = ("_dh_", "_beam_datahub_", "system.")
+        there = sorted(name for name in database.list_collection_names() if not name.startswith(hidden))
+        found: dict[str, None] = {}
+        for pattern in self.options.collections or ():
+            matching = [name for name in there if fnmatchcase(name, pattern)]
+            kept = [name for name in matching if not any(fnmatchcase(name, each) for each in self.options.exclude)]
+            if not kept:
+                what = (
+                    f"the collections that match '{pattern}' are all excluded"
+                    if matching
+                    else f"no collection matches '{pattern}'"
+                )
+                raise SourceMissing(what, hint=f"there are {', '.join(there[:10])}" if there else "there are none at all")
+            found |= dict.fromkeys(kept)
+        return list(found)
 
     def discover(self) -> Discovery:
         from beam_datahub.io.mongodb.values import schema_of
 
         # The client itself waits for a server that is away, as long as a connection may take.
         with self.connection.opened() as database:
-            collection = database[self.options.collection]
+            collection = database[self.place]
             self._exists(collection)
             found = schema_of(self._sample(collection, self.options.sample))
             rows, size = self._size(collection)
         if not len(found):
-            raise UnreadableData(
-                f"'{self.options.collection}' holds no document", hint="declare the columns under the source's `schema`"
-            )
+            raise UnreadableData(f"'{self.place}' holds no document", hint="declare the columns under the source's `schema`")
         _refuse_clash(found.names)
         return Discovery(found, rows, size)
 
     def estimate(self) -> Discovery:
         with self.connection.opened() as database:
-            rows, size = self._size(database[self.options.collection])
+            rows, size = self._size(database[self.place])
         return Discovery(pa.schema([]), rows, size)
 
     def _exists(self, collection: Collection[dict[str, Any]]) -> None:
@@ -151,7 +183,7 @@ class MongodbSource(Source):
 
         for attempt in retrying():
             with attempt, self.connection.opened() as database:
-                collection = database[self.options.collection]
+                collection = database[self.place]
                 self._exists(collection)
                 seen = self._sample(collection, _LOOKED_AT)
                 shared = request.split_bytes is not None and request.limit is None and self.options.pipeline is None
@@ -165,7 +197,7 @@ class MongodbSource(Source):
         )
         conditions = ranges(bounds)
         for number, condition in enumerate(conditions):
-            name = f"{self.options.collection}#{number}" if len(conditions) > 1 else self.options.collection
+            name = f"{self.place}#{number}" if len(conditions) > 1 else self.place
             yield Split(name, detail=Range(condition, unknown, identities))
 
     def _bounds(self, collection: Collection[dict[str, Any]], split_bytes: int) -> list[Any]:
@@ -203,7 +235,7 @@ class MongodbSource(Source):
         from beam_datahub.io.mongodb.reading import Reading, decoded_fields, since_condition
 
         part: Range = split.detail or Range()
-        reading = Reading(request, self.options.collection, part.unknown, part.identities)
+        reading = Reading(request, self.place, part.unknown, part.identities)
         fields = decoded_fields(request)
         conditions = [each for each in (self._query(), part.condition, since_condition(request.since)) if each]
         query = {"$and": conditions} if len(conditions) > 1 else conditions[0] if conditions else {}
@@ -218,7 +250,7 @@ class MongodbSource(Source):
         begun = False
         try:
             with self.connection.opened() as database:
-                collection = database[self.options.collection]
+                collection = database[self.place]
                 size = self.options.batch_documents
                 if self.options.pipeline is not None:
                     stages = [*self._pipeline(), *([{"$match": query}] if query else []), *([{"$limit": limit}] if limit else [])]
@@ -233,7 +265,7 @@ class MongodbSource(Source):
         except Transient as error:
             if begun:
                 # Documents are on their way already: only the whole run can begin anew without doubling them.
-                error.reason = f"the connection broke while '{self.options.collection}' was read: {error.reason}"
+                error.reason = f"the connection broke while '{self.place}' was read: {error.reason}"
                 error.args = (error.reason,)
             raise
 
@@ -255,7 +287,7 @@ class DocumentsAgain(MongodbSource):
         from beam_datahub.io.mongodb.reading import Reading
         from beam_datahub.io.mongodb.values import value_of
 
-        reading = Reading(request, self.options.collection)
+        reading = Reading(request, self.place)
         with telling():
             yield reading.of_documents([value_of(text) for text in split.detail])
 

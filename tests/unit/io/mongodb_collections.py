@@ -35,7 +35,7 @@ class Store:
         """What stands under `connection:`."""
         return {"url": f"mongodb://{self.server.address}", "database": self.name}
 
-    def source(self, collection: str = "in", **options: Any) -> Source:
+    def source(self, collection: str | None = "in", **options: Any) -> Source:
         """A source of a collection."""
         kind: Any = component("source", "mongodb")
         reach = {**self.connection, **options.pop("connection", {})}

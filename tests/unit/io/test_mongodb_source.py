@@ -206,6 +206,25 @@ def test_a_pipeline_is_read_as_it_comes_out(store: Store) -> None:
         store.source(pipeline=[], query={"a": 1})
 
 
+def test_several_collections_are_sources_of_their_own(store: Store) -> None:
+    for name in ("shop_orders", "shop_items", "shop_old", "other", "_beam_datahub_ledger"):
+        store.database[name].insert_one({"_id": 1})
+    source = store.source(None, collections=["shop_*", "other"], exclude="*_old")
+    parts = source.several()
+    assert parts is not None
+    assert [(part.name, part.options, part.key) for part in parts] == [
+        (name, {"collection": name}, ("_id",)) for name in ("shop_items", "shop_orders", "other")
+    ]
+    assert source.check().fine
+    assert store.source().several() is None
+    with pytest.raises(SourceMissing, match="no collection matches 'x_\\*'"):
+        store.source(None, collections="x_*").several()
+    with pytest.raises(SourceMissing, match="all excluded"):
+        store.source(None, collections="other", exclude="o*").several()
+    with pytest.raises(ValueError, match="and not both"):
+        store.source(collections="x")
+
+
 def test_columns_that_nobody_uses_are_not_sent(store: Store) -> None:
     store.database["in"].insert_one({"_id": 1, "a": 1, "b": "x"})
     schema = pa.schema([("_id", pa.int64()), ("a", pa.int64()), ("b", pa.string())])
