@@ -66,7 +66,7 @@ class Lowering:
     """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has; `journal`: the local
     file that says what the run is about to publish; `started_at`: the one moment that is now for the whole run. `arrivals`: the
     splits of sources, where they come in the course of a test of event time; `moments`: its processing time, in microseconds.
-    `since`: a point that watermarks pass before they pass any other of interest.
+    `since`: what event time has passed before the stream begins; `nearby`: a point before which no watermark lies.
     """
 
     identity: Identity
@@ -81,6 +81,7 @@ class Lowering:
     arrivals: Mapping[str, Any] = field(default_factory=dict)
     moments: Any = None
     since: int = FIRST
+    nearby: int = FIRST
 
 
 @dataclass
@@ -284,7 +285,15 @@ def _windows(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Bu
     parts.append(moments | f"{node.id}/shards" >> beam.ParDo(Shards(sources[0], shards)).with_output_types(_Sharded))
     depth, simulated = windows_before(plan, node), lowering.moments is not None
     rows = WindowRows(
-        node.id, shuffle, sources, lowering.identity, lowering.kernel, depth, simulated=simulated, since=lowering.since
+        node.id,
+        shuffle,
+        sources,
+        lowering.identity,
+        lowering.kernel,
+        depth,
+        simulated=simulated,
+        since=lowering.since,
+        nearby=lowering.nearby,
     )
     met = tuple(parts) | f"{node.id}/sides" >> beam.Flatten()
     outputs = met | node.id >> _tagged(rows, _Batches, {REJECTED: _Batches, REPORT: _Reports})

@@ -49,8 +49,8 @@ class WindowRows(KernelDoFn):
     """Holds the rows of a shard by window and gives the results of windows that are due; late rows are rejected.
 
     `depth` is the number of windowed steps before this one: their results come at the very end of their windows, so that this one
-    looks a moment later. `simulated`: processing time is what control batches say, not what the engine's clock shows. `since` is
-    where the shard's own clock of event time begins.
+    looks a moment later. `simulated`: processing time is what control batches say, not what the engine's clock shows. `since`
+    is what event time has passed before the stream begins, and the watermark is not looked for before `nearby`.
     """
 
     HELD = BagStateSpec("held", StateCoder())
@@ -71,10 +71,12 @@ class WindowRows(KernelDoFn):
         *,
         simulated: bool = False,
         since: int = FIRST,
+        nearby: int = FIRST,
     ) -> None:
         super().__init__(kernel)
         self._step, self._shuffle, self._source, self._identity = step, shuffle, tuple(source), identity
         self._shift, self._simulated, self._since = depth * _MILLI, simulated, since
+        self._nearby = nearby
         self._shard = WindowShard(shuffle)
 
     @carried
@@ -207,7 +209,11 @@ class WindowRows(KernelDoFn):
 
     def _look(self, now: Facts, tick: Any) -> None:
         """Have the next point at which something may change told."""
-        points = [self._shard.window.next_change(now.clock), *([now.due] if now.due is not None and now.due > now.clock else [])]
+        # As long as nothing is known of the watermark, it is looked for from where it will be.
+        points = [
+            self._shard.window.next_change(max(now.clock, self._nearby)),
+            *([now.due] if now.due is not None and now.due > now.clock else []),
+        ]
         if now.clock < LAST and (nearest := min(points)) != now.next:
             now.next = nearest
             self._tell(tick, nearest, "0")
@@ -215,8 +221,8 @@ class WindowRows(KernelDoFn):
     def _arm(self, before: int | None, now: Facts, tick: Any) -> None:
         span, number = self._shard.window.grain * _FACTOR, 1
         while span < LAST - FIRST and now.clock < LAST:
-            point = (now.clock // span + 1) * span
-            if before is None or point != (before // span + 1) * span:
+            point = (max(now.clock, self._nearby) // span + 1) * span
+            if before is None or point != (max(before, self._nearby) // span + 1) * span:
                 self._tell(tick, point, str(number))
             span, number = span * _FACTOR, number + 1
 

@@ -156,8 +156,8 @@ def play(
         played = played.advance_watermark_to_infinity(tag=tag)
     outputs = pipeline | "timeline" >> played
     arrivals = {source: outputs[source] for source in streams}
-    since = min((event.point for event in events if isinstance(event, Passes)), default=LAST) - 1
-    lower(plan, pipeline, replace(lowering, arrivals=arrivals, moments=outputs[_MOMENTS] if moments else None, since=since))
+    nearby = min((event.point for event in events if isinstance(event, Passes)), default=LAST) - 1
+    lower(plan, pipeline, replace(lowering, arrivals=arrivals, moments=outputs[_MOMENTS] if moments else None, nearby=nearby))
     failures: list[BaseException] = []
 
     def work() -> None:
