@@ -50,9 +50,10 @@ if [ "$action" = start ]; then
         >"$folder/install.log" 2>&1 || { tail -n 1 "$folder/install.log" >&2; exit 3; }
 fi
 
-# Starts the server at a port; whether it answers there.
+# Starts the server at a port; whether it answers there. Its temporary tables stand in a folder of its own: another one that
+# starts removes what it takes for the left-overs of a crash.
 started() {
-    nohup mariadbd --no-defaults "${as[@]}" --datadir="$data" --socket="$folder/socket" --bind-address=127.0.0.1 --port="$1" \
+    nohup mariadbd --no-defaults "${as[@]}" --datadir="$data" --tmpdir="$folder" --socket="$folder/socket" --bind-address=127.0.0.1 --port="$1" \
         --pid-file="$folder/server.pid" --server-id=1 --log-bin=binlog --binlog-format=ROW --binlog-row-image=FULL \
         --binlog-row-metadata=FULL --local-infile=1 --skip-name-resolve --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=2 \
         ${MARIADB_OPTIONS:-} \
