@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
+import duckdb
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -148,9 +149,11 @@ class KernelDoFn(beam.DoFn):
 
     def teardown(self) -> None:
         """Close the session."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            # A job that is cancelled lets its workers go in the middle of their work.
+            with suppress(duckdb.Error):
+                session.close()
 
 
 def _global(value: Any) -> WindowedValue:

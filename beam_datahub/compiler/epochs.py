@@ -157,6 +157,8 @@ class Epochs:
         self.written: dict[str, dict[str, Any]] = {}
         self.number = 0
         self._clock: str | None = None
+        self.news = 0
+        """Counts what was reported, but for where partitions stand."""
         self.state: dict[tuple[str, str], dict[str, Any]] = {}
         """By source and partition where it stands: `position`, `behind` and `watermark`."""
 
@@ -172,6 +174,7 @@ class Epochs:
                 self._enter(kind, body, None)
 
     def _enter(self, kind: str, body: str, ticket: _Ticket | None) -> None:
+        self.news += kind != "following"
         if kind == SHARD:
             facts = json.loads(body)
             self._settling.take(facts)

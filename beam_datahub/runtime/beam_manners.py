@@ -21,7 +21,8 @@ def let_workers_end_quietly() -> None:
     usual = threading.excepthook
 
     def hook(failed: threading.ExceptHookArgs) -> None:
-        if not failed.exc_type.__module__.startswith("grpc"):
+        is_worker = failed.thread is not None and failed.thread.name.startswith("run_worker_")
+        if not is_worker and not failed.exc_type.__module__.startswith("grpc"):
             usual(failed)
 
     threading.excepthook = hook

@@ -46,7 +46,7 @@ _TICK_SECONDS = 0.1
 _DRAIN_SECONDS = 60.0
 _CANCEL_SECONDS = 10.0
 # How long nothing must have come from a stream of windows before it counts as at rest, beyond twice its latency.
-_REST_SECONDS = 1.0
+_REST_SECONDS = 2.0
 # From so many records that are staged and not published on, no more are read.
 _MOST_WAITING = 20_000_000
 # How long a partition's tickets may be out of their order before it is read anew.
@@ -133,6 +133,7 @@ class _Stream:
         self._stopping = self._anew = self._cancelled = False
         self._partitions: dict[str, tuple[Partition, ...]] = {}
         self._out_of_order: float | None = None
+        self._rest = _Rest(2 * self._spec.latency + _REST_SECONDS)
 
     def ask_to_stop(self) -> None:
         """Somebody wants the stream to end. Who asks twice wants it at once."""
@@ -257,14 +258,14 @@ class _Stream:
         threading.Thread(target=self._look_for_partitions, args=(ended,), name="partitions", daemon=True).start()
         give_up: float | None = None
         try:
-            rest = _Rest(2 * self._spec.latency + _REST_SECONDS)
             while waiter.is_alive():
                 waiter.join(_TICK_SECONDS)
                 publisher.collect(reports)
                 if self._windowed and (self._stopping or self._anew) and publisher.pending is None:
                     # Ended by itself, the engine would take open windows for complete.
                     publisher.commit()
-                    if publisher.epochs is not None and rest.lasts(publisher.epochs.at_rest):
+                    assert publisher.epochs is not None
+                    if self._rest.lasts(publisher.epochs.at_rest, publisher.epochs.news):
                         _cancel(running)
                         waiter.join(_CANCEL_SECONDS)
                         failures.clear()
@@ -303,8 +304,10 @@ class _Stream:
             self._stopping = True
         if request.seconds is not None and time.monotonic() - self._started >= request.seconds:
             self._stopping = True
-        if request.until_idle and self._publisher.pending is None and epochs.caught_up():
-            self._stopping = True
+        if request.until_idle and not self._stopping and self._publisher.pending is None:
+            is_done = epochs.caught_up()
+            # Windows that are over by now still have to tell.
+            self._stopping = self._rest.lasts(is_done, epochs.news) if self._windowed else is_done
         if epochs.stuck() is None:
             self._out_of_order = None
         elif self._out_of_order is None:
@@ -387,15 +390,15 @@ class _Stream:
 
 
 class _Rest:
-    """Tells whether something has held for so many seconds."""
+    """Tells whether something has held for so many seconds, in which nothing new came."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._since = seconds, time.monotonic()
+        self._seconds, self._since, self._news = seconds, time.monotonic(), -1
 
-    def lasts(self, now: bool) -> bool:
-        """Whether it holds now, and has for long enough."""
-        if not now:
-            self._since = time.monotonic()
+    def lasts(self, now: bool, news: int) -> bool:
+        """Whether it holds now, and has for long enough; `news` counts what came."""
+        if not now or news != self._news:
+            self._since, self._news = time.monotonic(), news
         return now and time.monotonic() - self._since >= self._seconds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.compiler.build import BuildOptions, build
+from beam_datahub.compiler.plan import Plan, Read
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
 from beam_datahub.component.registry import _registered, register
@@ -36,7 +37,7 @@ from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.runtime.streams import StreamRequest, StreamState, run_stream
 from beam_datahub.spec import loads
 
-SCHEMA = pa.schema([("n", pa.int64()), ("k", pa.string())])
+SCHEMA = pa.schema([("n", pa.int64()), ("k", pa.string()), ("at", pa.timestamp("us", "UTC"))])
 SPEC = """\
 name: tap
 type: real-time
@@ -79,7 +80,8 @@ class _Tap(Follower):
         if not some:
             threading.Event().wait(min(seconds, 0.05))
             return Arrival(None, self._at, behind)
-        batch = pa.record_batch({"n": some, "k": [f"k{n % 3}" for n in some]}, SCHEMA).select(list(self._columns))
+        at = [n * 1_000_000 for n in some]
+        batch = pa.record_batch({"n": some, "k": [f"k{n % 3}" for n in some], "at": at}, SCHEMA).select(list(self._columns))
         return Arrival(Block(batch), self._at, behind)
 
     def published(self, position: Any) -> None:
@@ -154,6 +156,15 @@ class Kept:
     def positions(self) -> dict[str, Any]:
         return {name: at for name, (_, at) in self.cursors.items()}
 
+    def bound(self, plan: Plan) -> Plan:
+        """The plan behind what is kept."""
+        read = plan.nodes["tap"].operator
+        assert isinstance(read, Read)
+        assert read.positions is not None
+        positions = replace(read.positions, revisions={name: revision for name, (revision, _) in self.cursors.items()})
+        read = replace(read, request=replace(read.request, reached=self.positions), positions=positions)
+        return plan.replaced({**plan.nodes, "tap": plan.nodes["tap"].with_(operator=read)})
+
 
 Stream = Callable[..., RunResult]
 
@@ -166,6 +177,7 @@ def stream(prism: str, tmp_path: Path) -> Stream:
         document = loads(spec.replace("OUT", f"{tmp_path}/out/"))
         run_id = new_run_id()
         plan = build(document, BuildOptions(run_id=run_id, dead_letter_folder=str(tmp_path / "dead")))
+        plan = kept.bound(plan) if kept is not None else plan
         stopped: list[bool] = []
 
         def show(state: StreamState) -> None:
@@ -282,3 +294,36 @@ destinations:
     assert out(tmp_path, "large") == [n for n in known if n >= 50]
     assert out(tmp_path, "large", "name")[0] == "one"
     assert (result.rejected, len(out(tmp_path, "dead", "reason"))) == (66, 66)
+
+
+WINDOWS = """\
+name: tap
+type: real-time
+stream: {commit_every: 200ms, latency: 100ms}
+source: {name: tap, connector: tap, connection: {}, event_time: at}
+transformations:
+  - id: sums
+    type: aggregation
+    config: {by: [k], measures: {n: sum(n), rows: count(*)}}
+    window: {type: fixed, size: 20 seconds, on: at}
+destinations:
+  - {id: out, connector: jsonl, connection: {path: OUT}, write_mode: append}
+"""
+
+
+def test_a_stream_of_windows_that_is_stopped_goes_on_with_the_windows_that_were_open(
+    stream: Stream, tmp_path: Path, taps: Taps
+) -> None:
+    taps.rows = {"a": list(range(0, 110, 2)), "b": list(range(1, 110, 2))}
+    kept = Kept()
+    stream(WINDOWS, kept)
+    # The watermark stands at 108 s: five windows are over, and the sixth waits.
+    assert len(out(tmp_path)) == 15
+    assert kept.positions["watermark"] == "1970-01-01T00:01:40.000+00:00"
+    taps.rows["a"] += range(110, 150, 2)
+    taps.rows["b"] += range(111, 150, 2)
+    stream(WINDOWS, kept)
+    # The seventh holds what comes up to 140 s, of which some was read by the first run.
+    found = out(tmp_path, column="rows")
+    assert (len(found), sum(found)) == (21, 140)
+    assert sum(out(tmp_path)) == sum(range(140))
