@@ -216,7 +216,7 @@ def test_a_slow_server_is_waited_for_no_longer_than_is_said(place: Place) -> Non
     place.spoil("latency", latency=30_000)
     if place.name == "mariadb":
         # PostgreSQL's client reaches for the server to break off, which is as slow.
-        with pytest.raises(Transient, match="no answer|timed out"):
+        with pytest.raises(Transient, match=r"no answer|timed out"):
             list(source.lookup(keys, request, timeout_seconds=1))
     close_pools()
     with pytest.raises(Transient):
@@ -268,7 +268,13 @@ def test_a_deadlock_is_tried_again(place: Place) -> None:
     with rival(place, system) as their:
         # The rows of ours are locked one after the other: theirs has the last and wants the first.
         their(update.format(99))
-        waits = threading.Thread(target=lambda: (waiting(place, system), their(update.format(0)), their("commit")))
+
+        def go_on() -> None:
+            waiting(place, system)
+            their(update.format(0))
+            their("commit")
+
+        waits = threading.Thread(target=go_on)
         waits.start()
         changed = pa.table({"id": pa.array([0, 99], pa.int64()), "text": ["ours", "ours"]})
         system.write(system.sink(table="t"), changed, mode="merge", key=["id"])
