@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 SETUP = (ROOT / "setup.py").read_text("utf-8")
 
 # Asked for ahead of the code that imports them; an entry goes as soon as the package imports it.
-PROMISED = {
-    "boto3": "Beam's S3 filesystem works through it",
-}
+PROMISED: dict[str, str] = {}
 
 
 def requirement_names(variable: str) -> set[str]:
     """The normalised names in a list, or in all lists of a mapping, of setup.py."""
+    lists_of: dict[str, Any] = {}
     for node in ast.parse(SETUP).body:
+        # Some lists are made of others.
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Dict):
+            exec(compile(ast.Module([node], []), "setup.py", "exec"), lists_of)
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == variable:
-            value = ast.literal_eval(node.value)
+            value = lists_of[variable]
             lists = value.values() if isinstance(value, dict) else [value]
             return {normalised(re.split(r"[\[<>=!~;\s]", requirement)[0]) for each in lists for requirement in each}
     raise AssertionError(f"setup.py has no {variable}")
