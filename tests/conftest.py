@@ -284,8 +284,8 @@ def worker_pool(folder: str) -> Iterator[str]:
     """The address of a pool that starts Python workers for jobs, with an environment of their own."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": folder, "TMPDIR": folder}
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    environment = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder}
+    command = [Path(sys.executable).with_name("beam-datahub"), "workers", f"--port={port}"]
     with open(f"{folder}/workers.log", "ab") as log:
         pool = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -43,6 +43,7 @@ COMMANDS = {
     "templates": "templates",
     "build": "build",
     "engines": "engines",
+    "workers": "workers",
     "doctor": "doctor",
     "completion": "completion",
     "errors": "errors",

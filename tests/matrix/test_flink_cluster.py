@@ -21,9 +21,11 @@ from tests.matrix.test_engines import SPECS, differences
 NAMES = ["template lake", "template orders", "template legacy"]
 ROWS = 5000
 MODULE = """
+import logging
 import pyarrow as pa
 
 def doubled(batch):
+    logging.getLogger("mine").warning("a word from a worker")
     return pa.RecordBatch.from_arrays([pa.array([2 * each for each in batch["id"].to_pylist()])], names=["id"])
 """
 
@@ -63,6 +65,7 @@ def test_specs_give_the_same_on_a_cluster_with_external_workers(
     apart = {name: differences(one, other) for name, one, other in zip(paths, found, direct, strict=True)}
     assert {name: told for name, told in apart.items() if told} == {}
     assert [each.name for each in shared.glob("*-progress")] == []
+    assert "a word from a worker" in Path(flink_cluster.folder, "taskmanager.log").read_text()
 
 
 def test_a_job_jar_runs_on_a_cluster_by_itself_and_publishes_once(
