@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from beam_datahub.component.config import Config
 from beam_datahub.component.dataset import DatasetName
-from beam_datahub.component.source import Report
+from beam_datahub.component.source import Finding, Report
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -245,6 +245,6 @@ def reached(connection: MongodbConnection) -> Report:
             database.list_collection_names(filter={"name": "_"})
         encrypted = "encrypted" if connection.settings().get("tls") else "not encrypted"
         who = f" as {connection.user}" if connection.user else ""
-        return Report((("reach", True, f"MongoDB {version}{who}, {encrypted}"),))
+        return Report((Finding("reach", True, f"MongoDB {version}{who}, {encrypted}"),))
     except DataHubError as error:
-        return Report((("reach", False, error.reason),))
+        return Report((Finding("reach", False, error.reason, error.hint),))

@@ -14,7 +14,7 @@ from beam_datahub.component.database import retrying
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
-from beam_datahub.component.source import Report
+from beam_datahub.component.source import Finding, Report
 from beam_datahub.component.subject import Held, Subject
 from beam_datahub.errors import DataHubError, InvalidValue, LossyWrite, TargetUnusable, UnknownColumn
 from beam_datahub.io.mongodb.connection import MongodbConnection, is_there, reached
@@ -62,8 +62,8 @@ class MongodbSink(Sink):
     options: MongodbWriteOptions
 
     def check(self) -> Report:
-        lines = list(self.reach().lines)
-        if lines[-1][1]:
+        lines = list(self.reach().findings)
+        if lines[-1].fine:
             try:
                 with self.connection.opened(refused=TargetUnusable) as database:
                     there = is_there(database, self.options.collection)
@@ -71,10 +71,10 @@ class MongodbSink(Sink):
                     probe = f"_dh_check_{secrets.token_hex(4)}"
                     database[probe].insert_one({})
                     database.drop_collection(probe)
-                lines.append((self.options.collection, True, "is there" if there else "will be made"))
-                lines.append(("rights", True, "collections can be made"))
+                lines.append(Finding(self.options.collection, True, "is there" if there else "will be made"))
+                lines.append(Finding("rights", True, "collections can be made"))
             except DataHubError as error:
-                lines.append(("rights", False, error.reason))
+                lines.append(Finding("rights", False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def reach(self) -> Report:

@@ -16,9 +16,9 @@ from beam_datahub.component.database import retrying
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.originals import Part
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, SourcePart, Split
+from beam_datahub.component.source import Block, Discovery, Finding, ReadRequest, Report, Source, SourcePart, Split
 from beam_datahub.errors import DataHubError, InvalidValue, SourceMissing, Transient, UnreadableData
-from beam_datahub.io.mongodb.connection import MongodbConnection, is_there, reached, telling
+from beam_datahub.io.mongodb.connection import MongodbConnection, is_there, pymongo_of, reached, telling
 from beam_datahub.io.mongodb.options import MongodbReadOptions
 from beam_datahub.kernels.read_ahead import read_ahead
 
@@ -74,18 +74,18 @@ class MongodbSource(Source):
         return self.options.collection or ", ".join(self.options.collections or ())
 
     def check(self) -> Report:
-        lines = list(self.reach().lines)
-        if lines[-1][1]:
+        lines = list(self.reach().findings)
+        if lines[-1].fine:
             try:
                 with self.connection.opened() as database:
                     if self.options.collections is not None:
-                        lines.append(("collections", True, ", ".join(self._matching(database))))
+                        lines.append(Finding("collections", True, ", ".join(self._matching(database))))
                         return Report(tuple(lines))
                     self._exists(database[self.place])
                     count = database[self.place].estimated_document_count()
-                lines.append((self.place, True, f"about {count} documents"))
+                lines.append(Finding(self.place, True, f"about {count} documents"))
             except DataHubError as error:
-                lines.append((self.place, False, error.reason))
+                lines.append(Finding(self.place, False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def reach(self) -> Report:
@@ -119,6 +119,7 @@ class MongodbSource(Source):
         return list(found)
 
     def discover(self) -> Discovery:
+        pymongo_of()
         from beam_datahub.io.mongodb.values import schema_of
 
         # The client itself waits for a server that is away, as long as a connection may take.
@@ -179,6 +180,7 @@ class MongodbSource(Source):
         return [native(dict(stage)) for stage in self.options.pipeline or ()]
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
+        pymongo_of()
         import bson
 
         for attempt in retrying():
@@ -232,6 +234,7 @@ class MongodbSource(Source):
         return []
 
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
+        pymongo_of()
         from beam_datahub.io.mongodb.reading import Reading, decoded_fields, since_condition
 
         part: Range = split.detail or Range()

@@ -14,7 +14,7 @@ from beam_datahub.component.json_blocks import discovered
 from beam_datahub.component.messages.decoding import Decoder, JsonDecoder, lines_of
 from beam_datahub.component.messages.reading import MessageReading, value_request
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, Split
+from beam_datahub.component.source import Block, Discovery, Finding, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, UnreadableData
 from beam_datahub.io.redis.options import RedisReadOptions
 from beam_datahub.io.redis.scanning import COLUMNS, pages, sample
@@ -46,14 +46,20 @@ class RedisSource(Source):
     options: RedisReadOptions
 
     def check(self) -> Report:
-        lines = list(self.reach().lines)
-        if lines[-1][1]:
+        lines = list(self.reach().findings)
+        if lines[-1].fine:
             try:
                 with self.connection.connected(patient=False) as client:
                     found = sample(client, self.options, 1)
-                lines.append((self.options.pattern, True, "has keys" if found else "has no key yet"))
+                lines.append(
+                    Finding(
+                        self.options.pattern,
+                        True,
+                        f"has keys that hold a {self.options.format}" if found else f"no key holds a {self.options.format} yet",
+                    )
+                )
             except DataHubError as error:
-                lines.append((self.options.pattern, False, error.reason))
+                lines.append(Finding(self.options.pattern, False, error.reason, error.hint))
         return Report(tuple(lines))
 
     def reach(self) -> Report:
