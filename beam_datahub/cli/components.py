@@ -78,7 +78,8 @@ def type_text(schema: dict[str, Any], definitions: dict[str, Any], depth: int = 
 def example_yaml(kind: str, name: str, example: Example) -> str:
     """An example as it stands in a spec."""
     key = "config" if kind == "transform" else None
-    body = {"type": name, "config": example.config} if key else {"connector": name, **example.config}
+    windows = {"window": example.window} if example.window is not None else {}
+    body = {"type": name, **windows, "config": example.config} if key else {"connector": name, **example.config}
     return dump(body)
 
 

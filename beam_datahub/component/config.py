@@ -25,7 +25,8 @@ class Example:
     `config` is what stands under `config:` of a transformation, or beside `connector:` of a source or destination.
     `given` maps an input name to rows; the input of a one-input transformation is called `input`. `expect` are the rows
     that come out (a mapping branch → rows for `route`), `rejected` the reason codes of the rows that are refused.
-    `schema` gives SQL types to columns of `given`, by input name, where the rows alone do not tell them.
+    `schema` gives SQL types to columns of `given`, by input name, where the rows alone do not tell them. `window` is what stands
+    under `window:` of a transformation.
     """
 
     title: str
@@ -34,3 +35,4 @@ class Example:
     expect: list[dict[str, Any]] | dict[str, list[dict[str, Any]]] | None = None
     rejected: tuple[str, ...] = ()
     schema: dict[str, dict[str, str]] | None = None
+    window: dict[str, Any] | None = None

@@ -58,7 +58,7 @@ def check_empty(type: str, example: Example) -> None:
     if any(table.num_columns == 0 for table in given.values()):
         return
     promised = _run(type, example).schema
-    found = run_step(type, example.config, {name: table.slice(0, 0) for name, table in given.items()})
+    found = run_step(type, example.config, {name: table.slice(0, 0) for name, table in given.items()}, window=example.window)
     assert found.schema == promised, f"{type}, {example.title}: {found.schema} is not {promised}"
     assert not found.rejected
 
@@ -90,6 +90,5 @@ def check_pickles(type: str, example: Example) -> None:
 
 def _run(type: str, example: Example, slice_rows: int | None = None) -> StepRun:
     given: dict[str, Any] = dict(example.given or {})
-    return run_step(
-        type, json.loads(json.dumps(example.config, default=str)), given, schema=example.schema, slice_rows=slice_rows
-    )
+    config = json.loads(json.dumps(example.config, default=str))
+    return run_step(type, config, given, schema=example.schema, slice_rows=slice_rows, window=example.window)

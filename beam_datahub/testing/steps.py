@@ -69,21 +69,21 @@ def run_step(
     schema: Mapping[str, Mapping[str, str]] | None = None,
     slice_rows: int | None = None,
     request: RunRequest | None = None,
+    window: Mapping[str, Any] | None = None,
 ) -> StepRun:
     """Run the transformation `type` over `given` (input name → rows; the order is that of its inputs).
 
     Inputs that the config names itself (an enrichment's `with`) are not inputs of the step. `slice_rows` cuts the input
-    into batches of so many rows. Raises what `validate` would.
+    into batches of so many rows. `window` is the step's. Raises what `validate` would.
     """
     tables = {name: as_table(rows, (schema or {}).get(name)) for name, rows in given.items()}
     mentioned = json.dumps(config, default=str)
     referenced = {name for name in list(tables)[1:] if type == "enrichment" and f'"{name}"' in mentioned}
+    step = {"id": "step", "type": type, "input": [name for name in tables if name not in referenced], "config": config}
     spec = {
         "name": "step",
         "sources": {name: {"connector": "inline", "connection": {}, "rows": []} for name in tables},
-        "transformations": [
-            {"id": "step", "type": type, "input": [name for name in tables if name not in referenced], "config": config}
-        ],
+        "transformations": [{**step, "window": window} if window is not None else step],
         "destinations": [{"id": "out", "connector": "console", "input": "step"}],
     }
     document = loads(json.dumps(spec, default=str), name="step.yaml")

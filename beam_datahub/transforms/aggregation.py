@@ -84,6 +84,42 @@ class Aggregation(Transform):
             expect=[{"rows": 0, "largest": None}],
         ),
         Example(
+            title="Revenue per shop and minute of event time",
+            window={"type": "fixed", "size": "1 minute", "on": "at"},
+            config={"by": "shop", "measures": {"revenue": "sum(total)"}},
+            given={
+                "input": [
+                    {"shop": "Ulm", "at": "2025-01-01 12:00:05", "total": 10},
+                    {"shop": "Ulm", "at": "2025-01-01 12:00:59", "total": 5},
+                    {"shop": "Ulm", "at": "2025-01-01 12:01:00", "total": 2},
+                    {"shop": "Ulm", "at": None, "total": 1},
+                ]
+            },
+            schema={"input": {"shop": "varchar", "at": "timestamp", "total": "integer"}},
+            expect=[
+                {"window_start": "2025-01-01 12:00:00", "window_end": "2025-01-01 12:01:00", "shop": "Ulm", "revenue": 15},
+                {"window_start": "2025-01-01 12:01:00", "window_end": "2025-01-01 12:02:00", "shop": "Ulm", "revenue": 2},
+            ],
+            rejected=("no_event_time",),
+        ),
+        Example(
+            title="Visits: the clicks of a user without a pause of half an hour",
+            window={"type": "session", "gap": "30 minutes", "on": "at"},
+            config={"by": "user", "measures": {"clicks": "count(*)"}},
+            given={
+                "input": [
+                    {"user": 7, "at": "2025-01-01 12:00:00"},
+                    {"user": 7, "at": "2025-01-01 12:20:00"},
+                    {"user": 7, "at": "2025-01-01 12:50:00"},
+                ]
+            },
+            schema={"input": {"user": "integer", "at": "timestamp"}},
+            expect=[
+                {"window_start": "2025-01-01 12:00:00", "window_end": "2025-01-01 12:50:00", "user": 7, "clicks": 2},
+                {"window_start": "2025-01-01 12:50:00", "window_end": "2025-01-01 13:20:00", "user": 7, "clicks": 1},
+            ],
+        ),
+        Example(
             title="A row whose key cannot be computed is rejected and counts nowhere",
             config={"by": {"day": "cast(day as date)"}, "measures": {"rows": "count(*)"}},
             given={"input": [{"day": "2025-01-31"}, {"day": "someday"}]},

@@ -55,6 +55,35 @@ class Deduplication(Transform):
             expect=[{"id": 1, "status": "paid", "updated": 5}, {"id": 2, "status": "open", "updated": 2}],
         ),
         Example(
+            title="One reading of each sensor in each five minutes, the latest one",
+            window={"type": "fixed", "size": "5 minutes", "on": "at"},
+            config={"by": "sensor", "order_by": "at desc"},
+            given={
+                "input": [
+                    {"sensor": "a", "at": "2025-01-01 12:01:00", "value": 20},
+                    {"sensor": "a", "at": "2025-01-01 12:04:00", "value": 21},
+                    {"sensor": "a", "at": "2025-01-01 12:05:00", "value": 22},
+                ]
+            },
+            schema={"input": {"sensor": "varchar", "at": "timestamp", "value": "integer"}},
+            expect=[
+                {
+                    "window_start": "2025-01-01 12:00:00",
+                    "window_end": "2025-01-01 12:05:00",
+                    "sensor": "a",
+                    "at": "2025-01-01 12:04:00",
+                    "value": 21,
+                },
+                {
+                    "window_start": "2025-01-01 12:05:00",
+                    "window_end": "2025-01-01 12:10:00",
+                    "sensor": "a",
+                    "at": "2025-01-01 12:05:00",
+                    "value": 22,
+                },
+            ],
+        ),
+        Example(
             title="Rows that are equal in every column",
             config={},
             given={"input": [{"a": 1, "b": None}, {"a": 1, "b": None}, {"a": 1, "b": "x"}]},

@@ -99,6 +99,28 @@ class JoinTransform(Transform):
             expect=[{"id": 2}, {"id": 3}],
         ),
         Example(
+            title="Clicks and the orders of the same user within the same ten minutes",
+            window={"type": "fixed", "size": "10 minutes", "on": {"clicks": "at", "orders": "placed"}},
+            config={"on": "user", "columns": ["user", "page", "total"]},
+            given={
+                "clicks": [
+                    {"user": 7, "page": "lamp", "at": "2025-01-01 12:01:00"},
+                    {"user": 7, "page": "desk", "at": "2025-01-01 11:59:00"},
+                ],
+                "orders": [{"user": 7, "total": 30, "placed": "2025-01-01 12:09:00"}],
+            },
+            schema={"clicks": {"at": "timestamp"}, "orders": {"placed": "timestamp"}},
+            expect=[
+                {
+                    "window_start": "2025-01-01 12:00:00",
+                    "window_end": "2025-01-01 12:10:00",
+                    "user": 7,
+                    "page": "lamp",
+                    "total": 30,
+                }
+            ],
+        ),
+        Example(
             title="The price that was valid at the time of the sale",
             config={"on": "sku", "kind": "left", "asof": {"left": "sold", "right": "since"}, "columns": ["sku", "sold", "price"]},
             given={
@@ -130,6 +152,11 @@ class JoinTransform(Transform):
             windows = (START, END)
             if windowing.window.merges:
                 scope.error(InvalidValue("a session is made of the rows of one input", hint="join within fixed windows"), "on")
+            if not windowing.window.accumulate:
+                reason = (
+                    "of new rows alone, a join would miss those that match earlier ones: `results: discard` does not go with it"
+                )
+                scope.error(InvalidValue(reason, hint="leave `results` out"), "on")
         side = -1 if kind in (JoinKind.RIGHT, JoinKind.FULL) else 0
         return [
             Join(

@@ -63,6 +63,34 @@ class Top(Transform):
             ],
         ),
         Example(
+            title="The best-selling item of each day by the clocks of Berlin",
+            window={"type": "calendar", "unit": "day", "zone": "Europe/Berlin", "on": "at"},
+            config={"order_by": "sold desc", "limit": 1},
+            given={
+                "input": [
+                    {"item": "desk", "sold": 3, "at": "2025-03-30 21:59:00"},
+                    {"item": "lamp", "sold": 9, "at": "2025-03-30 22:00:00"},
+                ]
+            },
+            schema={"input": {"item": "varchar", "sold": "integer", "at": "timestamp"}},
+            expect=[
+                {
+                    "window_start": "2025-03-29 23:00:00",
+                    "window_end": "2025-03-30 22:00:00",
+                    "item": "desk",
+                    "sold": 3,
+                    "at": "2025-03-30 21:59:00",
+                },
+                {
+                    "window_start": "2025-03-30 22:00:00",
+                    "window_end": "2025-03-31 22:00:00",
+                    "item": "lamp",
+                    "sold": 9,
+                    "at": "2025-03-30 22:00:00",
+                },
+            ],
+        ),
+        Example(
             title="All rows, numbered within their group",
             config={"by": ["shop"], "order_by": ["sold desc", "item"], "rank": "place"},
             given={"input": _SALES},
