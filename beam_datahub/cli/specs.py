@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+from click.core import ParameterSource
+
 from beam_datahub.errors import UnreadableSpec
 
 if TYPE_CHECKING:
@@ -55,8 +58,16 @@ def planned(document: SpecDocument, *, engine: str = "direct", threads: int | No
     from beam_datahub.compiler.build import build
     from beam_datahub.runtime.engines import engine as find_engine
 
-    find_engine(engine).check(document)
+    find_engine(_meant(engine, document)).check(document)
     return build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
+
+
+def _meant(engine: str, document: SpecDocument) -> str:
+    """The engine to check a spec for: a stream that only is looked at is meant for one that can run it, unless one was named."""
+    context = click.get_current_context(silent=True)
+    if context is None or document.integration.type == "batch" or context.info_name == "run":
+        return engine
+    return "prism" if context.get_parameter_source("engine") is ParameterSource.DEFAULT else engine
 
 
 def build_options(name: str, threads: int | None = None) -> BuildOptions:

@@ -24,6 +24,7 @@ from beam_datahub.compiler.plan import (
     can_reject,
     spec_name,
 )
+from beam_datahub.compiler.streaming import told_of_stream
 from beam_datahub.component.asking import Asking
 from beam_datahub.component.capabilities import Delivery
 from beam_datahub.component.inspection import Figure, Inspect, RowCount, RowTest, Settled
@@ -158,6 +159,7 @@ def _step(node: Node, plan: Plan, physical: Plan, origins: Mapping[str, ColumnOr
     operator = node.operator
     if isinstance(operator, Read):
         kind, (facts, traits) = "source", _read(node, operator, physical)
+        facts += told_of_stream(plan, physical) if operator.source.capabilities.unbounded else ()
     elif isinstance(operator, Write):
         kind, (facts, traits) = _destination(operator), _write(operator)
     else:

@@ -60,14 +60,25 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
 
 
 def delivery_of(plan: Plan) -> Delivery:
-    """How often a record of a stream can arrive: once, unless a source cannot be read again from a position or a destination
-    cannot tell what it has.
+    """How often a record of a stream can arrive: once, unless a source cannot be read again from a position, a destination
+    cannot tell what it has, or rows wait for windows: those are read again, and what else comes of them is published again.
     """
-    sources = [node.operator.source for node in plan.reads() if isinstance(node.operator, Read)]
-    sinks = [node.operator.sink for node in plan.writes() if isinstance(node.operator, Write)]
-    once = all(each.capabilities.resumes for each in sources if each.capabilities.unbounded)
-    once &= all(each.capabilities.delivery is Delivery.EXACTLY_ONCE for each in sinks)
+    reads = [node.operator for node in plan.reads() if isinstance(node.operator, Read)]
+    writes = [node.operator for node in plan.writes() if isinstance(node.operator, Write)]
+    known = [each.source.capabilities for each in reads if each.source.capabilities.unbounded]
+    once = all(each.resumes and each.delivery is Delivery.EXACTLY_ONCE for each in known) and not is_windowed(plan)
+    once &= all(each.sink.capabilities.delivery is Delivery.EXACTLY_ONCE for each in writes)
     return Delivery.EXACTLY_ONCE if once else Delivery.AT_LEAST_ONCE
+
+
+def told_of_stream(plan: Plan, physical: Plan) -> tuple[str, ...]:
+    """What a plan says of a source that it follows; nothing where it is no stream."""
+    spec = plan.metadata.get("stream")
+    if spec is None:
+        return ()
+    once = delivery_of(physical) is Delivery.EXACTLY_ONCE
+    how = "exactly once" if once else "at least once: what a stream that was killed had not settled comes again"
+    return (f"followed without end, published every {spec.commit_every:g} s, {how}",)
 
 
 def apart(plan: Plan) -> Plan:

@@ -28,9 +28,9 @@ class Dataflow(Engine):
 
     name = "dataflow"
     summary = "Google Cloud Dataflow; its job is built and checked without an account by run --dry-run"
-    streams = True
+    streams = False
     shards = 32
-    cannot = ("files that only this machine has", "progress by step in the terminal")
+    cannot = ("files that only this machine has", "integrations of type real-time or hybrid", "progress by step in the terminal")
 
     def readiness(self) -> Readiness:
         """Whether Google's client is here; whether the account may run jobs shows when one is sent."""

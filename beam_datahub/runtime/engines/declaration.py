@@ -104,7 +104,7 @@ class Engine(ABC):
         if kind in STREAMING_TYPES and not self.streams:
             raise InvalidValue(
                 f"the engine '{self.name}' cannot run integrations of type '{kind}': it ends its pipelines",
-                hint="engines that can: prism, flink, dataflow",
+                hint="choose one that can: --engine prism or --engine flink",
                 place=document.place("type"),
             )
         for source in () if self.in_process else document.integration.sources.values():

@@ -185,7 +185,7 @@ def stream(prism: str, tmp_path: Path) -> Stream:
                 stopped.append(True)
 
         request = StreamRequest(
-            RunRequest(run_id, "prism", EngineOptions(options=(f"--prism_location={prism}",))),
+            RunRequest(run_id, "prism", EngineOptions(shards=1, options=(f"--prism_location={prism}",))),
             plan.metadata["stream"],
             plan.metadata["event_times"],
             kept,
