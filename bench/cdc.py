@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures change data capture: PostgreSQL's and MariaDB's logs → Parquet, beside other readers of logs.
 
-Each contestant runs in a process of its own; its seconds of processor time count, without the server's, which are told apart. What
+Each contestant runs in a process of its own; its seconds of processor time count, without the server's, told apart. What
 beam-datahub takes where nothing has changed is taken off. Changes: half inserts, a quarter updates, a quarter deletes by large
 statements (`bulk`), or one a transaction (`single`).
 """

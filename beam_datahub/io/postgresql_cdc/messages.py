@@ -80,6 +80,11 @@ class MessageReader:
         # Of the transaction under way: the place of its commit, its time, its number.
         self._under_way = (0, 0, 0)
 
+    @property
+    def last_commit(self) -> int:
+        """Where the commit of the last transaction begins that was read of."""
+        return self._under_way[0]
+
     def read(self, lsns: pa.Array, messages: pa.Array) -> Iterator[LoggedChanges]:
         """The changes of a batch of messages that stand at `lsns`; a table that was altered in between comes in parts."""
         count = len(messages)

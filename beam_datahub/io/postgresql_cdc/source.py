@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -25,12 +25,14 @@ from beam_datahub.component.database import Relation, TableColumn, TableName, re
 from beam_datahub.component.database_source import Range
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, Finding, Line, ReadRequest, Report, Source, Split
-from beam_datahub.errors import DataHubError, SourceMissing, Transient, UnreadableData
+from beam_datahub.component.source import Block, Discovery, Finding, Follower, Line, Partition, ReadRequest, Report, Source, Split
+from beam_datahub.errors import DataHubError, InvalidValue, SourceMissing, Transient, UnreadableData
 from beam_datahub.io.postgresql.checks import reached
 from beam_datahub.io.postgresql.connection import PostgresqlConnection
 from beam_datahub.io.postgresql.session import PostgresqlSession
 from beam_datahub.io.postgresql_cdc import slot as slots
+from beam_datahub.io.postgresql_cdc.following import ANEW, SlotFollower
+from beam_datahub.io.postgresql_cdc.health import identities, lag_text
 from beam_datahub.io.postgresql_cdc.log import SOURCE, LogReading
 from beam_datahub.io.postgresql_cdc.messages import MessageReader
 from beam_datahub.io.postgresql_cdc.options import PostgresqlCdcOptions
@@ -63,7 +65,7 @@ class PostgresqlCdcSource(Source):
 
     Connection: ClassVar[type[Config]] = PostgresqlConnection
     Options = PostgresqlCdcOptions
-    capabilities = SourceCapabilities(columns=True, splits="table", resumes="LSN")
+    capabilities = SourceCapabilities(columns=True, splits="table", unbounded=True, resumes="LSN")
     examples = (
         Example(
             "A replica's source: rows to merge",
@@ -171,7 +173,7 @@ class PostgresqlCdcSource(Source):
                 # Who only looks at some rows leaves no slot behind.
                 yield from (Split(str(table), detail=_SnapshotPart(table, None)) for table in tables)
                 return
-            positions = {name: Position.parse(text) for name, text in known.items() if text is not None}
+            positions = {name: Position.parse(text) for name, text in known.items() if text not in (None, ANEW)}
             fresh = [table for table in tables if str(table) not in positions]
             slot = self._ready(session, tables, positions, fresh=bool(fresh))
             end = slots.here(session)
@@ -229,6 +231,23 @@ class PostgresqlCdcSource(Source):
         if found is not None and found.lag > self.options.lag_warning:
             LOGGER.warning("the replication slot '%s' is far behind: %s", found.name, lag_text(session, found))
 
+    # streams
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        if self.options.table is None:
+            raise InvalidValue("a stream follows one `table` of a slot", hint="make it a source for each table")
+        with self.connection.connected() as session:
+            tables = slots.tables_of(session, self.options)
+            position = request.reached.get("")
+            if position is None:
+                slot = slots.ready(session, self.options, tables, patience_seconds=self.connection.lock_timeout_seconds)
+                end = str(Position(max(slot.confirmed, slots.here(session))))
+                position = ANEW if self.options.snapshot == "initial" else end
+        yield Partition("", position)
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        return SlotFollower(self, str(partition.position), request)
+
     # reading
 
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
@@ -239,7 +258,7 @@ class PostgresqlCdcSource(Source):
 
     def _rows(self, part: _SnapshotPart, request: ReadRequest) -> Iterator[Block]:
         blocks = ChangeBlocks(request, self.options, str(part.table))
-        reading = self._reading(0, {}, request)
+        reading = self.reading(0, {}, request)
         snapshot = part.snapshot
         lsn, moment = (snapshot.lsn, snapshot.time) if snapshot is not None else (0, int(time.time() * 1_000_000))
         try:
@@ -267,7 +286,12 @@ class PostgresqlCdcSource(Source):
             if snapshot is not None:
                 released(snapshot.name)
 
-    def _reading(self, end: int, positions: Mapping[str, Position], request: ReadRequest) -> LogReading:
+    def blocks(self, request: ReadRequest) -> ChangeBlocks:
+        """What makes blocks of the log's changes."""
+        return ChangeBlocks(request, self.options, f"changes of {self.options.table or 'several tables'}")
+
+    def reading(self, end: int, positions: Mapping[str, Position], request: ReadRequest) -> LogReading:
+        """What a request wants of the log."""
         needed = None
         if self.options.changes == "rows":
             needed = frozenset(request.columns)
@@ -277,27 +301,18 @@ class PostgresqlCdcSource(Source):
         return LogReading(self.options.slot, self.connection.where()[1], end, positions, {}, needed, as_json)
 
     def _changes(self, part: _LogPart, request: ReadRequest) -> Iterator[Block]:
-        blocks = ChangeBlocks(request, self.options, f"changes of {self.options.table or 'several tables'}")
+        blocks = self.blocks(request)
         positions = {name: Position.parse(text) for name, text in part.positions.items()}
         reader = MessageReader()
         with self.connection.connected() as session:
-            for attempt in retrying():
-                with attempt:
-                    self._refuse_busy(session)
-            reading = replace(self._reading(part.end, positions, request), keys=self._keys(session, positions))
+            self.waited_for(session)
+            reading = replace(self.reading(part.end, positions, request), keys=self.keys(session, positions))
             left = request.limit
 
             def decoded(batch: pa.RecordBatch) -> list[list[Changes]]:
                 return gathered(reading.changes(each, session) for each in reader.read(batch.column(0), batch.column(1)))
 
-            def convert(array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
-                return session.convert(known_column(field.name), array, field)
-
-            columns = {column.name: column for column in self._columns(session, slots.tables_of(session, self.options)[0])}
-
-            def known_column(name: str) -> TableColumn:
-                return columns.get(name) or TableColumn(name, "", pa.string())
-
+            convert = self.converting(session, slots.tables_of(session, self.options)[0])
             for groups in self._ahead(self._messages(session, part.end, request.batch_bytes), decoded, request):
                 for group in groups:
                     if left is not None:
@@ -315,16 +330,29 @@ class PostgresqlCdcSource(Source):
             return read_ahead(batches, work, threads=1)
         return map(work, batches)
 
-    def _refuse_busy(self, session: PostgresqlSession) -> None:
-        slot = slots.slot_of(session, self.options.slot)
-        if slot is None:
-            raise SourceMissing(f"there is no replication slot '{self.options.slot}'")
-        if slot.active:
-            raise Transient(
-                f"somebody else reads from the replication slot '{slot.name}'", hint="each source needs one of its own"
-            )
+    def converting(self, session: PostgresqlSession, table: TableName) -> Any:
+        """What fits values of a table's columns to what was promised."""
+        columns = {column.name: column for column in self._columns(session, table)}
 
-    def _keys(self, session: PostgresqlSession, names: Mapping[str, Position]) -> dict[str, tuple[str, ...]]:
+        def convert(array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
+            return session.convert(columns.get(field.name) or TableColumn(field.name, "", pa.string()), array, field)
+
+        return convert
+
+    def waited_for(self, session: PostgresqlSession) -> slots.Slot:
+        """The slot, once nobody reads from it: a server notices late that a reader has died. Raises Transient, SourceMissing."""
+        for attempt in retrying():
+            with attempt:
+                slot = slots.slot_of(session, self.options.slot)
+                if slot is not None and slot.active:
+                    hint = "each source needs one of its own"
+                    raise Transient(f"somebody else reads from the replication slot '{slot.name}'", hint=hint)
+        if slot is None:
+            raise SourceMissing(f"there is no replication slot '{self.options.slot}'", hint=slots.ANEW)
+        return slot
+
+    def keys(self, session: PostgresqlSession, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The columns that tell the rows of tables apart."""
         if self.options.key is not None:
             return dict.fromkeys(names, tuple(self.options.key))
         return {name: tuple(next(iter(session.unique_keys(TableName.parse(name))), ())) for name in names}
@@ -359,27 +387,3 @@ def gathered(changes: Iterator[Changes | None]) -> list[list[Changes]]:
             groups.append([])
         groups[-1].append(each)
     return groups
-
-
-def identities(session: PostgresqlSession, tables: list[TableName]) -> Iterator[tuple[str, bool, str]]:
-    """What the log does not tell of some tables."""
-    for table in tables:
-        literal = session.dialect.literal(session.dialect.table(table))
-        identity, key, large = session.fetch(
-            "SELECT relreplident, EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND indisprimary), EXISTS (SELECT 1 FROM "
-            "pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attstorage <> 'p' AND attlen = -1 AND "
-            f"atttypid <> 'numeric'::regtype) FROM pg_class c WHERE c.oid = to_regclass({literal})"
-        )[0]
-        if identity == "n" or (identity == "d" and not key):
-            yield str(table), False, f"the log does not tell which rows change: ALTER TABLE {table} REPLICA IDENTITY FULL"
-        elif identity != "f" and large:
-            full = f"ALTER TABLE {table} REPLICA IDENTITY FULL keeps them"
-            yield str(table), True, f"values past 2 kB that a change leaves alone are not in the log: {full}"
-
-
-def lag_text(session: PostgresqlSession, slot: slots.Slot) -> str:
-    """How much of the log waits for a slot, and what bounds it."""
-    most = session.fetch("SELECT current_setting('max_slot_wal_keep_size', true)")[0][0]
-    bounded = f"at most {most} are kept" if most not in (None, "-1") else "max_slot_wal_keep_size sets no bound"
-    safe = "" if slot.safe is None else f", {slots.size(slot.safe)} more before it is lost"
-    return f"'{slot.name}' keeps {slots.size(slot.lag)} of WAL ({slot.status}; {bounded}{safe})"

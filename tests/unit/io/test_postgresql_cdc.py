@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.component.database_pool import close_pools
 from beam_datahub.component.registry import component
 from beam_datahub.component.sink import WriteRequest
-from beam_datahub.component.source import Contract, Drift, Source
+from beam_datahub.component.source import Contract, Drift, ReadRequest, Source
 from beam_datahub.errors import AccessDenied, InvalidValue, SchemaDrift, SourceMissing, UnreadableData
 from beam_datahub.testing.connectors import read, stage
 from tests.unit.io.change_logs import Runs, workload
@@ -149,7 +150,6 @@ def test_what_is_open_while_the_snapshot_is_taken_comes_when_it_is_committed(sho
     shop.run("insert into t values (1, 'seen', 0, null)")
     runs = Runs(source)
     schema = source.discover().schema
-    from beam_datahub.component.source import ReadRequest
 
     request = ReadRequest(schema, tuple(schema.names))
     splits = list(source.splits(request))
@@ -555,3 +555,71 @@ def test_a_debezium_topic_gives_what_the_embedded_source_gives(shop: Shop, tmp_p
     assert found.rejected == []
     assert found.table.equals(embedded)
     assert [row["op"] for row in found.rows] == ["u", "d"]
+
+
+def followed(source: Source, reached: dict[str, Any]) -> tuple[Any, ReadRequest]:
+    request = ReadRequest(schema := source.discover().schema, tuple(schema.names), reached=reached)
+    (partition,) = source.partitions(request)
+    return partition, request
+
+
+def arrivals(follower: Any, count: int) -> tuple[list[tuple[Any, ...]], Any]:
+    """The next so many changes, and the position behind them."""
+    found: list[tuple[Any, ...]] = []
+    end = time.monotonic() + 60
+    position = None
+    while len(found) < count and time.monotonic() < end:
+        arrival = follower.take(0.5, 2**20)
+        position = arrival.position
+        if arrival.block is not None:
+            found += brief(arrival.block.batch.to_pylist())
+    return found, position
+
+
+def test_a_stream_reads_all_rows_and_then_follows_the_changes(shop: Shop) -> None:
+    shop.run("insert into t values (1, 'one', 1, null)")
+    source = shop.source(slot="stream")
+    partition, request = followed(source, {})
+    follower = source.follow(partition, request)
+    assert arrivals(follower, 1)[0] == [("r", 1, "one")]
+    shop.run("insert into t values (2, 'two', 2, null)", "update t set id = 10 where id = 1")
+    found, position = arrivals(follower, 3)
+    assert found == [("c", 2, "two"), ("d", 1, None), ("c", 10, "one")]
+    assert follower.take(0.0, 2**20).block is None
+    kept = shop.fetch("select confirmed_flush_lsn::text from pg_replication_slots where slot_name = 'stream'")
+    follower.published(position)
+    assert shop.fetch("select confirmed_flush_lsn::text from pg_replication_slots where slot_name = 'stream'") != kept
+    shop.run("delete from t where id = 2")
+    assert arrivals(follower, 1)[0] == [("d", 2, None)]
+    follower.close()
+    # What was not published is to be had again, by whoever follows from that position.
+    partition, request = followed(source, {"": position})
+    follower = source.follow(partition, request)
+    assert arrivals(follower, 1)[0] == [("d", 2, None)]
+    follower.close()
+    # A run goes on from there as well.
+    runs = Runs(source, {"": position})
+    assert brief(runs.rows()) == [("d", 2, None)]
+    assert shop.slots() == ["stream"]
+
+
+def test_a_stream_takes_many_changes_in_looks_that_end_between_transactions(shop: Shop, monkeypatch: Any) -> None:
+    monkeypatch.setattr("beam_datahub.io.postgresql_cdc.following._MOST", 20)
+    source = shop.source(snapshot="never")
+    partition, request = followed(source, {})
+    for number in range(10):
+        shop.run(f"insert into t select {number} * 100 + n, 'x', n, null from generate_series(1, 15) n")
+    shop.run("alter table t add column more int", "insert into t values (5000, 'y', 1, null, 2)")
+    follower = source.follow(partition, request)
+    sizes, positions = [], [partition.position]
+    while sum(sizes) < 151:
+        arrival = follower.take(0.0, 2**20)
+        sizes.append(arrival.block.batch.num_rows if arrival.block is not None else 0)
+        positions.append(arrival.position)
+    follower.close()
+    assert len(sizes) > 3
+    # From each position the rest is to be had, neither more nor less.
+    for number in (1, 3):
+        another = source.follow(type(partition)("", positions[number]), request)
+        assert len(arrivals(another, 151 - sum(sizes[:number]))[0]) == 151 - sum(sizes[:number])
+        another.close()
