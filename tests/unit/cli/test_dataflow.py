@@ -82,7 +82,8 @@ def test_a_module_of_the_users_travels_in_the_job(cli: Run, tmp_path: Path) -> N
     done = cli("run", "sums.yaml", "--engine", "dataflow", "--dry-run", "--json", *options())
     assert done.exit_code == 0, done.stderr
     graph = json.loads(done.stdout)["job"]["pipeline"]["components"]["transforms"]
-    payloads = [each["spec"].get("payload", "") for each in graph.values() if "twice" in each.get("uniqueName", "")]
+    steps = [each["spec"] for each in graph.values() if "twice" in each.get("uniqueName", "")]
+    payloads = [step["payload"] for step in steps if step.get("urn") == "beam:transform:pardo:v1"]
     assert any(b"def doubled" in unpacked(payload) for payload in payloads)
 
 
