@@ -234,6 +234,14 @@ class Dialect:
         met = "" if condition is None else f" AND s.{condition}"
         return f"DELETE FROM {self.table(target)} WHERE EXISTS (SELECT 1 FROM {self.table(source)} s WHERE {same}{met})"
 
+    def delete_joined(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None) -> str:
+        """The same as MySQL has to be told it: for keys that are a table of their own it makes an index by itself, where the
+        target has none.
+        """
+        met = "" if condition is None else f" WHERE {condition}"
+        keys = f"(SELECT DISTINCT {self.names(key)} FROM {self.table(source)}{met}) s"
+        return f"DELETE t FROM {self.table(target)} t JOIN {keys} ON {self.same(key, 't.', 's.')}"
+
     def same(self, key: Sequence[str], left: str, right: str) -> str:
         """A condition that two rows have the same key."""
         return " AND ".join(f"{left}{self.quoted(name)} = {right}{self.quoted(name)}" for name in key)

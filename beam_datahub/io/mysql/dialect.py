@@ -121,6 +121,4 @@ class MysqlDialect(Dialect):
         return f"UPDATE {joined} SET {changes}"
 
     def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None = None) -> str:
-        # A join finds the rows by the target's key; a subquery would be run for each of them.
-        joined = f"{self.table(target)} t JOIN {self.table(source)} s ON {self.same(key, 't.', 's.')}"
-        return f"DELETE t FROM {joined}{'' if condition is None else f' WHERE s.{condition}'}"
+        return self.delete_joined(target, key, source, condition)

@@ -147,6 +147,14 @@ class SqlDialect(Dialect):
     def update_from(self, target: TableName, columns: Sequence[str], key: Sequence[str], source: TableName) -> str | None:
         return None
 
+    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None = None) -> str:
+        if self._found.name != "sqlite":
+            return super().delete_matching(target, key, source, condition)
+        # It would go through all of the source for each row.
+        met = "" if condition is None else f" WHERE {condition}"
+        chosen = f"SELECT {self.names(key)} FROM {self.table(source)}{met}"
+        return f"DELETE FROM {self.table(target)} WHERE ({self.names(key)}) IN ({chosen})"
+
     def orders(self, data_type: pa.DataType) -> bool:
         return bool(pa.types.is_integer(data_type))
 

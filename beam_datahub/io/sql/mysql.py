@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from beam_datahub.component.database import TableName
 from beam_datahub.io.sql.connection import SqlDialect
 from beam_datahub.kernels.types import TIMESTAMP
 
@@ -43,3 +45,6 @@ class MysqlDialect(SqlDialect):
     def as_text(self, value: str) -> str:
         # Whatever the collation, texts are not the same that differ in case or in accents.
         return f"CAST({value} AS BINARY)"
+
+    def delete_matching(self, target: TableName, key: Sequence[str], source: TableName, condition: str | None = None) -> str:
+        return self.delete_joined(target, key, source, condition)
