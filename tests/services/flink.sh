@@ -8,7 +8,9 @@ action=${1:?start, stop or taskmanager}
 folder=${2:?a folder for its logs and files}
 version=1.19.3
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/beam-datahub/flink-libraries-$version
-python=${PYTHON:-python3}
+# The tests' own Python has what building a package needs.
+python=${PYTHON:-$(dirname "$0")/../../.venv/bin/python}
+[ -x "$python" ] || python=python3
 
 if [ "$action" = stop ]; then
     for part in taskmanager jobmanager; do
