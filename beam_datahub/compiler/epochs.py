@@ -12,13 +12,11 @@ import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
-from beam_datahub.compiler.books import Books, Ledger, audit
-from beam_datahub.compiler.commit import Budget, _receipt, _write_durably
-from beam_datahub.compiler.findings import RuleTally, merged_tallies
-from beam_datahub.compiler.plan import PlanRule, Write, is_aside
+from beam_datahub.compiler.accounts import Account, Terms
+from beam_datahub.compiler.commit import _write_durably
+from beam_datahub.compiler.plan import Write, is_aside
 from beam_datahub.compiler.settled import CLOCK, SHARD, Settling, clock_text
 from beam_datahub.compiler.tickets import TICKETED, Stretch, opened
 from beam_datahub.compiler.verdict import judge
@@ -31,68 +29,6 @@ _LOCATIONS = 10
 _MARK = b"epoch\n"
 
 Positions = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """By what the epochs of a stream are judged."""
-
-    ledger: Ledger
-    targets: tuple[Write, ...]
-    budget: Budget
-    rules: tuple[PlanRule, ...]
-    started_at: datetime
-
-    def aside(self, *, letters: bool) -> str | None:
-        """The step that writes rejected records, or violations."""
-        found = (t for t in self.targets if (t.dead_letter if letters else t.violations))
-        return next((target.request.step for target in found), None)
-
-
-@dataclass
-class Account:
-    """What was reported: of one ticket, of an epoch, or of the whole stream."""
-
-    totals: dict[str, Counter[str]] = field(default_factory=dict)
-    receipts: list[tuple[str, Receipt]] = field(default_factory=list)
-    rows: Counter[str] = field(default_factory=Counter)
-    tallies: dict[str, RuleTally] = field(default_factory=dict)
-    drifted: set[tuple[str, str]] = field(default_factory=set)
-
-    def take(self, kind: str, body: str) -> None:
-        """Enter a report."""
-        if kind == "books":
-            for part, terms in json.loads(body).items():
-                self.totals.setdefault(part, Counter()).update(terms)
-        elif kind == "receipt":
-            step, receipt = _receipt(body)
-            self.receipts.append((step, receipt))
-            self.rows[step] += receipt.rows
-        elif kind == "quality":
-            self._tally(merged_tallies([body]))
-        elif kind == "drift":
-            facts = json.loads(body)
-            self.drifted.add((facts["source"], facts["column"]))
-
-    def add(self, other: Account, *, receipts: bool = True) -> None:
-        """Enter all of another account."""
-        for part, terms in other.totals.items():
-            self.totals.setdefault(part, Counter()).update(terms)
-        if receipts:
-            self.receipts.extend(other.receipts)
-        self.rows.update(other.rows)
-        self._tally(other.tallies)
-        self.drifted |= other.drifted
-
-    def _tally(self, found: Mapping[str, RuleTally]) -> None:
-        for rule, tally in found.items():
-            self.tallies.setdefault(rule, RuleTally()).add(tally)
-
-    def books(self, terms: Terms) -> Books:
-        """The books, audited."""
-        letter, broken = terms.aside(letters=True), terms.aside(letters=False)
-        written = {t.request.step: self.rows[t.request.step] for t in terms.targets if t.request.step not in (letter, broken)}
-        return audit(terms.ledger, self.totals, written, letter, broken)
 
 
 @dataclass
@@ -142,6 +78,9 @@ class Epoch:
     moved: Positions
     verdict: Mapping[str, Any]
     chosen: tuple[tuple[Write, tuple[Receipt, ...]], ...]
+
+
+__all__ = ["Account", "Epoch", "Epochs", "Terms", "finish_epoch", "is_of_stream", "publish_epoch", "write_journal"]
 
 
 class Epochs:

@@ -13,9 +13,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,9 +35,9 @@ from beam_datahub.errors import DataHubError, EngineFailed, Interrupted, Transie
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.beam_manners import let_workers_end_quietly, quiet_beam
 from beam_datahub.runtime.engines import Start, engine
-from beam_datahub.runtime.launch import _TURN, RunRequest, RunResult, _abort, _budget, _kernel, _prepare, _result, _translated
-from beam_datahub.runtime.stream_epochs import LONGEST_BACKOFF, Judged, Keep, Publisher
-from beam_datahub.spec import EventTimeSpec, StreamSpec
+from beam_datahub.runtime.launch import _TURN, RunResult, _abort, _budget, _kernel, _prepare, _result, _translated
+from beam_datahub.runtime.stream_epochs import LONGEST_BACKOFF, Judged, Publisher
+from beam_datahub.runtime.stream_request import StreamRequest, StreamState
 
 LOGGER = logging.getLogger("beam_datahub.run")
 
@@ -53,38 +53,7 @@ _MOST_WAITING = 20_000_000
 _STUCK_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class StreamState:
-    """Where a stream stands: `behind` are the records that are known to wait in the source, `waiting` those that were read and
-    are not published, `watermark` is the time (UTC) up to which all partitions have told what happened.
-    """
-
-    seconds: float = 0.0
-    epoch: int = 0
-    attempt: int = 0
-    read: int = 0
-    rejected: int = 0
-    waiting: int = 0
-    behind: int | None = None
-    watermark: datetime | None = None
-    written: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StreamRequest:
-    """How to run a stream. `keep` records, in one transaction, where the cursors go and what the stream has done so far; it
-    raises where that cannot be. The stream ends by itself after `seconds`, with `until_idle` once it has caught up, or when
-    `stop` says so; SIGINT and SIGTERM end it as well, the second one at once.
-    """
-
-    run: RunRequest
-    spec: StreamSpec = field(default_factory=StreamSpec)
-    event_times: Mapping[str, EventTimeSpec] = field(default_factory=dict)
-    keep: Keep | None = None
-    seconds: float | None = None
-    until_idle: bool = False
-    show: Callable[[StreamState], None] | None = None
-    stop: Callable[[], bool] | None = None
+__all__ = ["StreamRequest", "StreamState", "run_stream"]
 
 
 def run_stream(plan: Plan, request: StreamRequest) -> RunResult:
