@@ -41,6 +41,9 @@ DEPENDENCIES = [
     "pyrate-limiter>=4,<5",  # how many queries a lookup sends in a second
     "alembic>=1.16,<2",  # brings a store of an earlier version up to date
     "google-cloud-pubsub>=2.28,<3",  # Pub/Sub as a source and a destination
+    "google-api-core>=2.20,<3",  # the errors of Pub/Sub's client
+    "google-auth>=2.30,<3",  # the errors of its logins
+    "botocore>=1.40,<2",  # the errors of boto3
     "boto3>=1.40,<2",  # S3, SQS and the other AWS services
 ]
 

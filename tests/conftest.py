@@ -198,6 +198,12 @@ def mosquitto() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def pubsub() -> Iterator[Server]:
+    """An emulator of Google Pub/Sub that runs while the tests do; whoever uses it makes topics of its own."""
+    yield from served("pubsub")
+
+
+@pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """A Kafka broker that runs while the tests do; whoever uses it makes topics of its own."""
     folder = tempfile.mkdtemp(prefix="beam-datahub-kafka-")
