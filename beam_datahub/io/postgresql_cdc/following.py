@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.component.source import Arrival, Block, Follower, ReadRequest
 from beam_datahub.errors import DataHubError, InvalidValue
@@ -132,13 +135,31 @@ class SlotFollower(Follower):
 
 
 def _one(blocks: list[Block]) -> Block | None:
-    """Blocks of whole rows as one."""
+    """Blocks one behind the other as one."""
     if not blocks:
         return None
-    if any(block.rejected is not None for block in blocks):
-        raise InvalidValue(
-            "some rows of the table cannot be read, and a stream has no place for them at its beginning",
-            hint="let a first run of `type: batch` read the table, under the same name; the stream goes on from there",
-        )
+    starts, positions, refused, end = list[int](), list[pa.Array](), list[pa.Table](), 0
+    for block in blocks:
+        starts.append(end)
+        count = block.batch.num_rows
+        places = pa.array(range(count), pa.int64()) if block.positions is None else block.positions
+        positions.append(pc.add(places, end))
+        if block.rejected is not None:
+            rows = pc.add(block.rejected["row"], end)
+            refused.append(block.rejected.set_column(0, block.rejected.schema.field(0), rows))
+            count += block.rejected.num_rows
+        end += count
+
+    def originals(wanted: Sequence[int]) -> list[str]:
+        found = []
+        for row in wanted:
+            number = bisect_right(starts, row) - 1
+            give = blocks[number].originals
+            assert give is not None
+            found += give([row - starts[number]])
+        return found
+
     batch = pa.concat_batches([block.batch for block in blocks])
-    return replace(blocks[0], batch=batch, positions=None, originals=None)
+    rejected = pa.concat_tables(refused) if refused else None
+    drifted = tuple(dict.fromkeys(name for block in blocks for name in block.drifted))
+    return Block(batch, blocks[0].origin, rejected, pa.concat_arrays(positions), originals, drifted=drifted)
