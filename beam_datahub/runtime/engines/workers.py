@@ -17,6 +17,9 @@ import grpc  # type: ignore[import-untyped]  # publishes no types
 from beam_datahub.errors import EngineFailed
 
 _ANSWER_SECONDS = 60.0
+# A worker that dies before it has reached its job leaves the job waiting for ever: another takes its place, so often.
+_ATTEMPTS = 5
+_REACHED = "BEAM_DATAHUB_WORKER_REACHED"
 # What Beam's pool starts for each worker: this Python, whatever `python` on the PATH is.
 _PROGRAM = """\
 #!/bin/sh
@@ -29,8 +32,6 @@ def serve(port: int, tell: Callable[[], None]) -> None:
 
     Raises EngineFailed where the port is taken.
     """
-    from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
-
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -39,12 +40,48 @@ def serve(port: int, tell: Callable[[], None]) -> None:
         program.write_text(_PROGRAM.format(python=sys.executable), "utf-8")
         program.chmod(0o700)
         try:
-            _, server = BeamFnExternalWorkerPoolServicer.start(use_process=True, port=port, container_executable=str(program))
+            _, server = _pool().start(use_process=True, port=port, container_executable=str(program))
         except RuntimeError as error:
             raise EngineFailed(f"the port {port} is taken", hint="name another with --port") from error
         tell()
         ended.wait()
         server.stop(0)
+
+
+def _pool() -> Any:
+    """Beam's pool, which looks after the workers that it starts."""
+    from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+
+    class Pool(BeamFnExternalWorkerPoolServicer):
+        """Starts another worker in the place of one that has died before it reached its job."""
+
+        def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name is Beam's
+            """Start a worker, and look after it."""
+            folder = Path(self._container_executable or "").parent
+            os.environ[_REACHED] = str(folder)
+            answer = super().StartWorker(request, context)
+            if not answer.error:
+                threading.Thread(target=self._look_after, args=(request, folder, 1), daemon=True).start()
+            return answer
+
+        def _look_after(self, request: Any, folder: Path, attempt: int) -> None:
+            worker = request.worker_id
+            process = self._worker_processes.get(worker)
+            if process is None:
+                return
+            code = process.wait()
+            reached = _mark(folder, worker, process.pid).exists()
+            if code == 0 or reached or self._worker_processes.get(worker) is not process:
+                return
+            print(f"worker {worker} ended before it reached its job, with exit code {code}", file=sys.stderr, flush=True)  # noqa: T201
+            if attempt < _ATTEMPTS and not super().StartWorker(request, None).error:
+                self._look_after(request, folder, attempt + 1)
+
+    return Pool
+
+
+def _mark(folder: Path, worker: str, process: int) -> Path:
+    return folder / f"{worker}-{process}.reached"
 
 
 def work() -> None:
@@ -60,7 +97,15 @@ def work() -> None:
     os.environ.update(_environment(asked))
     from apache_beam.runners.worker import sdk_worker_main
 
-    sdk_worker_main.main(sys.argv[1:])
+    handler, harness, _ = sdk_worker_main.create_harness(os.environ)
+    folder = os.environ.get(_REACHED)
+    if folder:
+        _mark(Path(folder), asked.id, os.getpid()).touch()
+    try:
+        harness.run()
+    finally:
+        if handler:
+            handler.close()
 
 
 def _environment(asked: argparse.Namespace) -> dict[str, str]:
