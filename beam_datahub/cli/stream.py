@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from beam_datahub.errors import MissingValue
+
 if TYPE_CHECKING:
     from beam_datahub.cli.run import Following
     from beam_datahub.compiler.plan import Plan
@@ -22,9 +24,15 @@ _LOOK_SECONDS = 0.25
 
 def follow(plan: Plan, request: RunRequest, until: Following, recorder: Recorder | None, *, quiet: bool) -> RunResult:
     """Follow the sources of a plan until the stream is stopped; a recorder keeps every epoch and its cursors."""
+    from beam_datahub.runtime.launch import RunResult
     from beam_datahub.runtime.stream_record import keeper
     from beam_datahub.runtime.streams import StreamRequest, run_stream
 
+    if plan.metadata["type"] == "hybrid":
+        found = _backfilled(plan, request, recorder)
+        if isinstance(found, RunResult):
+            return found
+        plan = found
     with _shown(quiet=quiet) as show:
         return run_stream(
             plan,
@@ -39,6 +47,28 @@ def follow(plan: Plan, request: RunRequest, until: Following, recorder: Recorder
                 stop=(lambda: recorder.cancelled) if recorder is not None else None,
             ),
         )
+
+
+def _backfilled(plan: Plan, request: RunRequest, recorder: Recorder | None) -> Plan | RunResult:
+    """The plan of the stream behind the backfill, which runs here unless it has; the result of one that failed."""
+    from beam_datahub.runtime.hybrid import backfill, behind_backfill, is_backfilled
+    from beam_datahub.runtime.increments import Span, bound, moves
+
+    if is_backfilled(plan):
+        return behind_backfill(plan)
+    if recorder is None:
+        raise MissingValue("the store keeps what a hybrid integration has read already", hint="leave out --no-record")
+    facts, store = recorder.facts, recorder.store
+
+    def moved(done: RunResult) -> None:
+        store.together(list(moves(facts.integration, facts.run_id, done.cursors)))
+
+    result = backfill(plan, request, moved)
+    if result.error is not None:
+        return result
+    rows = sum(each["rows"] for step, each in result.written.items() if step not in ("dead_letter", "violations"))
+    request.tell(f"what was there is published: {result.read:,} read, {rows:,} written, {result.rejected:,} rejected")
+    return behind_backfill(bound(plan, store, Span()))
 
 
 @contextmanager

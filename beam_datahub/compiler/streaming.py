@@ -8,6 +8,7 @@ from typing import Any
 
 from beam_datahub.compiler.plan import Node, Plan, Read, Shuffle, Stage, Write, is_aside
 from beam_datahub.component.capabilities import Delivery, WriteMode
+from beam_datahub.component.operators import Join
 from beam_datahub.errors import DataHubError, InvalidValue
 from beam_datahub.spec import Integration, SpecDocument
 
@@ -17,6 +18,19 @@ def followed(plan: Plan) -> tuple[str, ...]:
     reads = {node.id: node.operator for node in plan if isinstance(node.operator, Read)}
     reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
     return tuple(name for name, read in reads.items() if read.source.capabilities.unbounded)
+
+
+def backfilled(plan: Plan) -> tuple[str, ...]:
+    """The sources of a logical plan that end and whose rows go on by themselves, not only to be looked up."""
+    streams, found = followed(plan), []
+    for node in plan.reads():
+        looked_up = all(
+            isinstance(each.operator, Join) and node.id in each.inputs[1:] and node.id != each.inputs[0]
+            for each in plan.consumers(node.id)
+        )
+        if node.id not in streams and not looked_up:
+            found.append(node.id)
+    return tuple(found)
 
 
 def is_windowed(plan: Plan) -> bool:
@@ -43,6 +57,17 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
             hint="read a log or a queue, such as kafka",
         ).at(document.place("type"))
         return
+    ending = backfilled(plan)
+    if kind == "real-time" and ending:
+        yield InvalidValue(
+            f"'{ending[0]}' comes to an end, and its rows would be published again by every run that follows the others",
+            hint="say `type: hybrid`: it reads what is there once, and follows the rest from then on",
+        ).at(document.place("type"))
+    if kind == "hybrid" and any(_windows(node.operator) for node in plan):
+        yield InvalidValue(
+            "a hybrid integration has no windows: those that are open where the backfill ends would be published twice",
+            hint="publish both to one place, and let an integration of type real-time work in windows on that",
+        ).at(document.place("type"))
     for node in plan.writes():
         write = node.operator
         assert isinstance(write, Write)
@@ -57,6 +82,11 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
                 f"'{write.connector}' cannot be written by a stream: it publishes a run once",
                 hint="write to files, to Kafka or to a database",
             ).at(place)
+
+
+def _windows(operator: object) -> bool:
+    windowing = getattr(operator, "windowing", None)
+    return windowing is not None and windowing.streams
 
 
 def delivery_of(plan: Plan) -> Delivery:
