@@ -27,15 +27,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+
+from beam_datahub.runtime.engines import EngineOptions, Start
+from beam_datahub.runtime.engines.flink import Flink
+from beam_datahub.runtime.engines.server import JobServer
 
 ROOT = Path(__file__).resolve().parent.parent
 FLINK = ROOT / "tests" / "services" / "flink.sh"
 COMMAND = [sys.executable, "-c", "from beam_datahub.cli import program; program()"]
 PARTS = ("worker", "taskmanager", "jobserver", "launcher")
 FILES, LINES, BAD = 8, 20_000, 3
+PATIENCE_SECONDS, HANGS = 600, -999
 
 SPEC = """\
 name: faults
@@ -79,7 +84,7 @@ class Place:
     def _pool(self) -> subprocess.Popen[bytes]:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.workers = probe.getsockname()[1]
-        command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={self.workers}"]
+        command = [*COMMAND, "workers", f"--port={self.workers}"]
         with (self.folder / "workers.log").open("ab") as log:
             return subprocess.Popen(
                 command, cwd=self.folder / "tmp", env=self.environment, stdout=log, stderr=log, start_new_session=True
@@ -168,7 +173,12 @@ class Place:
 
 def ended(run: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
     """How a run ended, and its record."""
-    out, _ = run.communicate(timeout=600)
+    try:
+        out, _ = run.communicate(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        return HANGS, {"error": "the run hangs"}
     try:
         return run.returncode, json.loads(out.splitlines()[-1])
     except (ValueError, IndexError):
@@ -199,7 +209,19 @@ def main() -> None:
 
 def rounds(place: Place, part: str, count: int, chance: random.Random, following: str) -> int:
     """Kill one part of a run so often; gives how many things were wrong."""
-    options = [f"--flink_master={place.cluster('start')}"] if part == "taskmanager" else []
+    with ExitStack() as stack:
+        master = [f"--flink_master={place.cluster('start')}"] if part == "taskmanager" else []
+        options = []
+        if part in ("worker", "taskmanager"):
+            # One that stays saves each run the start of Java.
+            folder = str(place.folder / "tmp")
+            flink = Flink().server(EngineOptions(options=tuple(master)), Start(folder, folder))
+            options = [f"--job_endpoint={stack.enter_context(JobServer(flink, folder, folder)).endpoint}"]
+        return killed(place, part, count, chance, following, options)
+
+
+def killed(place: Place, part: str, count: int, chance: random.Random, following: str, options: list[str]) -> int:
+    """The rounds, with Beam's options."""
     began = time.monotonic()
     status, record = ended(place.start(*options))
     assert status == 0, record
@@ -230,6 +252,8 @@ def rounds(place: Place, part: str, count: int, chance: random.Random, following
             place.cluster("taskmanager")
         status, record = ended(run)
         done += 1
+        if status == HANGS:
+            wrong.append("the run that lost a part hangs")
         if status == 0:
             through += 1
             well.add(record["run_id"])

@@ -102,7 +102,7 @@ def _pod(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_workers_of_manifests_are_pools_where_jobs_look_for_them() -> None:
-    pools = [text for text in (file.read_text() for file in DEPLOY.rglob("*.yaml")) if "--worker_pool" in text]
+    pools = [text for text in (file.read_text() for file in DEPLOY.rglob("*.yaml")) if "[beam-datahub, workers]" in text]
     assert len(pools) == 3
     assert all("containerPort: 50000" in text for text in pools)
     assert "--environment_config=localhost:50000" in (DEPLOY / "flink/run.yaml").read_text()
