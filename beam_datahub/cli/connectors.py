@@ -71,6 +71,11 @@ def capability_lines(kind: str, found: Any) -> list[str]:
         if capabilities.predicate:
             lines.append("skips rows that a condition excludes")
         lines.append(f"splits by {capabilities.splits}" if capabilities.splits else "is read by one worker")
+        if capabilities.resumes is not None:
+            lines.append(f"goes on from the last {capabilities.resumes} of the run before")
+        if capabilities.acknowledges is not None:
+            lines.append("acknowledges messages once all destinations are published")
+            lines.append(f"delivery: {capabilities.delivery.value.replace('_', ' ')}")
     else:
         lines.append(f"write modes: {', '.join(mode.value for mode in capabilities.write_modes)}")
         lines.append(f"delivery: {capabilities.delivery.value.replace('_', ' ')}")

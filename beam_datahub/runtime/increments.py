@@ -77,6 +77,11 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
     queues = [node.id for node in plan.reads() if isinstance(read := node.operator, Read) and _is_queue(read)]
     if not wanted.increments and not wanted.positions and not queues:
         return plan
+    if store is None and not span.is_part and not wanted.increments:
+        raise MissingValue(
+            f"'{plan.name}' goes on from its last run, and finishes what a killed one has begun, by what the store knows",
+            hint="leave out --no-record",
+        )
     if store is None and not span.is_part:
         raise MissingValue(
             f"'{plan.name}' reads what is new since its last run, which the store knows",

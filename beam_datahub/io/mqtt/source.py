@@ -21,7 +21,7 @@ from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import ReadRequest, Report, Split
+from beam_datahub.component.source import Discovery, ReadRequest, Report, Split
 from beam_datahub.io.mqtt.connection import Client, MqttConnection
 
 # MQTT counts messages that are under way with 16 bits.
@@ -146,6 +146,10 @@ class MqttSource(MessageSource):
     def waiting(self) -> None:
         session = _Session(self.connection, self.options, keeps=False)
         session.release()
+
+    def estimate(self) -> Discovery:
+        # It could tell nothing that a plan goes by, and who only plans does not wait for it.
+        return Discovery(pa.schema([]))
 
     def looked(self, count: int) -> list[Any]:
         session = _Session(self.connection, self.options, keeps=False)
