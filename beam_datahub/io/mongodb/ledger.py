@@ -138,7 +138,10 @@ class Ledger:
             if identity == self._mine["_id"] or gone is False or (gone is None and begun > now - timedelta(days=_LOST_DAYS)):
                 continue
             if state == "publishing":
-                unfinished.append(entry)
+                # Whoever puts its name there first brings it to its end.
+                claimed = self.entries.update_one({"_id": identity, "owner": entry["owner"]}, {"$set": {"owner": owner()}})
+                if claimed.modified_count:
+                    unfinished.append(entry)
                 continue
             self.drop_staging(identity)
             self.entries.delete_one({"_id": identity, "state": "staging"})

@@ -330,6 +330,18 @@ def test_what_a_dead_run_staged_is_swept_and_that_of_a_living_one_is_not(store: 
     assert store.left == []
 
 
+def test_of_two_runs_that_meet_a_dead_one_one_brings_it_to_its_end(store: Store) -> None:
+    sink, wanted = store.sink(), request(SCHEMA, run="dead")
+    sink.prepare(wanted)
+    staged(sink, wanted, rows(1))
+    entries = store.database[ledgers.LEDGER]
+    entries.update_one({"run_id": "dead"}, {"$set": {"owner.started": "long ago", "state": "publishing"}})
+    met = [ledgers.Ledger(store.database, "out", request(SCHEMA, run=f"run{n}")).begin() for n in range(2)]
+    assert [len(each) for each in met] == [1, 0]
+    # What the living one is about to publish is not swept.
+    assert len(store.left) == 1
+
+
 def test_a_write_that_cannot_be_right_is_refused_beforehand(store: Store) -> None:
     def plan(schema: pa.Schema, mode: str = "append", key: tuple[str, ...] = (), **options: Any) -> None:
         store.sink(**options).plan_write(request(schema, mode, key=key))
