@@ -121,3 +121,32 @@ def test_a_stream_that_is_told_to_stop_publishes_what_it_has_read(work: Any, kaf
     assert "completed" in done.out
     state = json.loads(work.bh("state", "show", "--json").out)
     assert state[0]["value"] == len(one)
+
+
+def test_a_backfill_and_the_stream_behind_it_meet_without_gap_or_double(work: Any, kafka: KafkaBroker, prism: str) -> None:
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    work.environment["BEAM_DATAHUB_PRISM"] = prism
+    topic = Topic(kafka, partitions=2)
+    (work.folder / "old.csv").write_text("n\n" + "".join(f"{n}\n" for n in range(100)))
+    (work.folder / "both.yaml").write_text(
+        f"""\
+name: both
+type: hybrid
+stream: {{commit_every: 500ms, latency: 200ms}}
+sources:
+  old: {{connector: csv, connection: {{path: old.csv}}}}
+  new: {{connector: kafka, connection: {{bootstrap_servers: "{kafka.address}"}}, topic: {topic.name}, schema: {{n: bigint}}}}
+transformations:
+  - {{id: all, type: union, input: [old, new]}}
+destination: {{id: two, connector: jsonl, connection: {{path: two}}, write_mode: append}}
+"""
+    )
+    topic.send(*({"n": n} for n in range(100, 150)), partition=0)
+    for first in (150, 200):
+        done = work.bh("run", "both.yaml", "--engine", "prism", "--until-idle")
+        assert done.status == 0, done
+        topic.send(*({"n": n} for n in range(first, first + 50)), partition=1)
+    done = work.bh("run", "both.yaml", "--engine", "prism", "--until-idle", "--json")
+    assert (done.status, done.record["read"]) == (0, 50), done
+    lines = [json.loads(line)["n"] for file in (work.folder / "two").glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert sorted(lines) == list(range(250))
