@@ -68,6 +68,9 @@ def build_template(spec: Path, folder: Path, image: str = IMAGE) -> list[str]:
     if tree.errors:
         raise tree.errors[0]
     about = metadata(tree)
+    if about["streaming"]:
+        reason = "integrations that stream need a launcher, which publishes what they deliver"
+        raise InvalidValue(reason, hint="use `beam-datahub run --detach`", place=tree.place("type"))
     folder.mkdir(parents=True, exist_ok=True)
     files = ship(spec, folder)
     package = package_line(folder)

@@ -13,6 +13,7 @@ from beam_datahub.errors import EngineFailed, InvalidValue, MissingValue
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.beam_manners import quiet_beam
 from beam_datahub.runtime.engines import Start, engine
+from beam_datahub.runtime.engines.declaration import STREAMING_TYPES
 from beam_datahub.runtime.increments import is_incremental
 from beam_datahub.runtime.launch import RunRequest, _abort, _lowering, _prepare, _report_path
 
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 
 def check_submittable(document: SpecDocument) -> None:
-    """Raise InvalidValue for an integration that needs this machine when it is through."""
+    """Raise InvalidValue for an integration that needs this machine while it goes on, or when it is through."""
+    if document.integration.type in STREAMING_TYPES:
+        raise InvalidValue(
+            f"integrations of type '{document.integration.type}' need a launcher, which publishes what they deliver",
+            hint="use `beam-datahub run --detach`",
+            place=document.place("type"),
+        )
     if is_incremental(document):
         raise InvalidValue(
             f"'{document.integration.name}' reads what is new since its last run, which only a run that waits can note",

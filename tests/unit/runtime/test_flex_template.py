@@ -130,6 +130,10 @@ def test_what_cannot_be_a_template_is_refused_with_its_line(tmp_path: Path) -> N
     spec.write_text("name: a\nparameters:\n  größe: {default: 1}\n")
     with pytest.raises(InvalidValue, match=r"spec.yaml:3 \(parameters.größe\)"):
         build_template(spec, tmp_path / "new")
+    spec.write_text("name: a\ntype: real-time\n")
+    with pytest.raises(InvalidValue, match=r"spec.yaml:2 \(type\): .*need a launcher"):
+        build_template(spec, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(InvalidValue, match="not an empty folder"):
