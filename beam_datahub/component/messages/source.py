@@ -105,7 +105,7 @@ class MessageSource(Source):
         return pa.schema(list(fields.values()))
 
     def read(self, split: Split, request: ReadRequest) -> Iterator[Block]:
-        reading = MessageReading(request, self.decoder(value_request(request, self.metadata), split.name), self.metadata)
+        reading = self.reading(request, split.name)
         left = request.limit
         for arrived in self.arrivals(split, request, self.metadata.names):
             if left is not None:
@@ -115,6 +115,10 @@ class MessageSource(Source):
                 yield reading.block(arrived)
             if left is not None and left <= 0:
                 return
+
+    def reading(self, request: ReadRequest, place: str) -> MessageReading:
+        """What makes blocks of one place's messages."""
+        return MessageReading(request, self.decoder(value_request(request, self.metadata), place), self.metadata)
 
     def decoder(self, request: ReadRequest, place: str) -> Decoder:
         """What decodes the bodies of one place's messages."""

@@ -33,7 +33,8 @@ class Pulled:
     pending: int
 
 
-def _pulled(message: Any) -> Pulled:
+def pulled(message: Any) -> Pulled:
+    """A message as the client gives it."""
     parts = message.reply.split(".")
     # $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.consumer sequence.time.pending[.…]
     base = 4 if len(parts) == 9 else 6
@@ -60,26 +61,34 @@ def _from(begin: int | datetime) -> dict[str, Any]:
     return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": max(1, begin)}
 
 
-def between(session: Session, options: NatsReadOptions, begin: int, end: int, limit: int | None = None) -> Iterator[list[Pulled]]:
-    """The messages with sequences in [begin, end), in lists; 0 begins where the options say. Raises what the client does."""
+def position_consumer(session: Session, options: NatsReadOptions, begin: int) -> Any:
+    """What pulls all from a sequence on, by a consumer in the server's memory."""
+    info = session.do(session.stream.add_consumer(options.stream, _in_memory(options, begin)))
+    return session.do(session.stream.pull_subscribe_bind(info.name, options.stream))
+
+
+def _in_memory(options: NatsReadOptions, begin: int | datetime) -> Any:
     from nats.js.api import AckPolicy
 
+    return _config(options, ack_policy=AckPolicy.NONE, inactive_threshold=60.0, mem_storage=True, num_replicas=1, **_from(begin))
+
+
+def between(session: Session, options: NatsReadOptions, begin: int, end: int, limit: int | None = None) -> Iterator[list[Pulled]]:
+    """The messages with sequences in [begin, end), in lists; 0 begins where the options say. Raises what the client does."""
     start: int | datetime = begin
     if begin == 0 and isinstance(options.start, datetime):
         start = options.start
     most = _AT_ONCE if limit is None else max(1, min(_AT_ONCE, limit))
     patience = time.monotonic() + session.connection.timeout_seconds
     while isinstance(start, datetime) or start < end:
-        config = _config(
-            options, ack_policy=AckPolicy.NONE, inactive_threshold=60.0, mem_storage=True, num_replicas=1, **_from(start)
-        )
+        config = _in_memory(options, start)
         try:
             info = session.do(session.stream.add_consumer(options.stream, config))
             if not info.num_pending:
                 return
             puller = session.do(session.stream.pull_subscribe_bind(info.name, options.stream))
             while True:
-                messages = [_pulled(each) for each in session.do(puller.fetch(most, _WAIT_SECONDS))]
+                messages = [pulled(each) for each in session.do(puller.fetch(most, _WAIT_SECONDS))]
                 patience = time.monotonic() + session.connection.timeout_seconds
                 there = [each for each in messages if each.sequence < end]
                 if there:
@@ -89,14 +98,15 @@ def between(session: Session, options: NatsReadOptions, begin: int, end: int, li
                     return
                 if not isinstance(start, datetime) and start >= end:
                     return
-        except _passing():
+        except passing():
             # A consumer of memory does not outlive its server: another one goes on behind what came.
             if time.monotonic() > patience:
                 raise
             time.sleep(0.2)
 
 
-def _passing() -> tuple[type[BaseException], ...]:
+def passing() -> tuple[type[BaseException], ...]:
+    """The errors of the client that mend themselves."""
     from nats import errors
     from nats.js.errors import ServiceUnavailableError
 
@@ -154,7 +164,7 @@ def lent(session: Session, options: NatsReadOptions, end: int) -> Iterator[list[
                 return
             time.sleep(0.2)
             continue
-        some = [_pulled(each) for each in messages]
+        some = [pulled(each) for each in messages]
         if not some:
             return
         left -= len(some)

@@ -20,9 +20,10 @@ from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import ReadRequest, Report, Split
+from beam_datahub.component.source import Follower, Partition, ReadRequest, Report, Split
 from beam_datahub.errors import InvalidValue, UnreadableData
 from beam_datahub.io.nats.connection import NatsConnection, Session
+from beam_datahub.io.nats.following import NatsFollower
 from beam_datahub.io.nats.pulling import Pulled, between, lent, made_consumer, tell
 
 _MOST = 100_000
@@ -69,7 +70,7 @@ class NatsSource(MessageSource):
 
     Connection: ClassVar[type[Config]] = NatsConnection
     Options = NatsReadOptions
-    capabilities = SourceCapabilities(columns=True, resumes="sequence", acknowledges=Acknowledging.ANYWHERE)
+    capabilities = SourceCapabilities(columns=True, resumes="sequence", acknowledges=Acknowledging.ANYWHERE, unbounded=True)
     examples = (
         Example("JSON objects", {"connection": {"servers": "nats://nats:4222"}, "stream": "ORDERS", "subjects": "orders.*.paid"}),
         Example(
@@ -134,6 +135,23 @@ class NatsSource(MessageSource):
                 )
             begin = self._begin(request, state)
             yield Split(name, begin, end, ("position", end, begin), {name: end})
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        if self.options.consumer is not None:
+            raise InvalidValue("a stream goes on from a position of its own, not by a consumer", hint="leave out `consumer`")
+        for split in self.splits(request):
+            _, end, begin = split.detail
+            if begin == 0:
+                # Where a time begins is looked up once.
+                with self.connection.connected() as session:
+                    first = next(iter(between(session, self.options, 0, end, 1)), None)
+                    begin = first[0].sequence if first else end
+            yield Partition(split.name, begin)
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        reading, wanted = self.reading(request, partition.name), self.metadata.names
+        block = lambda some: reading.block(self._arrived(some, wanted, None))  # noqa: E731 - one line of a follower's
+        return NatsFollower(self.connection, self.options, int(partition.position), block)
 
     def _begin(self, request: ReadRequest, state: Any) -> int:
         """The sequence that the run begins with. Raises UnreadableData where something is missing."""

@@ -17,11 +17,12 @@ from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import BATCH_BYTES, ReadRequest, Report, Split
+from beam_datahub.component.source import BATCH_BYTES, Block, Follower, Partition, ReadRequest, Report, Split
 from beam_datahub.errors import InvalidValue, SourceMissing
 from beam_datahub.io.redis_stream.connection import RedisConnection
 from beam_datahub.io.redis_stream.entries import Entry, claimed, delivered, follow_group, last_id, pages
 from beam_datahub.io.redis_stream.fields import FieldsDecoder
+from beam_datahub.io.redis_stream.following import RedisFollower
 
 _ID = re.compile(r"\d+(-\d+)?")
 _AT_ONCE, _MOST = 2_000, 100_000
@@ -79,7 +80,9 @@ class RedisStreamSource(MessageSource):
 
     Connection: ClassVar[type[Config]] = RedisConnection
     Options = RedisStreamReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="stream", resumes="id", acknowledges=Acknowledging.ANYWHERE)
+    capabilities = SourceCapabilities(
+        columns=True, splits="stream", resumes="id", acknowledges=Acknowledging.ANYWHERE, unbounded=True
+    )
     examples = (
         Example("Fields as columns", {"connection": {"host": "redis"}, "stream": "orders", "schema": {"order_id": "bigint"}}),
         Example(
@@ -155,6 +158,20 @@ class RedisStreamSource(MessageSource):
                     continue
                 begin = str(request.reached[stream]) if stream in request.reached else self._start(end, bool(request.reached))
                 yield Split(stream, detail=(begin, end), reached={stream: end})
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        if self.options.group is not None:
+            raise InvalidValue("a stream goes on from positions of its own, not by a group", hint="leave out `group`")
+        for split in self.splits(request):
+            yield Partition(split.name, split.detail[0])
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        reading, wanted = self.reading(request, partition.name), self.metadata.names
+
+        def block(some: list[Entry], first: int) -> Block:
+            return reading.block(self._arrived(partition.name, some, first, wanted, takes=False))
+
+        return RedisFollower(self.connection, partition.name, str(partition.position), block)
 
     def _start(self, end: str, later: bool) -> str:
         """Where the first run begins; a stream that came `later` is read from its beginning."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from beam_datahub.component.held import release_held
 from beam_datahub.component.registry import component
 from beam_datahub.component.sink import Committed, Receipt, Sink, WriteRequest
-from beam_datahub.component.source import ReadRequest, Source
+from beam_datahub.component.source import Follower, ReadRequest, Source
 
 _numbers = itertools.count()
 NUMBERED = pa.schema([("n", pa.int64())])
@@ -136,3 +137,22 @@ def broken_off(sink: Any, request: WriteRequest, receipts: Sequence[Receipt], af
     finally:
         sink.sending = sending
     raise AssertionError("it did not break off")
+
+
+class Followed:
+    """What a follower took."""
+
+    def __init__(self, numbers: list[int], position: Any) -> None:
+        self.numbers, self.position = numbers, position
+
+
+def taken_by(follower: Follower, count: int) -> Followed:
+    """At least `count` numbers of a follower, and the position behind them; those that take a minute are lost."""
+    found: list[int] = []
+    end = time.monotonic() + 60
+    while len(found) < count:
+        assert time.monotonic() < end, f"only {found} came"
+        arrival = follower.take(0.2, 1 << 20)
+        if arrival.block is not None:
+            found += arrival.block.batch["n"].to_pylist()
+    return Followed(found, arrival.position)

@@ -23,7 +23,7 @@ from beam_datahub.errors import (
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
-from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, written
+from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, taken_by, written
 
 
 class Stream:
@@ -242,3 +242,29 @@ def test_what_is_wrong_with_a_server_or_a_stream_is_said(stream: Stream, tmp_pat
         new.sink(tmp_path).prepare(WriteRequest("r", "out", NUMBERED))
     written(new.sink(tmp_path, make_stream=True), pa.table({"n": [1]}))
     assert Taken(new.source(), NUMBERED).numbers == [1]
+
+
+def test_a_stream_is_followed_from_where_it_was_left_also_when_its_server_was_away(stream: Stream) -> None:
+    stream.numbers(1, 2)
+    source = stream.source()
+    wanted = ReadRequest(NUMBERED, ("n",))
+    (partition,) = source.partitions(wanted)
+    follower = source.follow(partition, wanted)
+    try:
+        first = taken_by(follower, 2)
+        assert first.numbers == [1, 2]
+        stream.server.kill()
+        stream.server.start()
+        stream.numbers(3, 4)
+        assert taken_by(follower, 2).numbers == [3, 4]
+        assert follower.take(0.01, 1 << 20).block is None
+    finally:
+        follower.close()
+    (later,) = source.partitions(ReadRequest(NUMBERED, ("n",), reached={stream.name: first.position}))
+    again = source.follow(later, wanted)
+    try:
+        assert taken_by(again, 2).numbers == [3, 4]
+    finally:
+        again.close()
+    with pytest.raises(InvalidValue, match="a position of its own"):
+        list(stream.source(consumer="x").partitions(wanted))

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.component.sink import WriteRequest
+from beam_datahub.component.source import ReadRequest
 from beam_datahub.errors import AccessDenied, InvalidValue, LossyWrite, SourceMissing, TargetUnusable, Transient, UnreadableData
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
-from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, written
+from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, taken_by, written
 
 
 class Stream:
@@ -207,8 +208,6 @@ def test_a_server_that_is_killed_in_the_middle_of_a_commit_and_of_a_read_loses_a
             sender.send(number, first, messages)
     assert stream.client.xlen(stream.name) == 2500
     source = stream.source()
-    from beam_datahub.component.source import ReadRequest
-
     wanted = ReadRequest(NUMBERED, ("n",), takes=True, batch_bytes=1)
     found: list[int] = []
     for split in source.splits(wanted):
@@ -245,3 +244,29 @@ def test_what_is_wrong_with_a_server_or_a_key_is_said(stream: Stream, tmp_path: 
     with pytest.raises(TargetUnusable, match="not a stream"):
         stream.sink(tmp_path, stream=plain).prepare(WriteRequest("r", "out", NUMBERED))
     assert stream.sink(tmp_path, stream=fresh("new")).check().lines[-1][2] == "will be made"
+
+
+def test_a_stream_is_followed_from_where_it_was_left_also_when_its_server_was_away(stream: Stream) -> None:
+    stream.numbers(1, 2)
+    source = stream.source()
+    wanted = ReadRequest(NUMBERED, ("n",))
+    (partition,) = source.partitions(wanted)
+    follower = source.follow(partition, wanted)
+    try:
+        first = taken_by(follower, 2)
+        assert first.numbers == [1, 2]
+        stream.server.kill()
+        stream.server.start()
+        stream.numbers(3, 4)
+        assert taken_by(follower, 2).numbers == [3, 4]
+        assert follower.take(0.01, 1 << 20).block is None
+    finally:
+        follower.close()
+    (later,) = source.partitions(ReadRequest(NUMBERED, ("n",), reached={stream.name: first.position}))
+    again = source.follow(later, wanted)
+    try:
+        assert taken_by(again, 2).numbers == [3, 4]
+    finally:
+        again.close()
+    with pytest.raises(InvalidValue, match="positions of its own"):
+        list(stream.source(group="x").partitions(wanted))
