@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,6 +227,24 @@ def test_a_commit_that_is_repeated_adds_no_version(system: System) -> None:
     receipts = stage(sink, request, [table_of([change(1, "Ulm", 1)]), table_of([change(1, "Bonn", 2)])])
     assert [sink.commit(request, receipts).rows for _ in range(2)] == [2, 2]
     assert [row["is_current"] for row in system.rows(table)] == [True, False]
+
+
+def test_runs_that_publish_at_once_go_on_from_what_the_other_has_done(system: System) -> None:
+    if system.connector == "sql":
+        return
+    options = {"effective_at": "at", "delete_marker": "gone"}
+    table = write(system, [[[change(1, "Ulm", 1)]]], "scd2", **options)
+    days = range(2, 6)
+
+    def run(day: int) -> None:
+        sink = system.sink(table=table, **options)
+        system.write(sink, table_of([change(1, f"day {day}", day)]), run=f"{table}-{day}", mode="scd2", key=["id"])
+
+    with ThreadPoolExecutor(len(days)) as pool:
+        list(pool.map(run, days))
+    rows = sorted(system.rows(table), key=lambda row: row["valid_from"])
+    assert [row["city"] for row in rows] == ["Ulm", *(f"day {day}" for day in days)]
+    assert [row["valid_to"] for row in rows] == [*(row["valid_from"] for row in rows[1:]), None]
 
 
 def test_without_a_moment_of_its_own_a_change_takes_place_when_it_is_published(system: System) -> None:
