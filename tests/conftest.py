@@ -291,7 +291,7 @@ def worker_pool(folder: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder}
-    command = [Path(sys.executable).with_name("beam-datahub"), "workers", f"--port={port}"]
+    command = [str(Path(sys.executable).with_name("beam-datahub")), "workers", f"--port={port}"]
     with open(f"{folder}/workers.log", "ab") as log:
         pool = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
