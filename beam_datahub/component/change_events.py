@@ -5,6 +5,7 @@ What reads a database's log gives `Changes`; `ChangeBlocks` makes blocks of them
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.component.arrow_blocks import Fitting, as_json, first_of_each_row
 from beam_datahub.component.config import Config
@@ -28,6 +30,9 @@ Integers = npt.NDArray[np.int64]
 # What a change is: a row that was there at first, one that is new, changed or gone; a table that was emptied.
 OPERATIONS = ("r", "c", "u", "d", "t")
 READ, CREATED, UPDATED, DELETED, TRUNCATED = range(5)
+
+# The position in a log of a table that is still to be read as a whole.
+ANEW = "the beginning"
 
 BEFORE, AFTER, SOURCE, OP, TIME = "before", "after", "source", "op", "ts_ms"
 # What stands beside the columns of a table in the form of rows.
@@ -333,3 +338,34 @@ def _merged(blocks: Sequence[Block], orders: Sequence[Integers | None]) -> Block
         originals=originals,
         drifted=tuple(dict.fromkeys(name for block in blocks for name in block.drifted)),
     )
+
+
+def one_block(blocks: list[Block]) -> Block | None:
+    """Blocks one behind the other as one; None where there are none."""
+    if not blocks:
+        return None
+    starts, positions, refused, end = list[int](), list[pa.Array](), list[pa.Table](), 0
+    for block in blocks:
+        starts.append(end)
+        count = block.batch.num_rows
+        places = pa.array(range(count), pa.int64()) if block.positions is None else block.positions
+        positions.append(pc.add(places, end))
+        if block.rejected is not None:
+            rows = pc.add(block.rejected["row"], end)
+            refused.append(block.rejected.set_column(0, block.rejected.schema.field(0), rows))
+            count += block.rejected.num_rows
+        end += count
+
+    def originals(wanted: Sequence[int]) -> list[str]:
+        found = []
+        for row in wanted:
+            number = bisect_right(starts, row) - 1
+            give = blocks[number].originals
+            assert give is not None
+            found += give([row - starts[number]])
+        return found
+
+    batch = pa.concat_batches([block.batch for block in blocks])
+    rejected = pa.concat_tables(refused) if refused else None
+    drifted = tuple(dict.fromkeys(name for block in blocks for name in block.drifted))
+    return Block(batch, blocks[0].origin, rejected, pa.concat_arrays(positions), originals, drifted=drifted)

@@ -73,6 +73,8 @@ class LogReader:
         self._all_alike = len({position.place for position in positions.values()}) < 2
         self._columns: dict[int, tuple[Any, TableName, tuple[LoggedColumn, ...]]] = {}
         self._gtid: str | None = None
+        self.between: tuple[str, int] | None = None
+        """Where the transaction begins before which the last part ended; None where it ended within one."""
         self._begin()
 
     def _begin(self) -> None:
@@ -84,8 +86,12 @@ class LogReader:
         from pymysqlreplication.event import GtidEvent, MariadbGtidEvent, QueryEvent
         from pymysqlreplication.row_event import DeleteRowsEvent, RowsEvent, UpdateRowsEvent
 
+        self.between = None
         if isinstance(event, (GtidEvent, MariadbGtidEvent)):
             self._gtid = event.gtid
+            if self._is_full():
+                self.between = (file, event.packet.log_pos - event.packet.event_size)
+                yield from self.rest()
         elif isinstance(event, RowsEvent):
             kind = UPDATED if isinstance(event, UpdateRowsEvent) else DELETED if isinstance(event, DeleteRowsEvent) else CREATED
             table, columns = self._table(event)
@@ -120,8 +126,12 @@ class LogReader:
         group.bodies[kind].append(body)
         group.order[kind].append(self._note(event, file))
         self._size += len(body)
-        if self._size >= self._most or len(self._facts.files) >= _BATCH_EVENTS:
+        if self._size >= 2 * self._most or len(self._facts.files) >= 20 * _BATCH_EVENTS:
+            # A large transaction comes in parts.
             yield from self.rest()
+
+    def _is_full(self) -> bool:
+        return self._size >= self._most or len(self._facts.files) >= _BATCH_EVENTS
 
     def _table(self, event: Any) -> tuple[TableName, tuple[LoggedColumn, ...]]:
         there = event.table_map[event.table_id]

@@ -69,6 +69,11 @@ def _gtid(session: MysqlSession, file: str, offset: int) -> str | None:
     return str(found) if found else None
 
 
+def with_gtid(session: MysqlSession, place: tuple[str, int]) -> Position:
+    """A place of MariaDB's log with its GTIDs."""
+    return Position(*place, _gtid(session, *place))
+
+
 def on_this_server(session: MysqlSession, position: Position) -> Position:
     """A position by file and offset alone where those are this server's own, else by its GTIDs."""
     if position.gtid is None or not is_mariadb(session):

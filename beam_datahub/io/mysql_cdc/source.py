@@ -14,6 +14,7 @@ import pyarrow as pa
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.change_events import (
     AFTER,
+    ANEW,
     BEFORE,
     ChangeBlocks,
     Changes,
@@ -25,12 +26,13 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Relation, TableColumn, TableName, retrying
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, Finding, Line, ReadRequest, Report, Source, Split
-from beam_datahub.errors import DataHubError, MissingDependency
+from beam_datahub.component.source import Block, Discovery, Finding, Follower, Line, Partition, ReadRequest, Report, Source, Split
+from beam_datahub.errors import DataHubError, InvalidValue, MissingDependency
 from beam_datahub.io.mysql.checks import reached
 from beam_datahub.io.mysql.connection import MysqlConnection
 from beam_datahub.io.mysql.session import MysqlSession
 from beam_datahub.io.mysql_cdc import server
+from beam_datahub.io.mysql_cdc.following import LogFollower
 from beam_datahub.io.mysql_cdc.log import SOURCE, LogReader, rows_of_snapshot
 from beam_datahub.io.mysql_cdc.options import MysqlCdcOptions
 from beam_datahub.io.mysql_cdc.position import Position
@@ -63,7 +65,7 @@ class MysqlCdcSource(Source):
 
     Connection: ClassVar[type[Config]] = MysqlConnection
     Options = MysqlCdcOptions
-    capabilities = SourceCapabilities(columns=True, splits="table", resumes="place in the binary log")
+    capabilities = SourceCapabilities(columns=True, splits="table", unbounded=True, resumes="place in the binary log")
     examples = (
         Example(
             "A replica's source: rows to merge",
@@ -143,7 +145,7 @@ class MysqlCdcSource(Source):
                 return
             server.refuse_impossible(session)
             end = server.here(session)
-            positions = {table: Position.parse(text) for table, text in known.items() if text is not None}
+            positions = {table: Position.parse(text) for table, text in known.items() if text not in (None, ANEW)}
             for position in {position.place: position for position in positions.values()}.values():
                 server.refuse_purged(session, position)
                 self._warn(session, position)
@@ -170,6 +172,21 @@ class MysqlCdcSource(Source):
         if waiting is not None and waiting > self.options.lag_warning:
             kept = server.kept(session)
             LOGGER.warning("%.1f MiB of the binary log wait to be read behind %s; %s", waiting / 2**20, position, kept)
+
+    # streams
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        if self.options.table is None:
+            raise InvalidValue("a stream follows one `table`", hint="make it a source for each table")
+        position = request.reached.get("")
+        if position is None:
+            with self.connection.connected() as session:
+                server.refuse_impossible(session)
+                position = ANEW if self.options.snapshot == "initial" else str(server.here(session))
+        yield Partition("", position)
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        return LogFollower(self, str(partition.position), request)
 
     # reading
 
@@ -215,14 +232,13 @@ class MysqlCdcSource(Source):
         return images
 
     def _changes(self, part: _LogPart, request: ReadRequest) -> Iterator[Block]:
-        blocks = ChangeBlocks(request, self.options, f"changes of {self.options.table or 'several tables'}")
+        blocks = self.blocks(request)
         positions = {table: Position.parse(text) for table, text in part.positions.items()}
-        keys = dict.fromkeys(positions, tuple(self.options.key)) if self.options.key else {}
         left = request.limit
         with self.connection.connected() as session:
             columns = {table: {each.name: each for each in session.columns(table) or ()} for table in positions}
             own = next(iter(columns.values()))
-            for group in self._groups(part, LogReader(positions, keys, min(request.batch_bytes, _BATCH_BYTES))):
+            for group, _ in self.looks(positions, Position.parse(part.end), request.batch_bytes):
                 if self.options.table is None:
                     group = [replaced(each, self._typed(session, each.images, columns[each.table])) for each in group]
                 if left is not None:
@@ -234,21 +250,38 @@ class MysqlCdcSource(Source):
                 if left == 0:
                     return
 
-    def _groups(self, part: _LogPart, reader: LogReader) -> Iterator[list[Changes]]:
+    def blocks(self, request: ReadRequest) -> ChangeBlocks:
+        """What makes blocks of the log's changes."""
+        return ChangeBlocks(request, self.options, f"changes of {self.options.table or 'several tables'}")
+
+    def converting(self, session: MysqlSession, table: TableName) -> Any:
+        """What fits values of a table's columns to what was promised."""
+        return converting(session, {each.name: each for each in session.columns(table) or ()})
+
+    def looks(
+        self, positions: Mapping[TableName, Position], end: Position, batch_bytes: int
+    ) -> Iterator[tuple[list[Changes], tuple[str, int] | None]]:
+        """The changes behind some positions up to `end`, in parts; where one ends between two transactions, the place of that.
+
+        Raises ConnectorError.
+        """
         try:
             import pymysqlreplication  # noqa: F401
         except ModuleNotFoundError as error:
             raise MissingDependency("mysql-replication is not installed", hint="pip install 'beam-datahub[mysql]'") from error
-        positions = {table: Position.parse(text) for table, text in part.positions.items()}
-        start, end = min(positions.values(), key=lambda each: each.place), Position.parse(part.end)
+        start = min(positions.values(), key=lambda each: each.place)
         if start.place == end.place:
             return
+        keys = dict.fromkeys(positions, tuple(self.options.key)) if self.options.key else {}
+        reader = LogReader(positions, keys, min(batch_bytes, _BATCH_BYTES))
         with self.connection.connected() as session:
             start = server.on_this_server(session, start)
         number = self.options.server_id or secrets.randbelow(2**31 - 2**16) + 2**16
         for event, file in events(self.connection, positions, start, end, number):
-            yield from reader.take(event, file)
-        yield from reader.rest()
+            for group in reader.take(event, file):
+                yield group, reader.between
+        for group in reader.rest():
+            yield group, None
 
 
 def converting(session: MysqlSession, columns: Mapping[str, TableColumn]) -> Any:

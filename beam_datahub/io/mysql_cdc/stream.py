@@ -71,18 +71,22 @@ def events(
         enable_logging=False,
         pymysql_wrapper=_once(pymysql.connect),
     )
+    last, file, number = end.place, "", 0
     try:
         for found in stream:
             if isinstance(found, event.RotateEvent):
-                if number_of(found.next_binlog) > end.place[0]:
+                if number_of(found.next_binlog) > last[0]:
                     return
                 continue
-            place = (number_of(stream.log_file), found.packet.log_pos)
-            if place > end.place:
+            if stream.log_file != file:
+                file = stream.log_file
+                number = number_of(file)
+            place = (number, found.packet.log_pos)
+            if place > last:
                 return
             if not isinstance(found, row_event.TableMapEvent):
-                yield found, stream.log_file
-            if place == end.place:
+                yield found, file
+            if place == last:
                 return
     except _Lost as error:
         # MariaDB ends a log that is read by GTIDs by closing the connection.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from bisect import bisect_right
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from beam_datahub.component.change_events import ANEW, one_block
 from beam_datahub.component.source import Arrival, Block, Follower, ReadRequest
 from beam_datahub.errors import DataHubError, InvalidValue
 from beam_datahub.io.postgresql_cdc import slot as slots
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from beam_datahub.component.change_events import Changes
     from beam_datahub.io.postgresql_cdc.source import PostgresqlCdcSource
 
-# The position of a table that is still to be read as a whole.
-ANEW = "the beginning"
 # Changes after which a look ends, between two transactions; and how often the server is asked for more.
 _MOST = 50_000
 _PAUSE_SECONDS = 0.1
@@ -81,7 +77,7 @@ class SlotFollower(Follower):
                     hint="let a first run of `type: batch` read it, under the same name; the stream goes on from there",
                 )
         self._position = str(split.reached[""])
-        return Arrival(_one(found), self._position, 1)
+        return Arrival(one_block(found), self._position, 1)
 
     def _open(self) -> None:
         slot = self._source.waited_for(self._session)
@@ -132,34 +128,3 @@ class SlotFollower(Follower):
     def close(self) -> None:
         with suppress(DataHubError):
             self._session.close()
-
-
-def _one(blocks: list[Block]) -> Block | None:
-    """Blocks one behind the other as one."""
-    if not blocks:
-        return None
-    starts, positions, refused, end = list[int](), list[pa.Array](), list[pa.Table](), 0
-    for block in blocks:
-        starts.append(end)
-        count = block.batch.num_rows
-        places = pa.array(range(count), pa.int64()) if block.positions is None else block.positions
-        positions.append(pc.add(places, end))
-        if block.rejected is not None:
-            rows = pc.add(block.rejected["row"], end)
-            refused.append(block.rejected.set_column(0, block.rejected.schema.field(0), rows))
-            count += block.rejected.num_rows
-        end += count
-
-    def originals(wanted: Sequence[int]) -> list[str]:
-        found = []
-        for row in wanted:
-            number = bisect_right(starts, row) - 1
-            give = blocks[number].originals
-            assert give is not None
-            found += give([row - starts[number]])
-        return found
-
-    batch = pa.concat_batches([block.batch for block in blocks])
-    rejected = pa.concat_tables(refused) if refused else None
-    drifted = tuple(dict.fromkeys(name for block in blocks for name in block.drifted))
-    return Block(batch, blocks[0].origin, rejected, pa.concat_arrays(positions), originals, drifted=drifted)

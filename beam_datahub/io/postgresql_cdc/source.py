@@ -13,6 +13,7 @@ import pyarrow as pa
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.change_events import (
     AFTER,
+    ANEW,
     BEFORE,
     ChangeBlocks,
     Changes,
@@ -31,7 +32,7 @@ from beam_datahub.io.postgresql.checks import reached
 from beam_datahub.io.postgresql.connection import PostgresqlConnection
 from beam_datahub.io.postgresql.session import PostgresqlSession
 from beam_datahub.io.postgresql_cdc import slot as slots
-from beam_datahub.io.postgresql_cdc.following import ANEW, SlotFollower
+from beam_datahub.io.postgresql_cdc.following import SlotFollower
 from beam_datahub.io.postgresql_cdc.health import identities, lag_text
 from beam_datahub.io.postgresql_cdc.log import SOURCE, LogReading
 from beam_datahub.io.postgresql_cdc.messages import MessageReader

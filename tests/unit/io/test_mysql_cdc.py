@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -425,3 +426,64 @@ def test_a_replica_equals_its_table_after_any_changes(shop: Shop, name: str, see
     expected = [(key, text, float(amount), note) for key, text, amount, note in shop.fetch("select * from t order by id")]
     assert [(key, text, float(amount), note) for key, text, amount, note in there] == expected
     assert len(expected) > 100
+
+
+def followed(source: Source, reached: dict[str, Any]) -> tuple[Any, ReadRequest]:
+    request = ReadRequest(schema := source.discover().schema, tuple(schema.names), reached=reached)
+    (partition,) = source.partitions(request)
+    return partition, request
+
+
+def arrivals(follower: Any, count: int) -> tuple[list[tuple[Any, ...]], Any]:
+    """The next so many changes, and the position behind them."""
+    found: list[tuple[Any, ...]] = []
+    end, position = time.monotonic() + 60, None
+    while len(found) < count and time.monotonic() < end:
+        arrival = follower.take(0.5, 2**20)
+        position = arrival.position
+        if arrival.block is not None:
+            found += brief(arrival.block.batch.to_pylist())
+    return found, position
+
+
+def test_a_stream_reads_all_rows_and_then_follows_the_changes(shop: Shop) -> None:
+    shop.run("insert into t values (1, 'one', 1, null)")
+    source = shop.source()
+    partition, request = followed(source, {})
+    follower = source.follow(partition, request)
+    assert arrivals(follower, 1)[0] == [("r", 1, "one")]
+    assert follower.take(0.0, 2**20).block is None
+    shop.run("insert into t values (2, 'two', 2, null)", "update t set id = 10 where id = 1")
+    found, position = arrivals(follower, 3)
+    assert found == [("c", 2, "two"), ("d", 1, "one"), ("c", 10, "one")]
+    follower.published(position)
+    shop.run("delete from t where id = 2")
+    assert arrivals(follower, 1)[0] == [("d", 2, "two")]
+    follower.close()
+    another = source.follow(*followed(source, {"": position}))
+    assert arrivals(another, 1)[0] == [("d", 2, "two")]
+    another.close()
+    assert brief(Runs(source, {"": position}).rows()) == [("d", 2, "two")]
+
+
+def test_a_stream_takes_many_changes_in_looks_that_end_between_transactions(shop: Shop, monkeypatch: Any) -> None:
+    monkeypatch.setattr("beam_datahub.io.mysql_cdc.log._BATCH_EVENTS", 3)
+    source = shop.source(snapshot="never")
+    partition, request = followed(source, {})
+    for number in range(10):
+        shop.run(f"insert into t select {number} * 100 + seq, 'x', seq, null from seq_1_to_15")
+    shop.run("alter table t add column more int", "insert into t values (5000, 'y', 1, null, 2)")
+    follower = source.follow(partition, request)
+    sizes, positions = list[int](), [partition.position]
+    while sum(sizes) < 151:
+        arrival = follower.take(0.0, 2**20)
+        sizes.append(arrival.block.batch.num_rows if arrival.block is not None else 0)
+        positions.append(arrival.position)
+    follower.close()
+    assert len(sizes) > 2
+    # From each position the rest is to be had, neither more nor less.
+    for number in (1, 2):
+        another = source.follow(type(partition)("", positions[number]), request)
+        left = 151 - sum(sizes[:number])
+        assert len(arrivals(another, left)[0]) == left
+        another.close()
