@@ -36,6 +36,7 @@ from beam_datahub.kernels.types import empty_table
 from beam_datahub.kernels.windows import END, FIRST, FOREVER, LAST, START
 
 _MILLI = 1000
+_YEAR = 366 * 86_400_000_000
 _END = "end"
 _NOW = b"beam_datahub.now"
 # What the dead letter calls the window of a row that came too late.
@@ -220,7 +221,8 @@ class WindowRows(KernelDoFn):
 
     def _arm(self, before: int | None, now: Facts, tick: Any) -> None:
         span, number = self._shard.window.grain * _FACTOR, 1
-        while span < LAST - FIRST and now.clock < LAST:
+        widest = LAST - FIRST if self._nearby == FIRST else _YEAR
+        while span < widest and now.clock < LAST:
             point = (max(now.clock, self._nearby) // span + 1) * span
             if before is None or point != (max(before, self._nearby) // span + 1) * span:
                 self._tell(tick, point, str(number))

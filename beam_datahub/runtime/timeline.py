@@ -76,7 +76,7 @@ def run_timeline(plan: Plan, request: RunRequest, events: Sequence[Event], strea
         report_path = _report_path(request, folder, 0)
         try:
             lowering = _lowering(physical, request, engine("direct"), report_path)
-            with quiet_beam(), _timers_that_hold():
+            with quiet_beam(), _timers_that_hold(), _looked_at_once():
                 play(_pipeline(), physical, lowering, events, streams)
             report = _read_report(report_path)
         except BaseException as failure:
@@ -113,6 +113,26 @@ def _timers_that_hold() -> Iterator[None]:
         yield
     finally:
         setattr(Watermarks, "refresh", usual)  # noqa: B010
+
+
+@contextmanager
+def _looked_at_once() -> Iterator[None]:
+    """This runner of Beam asks at each of its many small bundles, several times, which state and timers a function has."""
+    from apache_beam.transforms import userstate
+
+    usual: Any = userstate.get_dofn_specs
+    known: dict[type, Any] = {}
+
+    def specs(dofn: Any) -> Any:
+        if type(dofn) not in known:
+            known[type(dofn)] = usual(dofn)
+        return known[type(dofn)]
+
+    vars(userstate)["get_dofn_specs"] = specs
+    try:
+        yield
+    finally:
+        vars(userstate)["get_dofn_specs"] = usual
 
 
 def _pipeline() -> Any:
