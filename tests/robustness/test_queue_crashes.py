@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Server
+from tests.robustness.test_stream_crashes import STANDING as STANDING_STREAM
 from tests.unit.io.test_nats import Stream as NatsStream
 from tests.unit.io.test_rabbitmq import Queue
 from tests.unit.io.test_redis_stream import Stream
@@ -94,7 +95,7 @@ def killed_everywhere(work: Any, relay: Any, places: Sequence[str] = PLACES) -> 
 @pytest.mark.parametrize("options", ["", "\n  group: relay"], ids=["by position", "in a group"])
 def test_entries_arrive_once_though_a_run_is_killed_at_each_of_its_last_steps(work: Any, redis: Server, options: str) -> None:
     relay = RedisRelay(redis, options)
-    sent = killed_everywhere(work, relay)
+    sent = killed_everywhere(work, relay, PLACES[1:] if options else PLACES)
     assert relay.arrived() == sent
     assert lines(work) == sent
     if options:
@@ -108,7 +109,7 @@ def test_entries_arrive_once_though_a_run_is_killed_at_each_of_its_last_steps(wo
 def test_messages_of_nats_arrive_once_though_a_run_is_killed(work: Any, nats: Server, options: str) -> None:
     relay = NatsRelay(nats, options)
     # What a run has been lent that dies before its journal comes again when the loan has run out.
-    sent = killed_everywhere(work, relay, PLACES[1:] if options else PLACES)
+    sent = killed_everywhere(work, relay, PLACES[1:])
     assert relay.arrived() == sent
     assert lines(work) == sent
 
@@ -130,3 +131,21 @@ def test_messages_of_rabbitmq_are_not_lost_and_known_by_their_ids_where_they_com
     assert sorted(json.loads(body)["n"] for _, _, body in target.messages()) == [1, 1, 2, 2]
     assert lines(work) == [1, 1, 2, 2]
     assert source.waiting() == 0
+
+
+def test_a_stream_that_is_killed_while_it_publishes_loses_and_doubles_nothing(work: Any, redis: Server, prism: str) -> None:
+    relay = RedisRelay(redis)
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    work.environment["BEAM_DATAHUB_PRISM"] = prism
+    (work.folder / "relay.yaml").write_text(relay.spec + "type: real-time\nstream: {commit_every: 500ms, latency: 200ms}\n")
+    (work.folder / "killed.py").write_text(STANDING_STREAM)
+    relay.send(1, 2)
+    running = work.start_python("killed.py", "run", "relay.yaml", "--engine", "prism", STAND="between two destinations")
+    running.until((work.folder / "reached").exists)
+    running.signal(signal.SIGKILL)
+    assert running.end().status == -signal.SIGKILL
+    relay.send(3)
+    done = work.bh("run", "relay.yaml", "--engine", "prism", "--until-idle", "--json")
+    assert done.status == 0, done
+    assert relay.arrived() == [1, 2, 3]
+    assert lines(work) == [1, 2, 3]

@@ -47,6 +47,7 @@ class Sender(ABC):
 class MessageSink(Sink):
     """Sends messages once everything else of a run has succeeded. The connection has the options `staging` and `registry`."""
 
+    streams = True
     chunk_rows: ClassVar[int] = 1_000
 
     @property
@@ -143,10 +144,18 @@ class MessageSink(Sink):
             if done is not None:
                 return done
             if receipts:
-                self._send(request, receipts, publication.staged("sent.json"))
+                self._send(request, receipts, self.note(request, "sent"))
+            for receipt in receipts if request.epoch is not None else ():
+                # What other epochs have staged stays.
+                for path in (receipt.location, self.note(request, "sent"), self.note(request, "begun")):
+                    store_of(path).delete(path)
             rows, size = sum(receipt.rows for receipt in receipts), sum(receipt.bytes for receipt in receipts)
             with writing(publication.target.path):
                 return publication.finish(Committed(rows, size, (self.place,)))
+
+    def note(self, request: WriteRequest, name: str) -> str:
+        """A file beside what is staged, for what a commit has to remember."""
+        return self.publication(request).staged(f"{name}.json" if request.epoch is None else f"{name}.{request.epoch}.json")
 
     def _send(self, request: WriteRequest, receipts: Sequence[Receipt], progress: str) -> None:
         """Send what is staged, behind what an earlier try is known to have sent."""

@@ -128,7 +128,7 @@ class NatsSink(MessageSink):
 
     @contextmanager
     def sending(self, request: WriteRequest) -> Iterator[Sender]:
-        name = self.publication(request).staged("begun.json")
+        name = self.note(request, "begun")
         with self.connection.connected() as session:
             yield _Publishing(session, self.options, request, name)
 

@@ -91,8 +91,14 @@ class _Adding(Sender):
     def __init__(self, client: Any, options: RedisStreamWriteOptions, request: WriteRequest) -> None:
         self._client, self._options = client, options
         # The braces keep it beside the stream where keys are spread over servers.
-        self._note = f"{{{options.stream}}}:beam-datahub:{request.commit_name}:{request.step}"
-        self.done = int(client.get(self._note) or 0)
+        self._note = f"{{{options.stream}}}:beam-datahub:{request.run_id}:{request.step}"
+        self._epoch = request.epoch or 0
+        self.done = self._added(client.get(self._note))
+
+    def _added(self, note: bytes | None) -> int:
+        """How many chunks of this commit a note tells of; that of a stream tells of its newest epoch."""
+        epoch, _, number = (note or b"0:0").decode().partition(":")
+        return int(number) if int(epoch) == self._epoch else 0
 
     def send(self, number: int, first: int, messages: pa.RecordBatch) -> None:
         from redis.exceptions import WatchError
@@ -104,7 +110,7 @@ class _Adding(Sender):
                 try:
                     # Where the answer to a transaction was lost on the way, the note tells whether it went through.
                     pipe.watch(self._note)
-                    if int(pipe.get(self._note) or 0) > number:
+                    if self._added(pipe.get(self._note)) > number:
                         return
                     pipe.multi()
                     for value, others in zip(values, headers, strict=True):
@@ -113,7 +119,7 @@ class _Adding(Sender):
                             fields[field] = b"" if value is None else value
                         # An entry has a field at least.
                         pipe.xadd(options.stream, fields or {field: b""}, maxlen=options.maximum_length, approximate=True)
-                    pipe.set(self._note, number + 1, ex=_NOTE_SECONDS)
+                    pipe.set(self._note, f"{self._epoch}:{number + 1}", ex=_NOTE_SECONDS)
                     pipe.execute()
                     return
                 except WatchError:
