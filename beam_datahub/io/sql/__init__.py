@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
@@ -14,8 +15,9 @@ from beam_datahub.component.database_source import DatabaseReadOptions, Database
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
 from beam_datahub.component.sink import Writer, WriteRequest
+from beam_datahub.component.source import Line
 from beam_datahub.io.sql.connection import SqlConnection, SqlDialect, dialect_of
-from beam_datahub.io.sql.session import connected
+from beam_datahub.io.sql.session import connected, reached
 from beam_datahub.io.sql.writing import SqlWriteOptions, SqlWriter
 
 
@@ -37,6 +39,9 @@ class SqlSource(DatabaseSource):
 
     def connected(self) -> AbstractContextManager[Session]:
         return connected(self.connection)
+
+    def reached(self, session: Session) -> Sequence[Line]:
+        return reached(session)
 
     def datasets(self) -> tuple[DatasetName, ...]:
         return _datasets(self.connection, self.relation.table)
@@ -75,6 +80,9 @@ class SqlSink(DatabaseSink):
 
     def connected(self) -> AbstractContextManager[Session]:
         return connected(self.connection)
+
+    def reached(self, session: Session) -> Sequence[Line]:
+        return reached(session)
 
     def datasets(self) -> tuple[DatasetName, ...]:
         return _datasets(self.connection, self.target)

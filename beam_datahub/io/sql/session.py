@@ -14,6 +14,7 @@ from beam_datahub.component.database import Relation, RowsRefused, Session, Tabl
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.database_pool import pooled
 from beam_datahub.component.database_rows import columns_of, python_rows
+from beam_datahub.component.source import Line
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -123,6 +124,12 @@ class SqlSession(Session):
     def rollback(self) -> None:
         self._open = False
         self._connection.rollback()
+
+    def version(self) -> str:
+        """The system behind the URL, and its version where the dialect knows it."""
+        found = self._engine.dialect
+        known = getattr(found, "server_version_info", None) or ()
+        return " ".join([found.name, ".".join(map(str, known))]).strip()
 
     def close(self) -> None:
         try:
@@ -269,3 +276,9 @@ def connected(connection: SqlConnection) -> Iterator[Session]:
     """A connection of the process's pool. Raises ConnectorError, MissingDependency."""
     with pooled(connection, lambda: SqlSession(connection), limit=connection.pool_size, wait_seconds=600) as session:
         yield session
+
+
+def reached(session: Session) -> Sequence[Line]:
+    """What a server says of itself: its system and version."""
+    assert isinstance(session, SqlSession)
+    return [("server", True, session.version())]
