@@ -44,7 +44,7 @@ class ConnectionLookup:
         """The settings of a stored connection as a spec would write them; see `StoredConnections`."""
         location = self._location or locate()
         stored = self._found.get(name) or self._load(location, name)
-        if stored.connector != connector:
+        if stored.connector != connector and not _reach_alike(stored.connector, connector):
             raise InvalidValue(f"the connection '{name}' is one of '{stored.connector}', not of '{connector}'")
         return settings_of(stored, location, secrets)
 
@@ -134,6 +134,15 @@ def kinds_of(connector: str) -> dict[str, Any]:
     if not found:
         raise UnknownName("connector", connector, _connectors())
     return found
+
+
+def _reach_alike(one: str, other: str) -> bool:
+    """Whether two connectors reach the same kind of system by the same settings: a database's tables and its log."""
+    if not any(is_known(role, name) for role in ROLES for name in (one, other)):  # type: ignore[arg-type]
+        return False
+    kinds = [{kind.Connection for kind in kinds_of(name).values()} for name in (one, other)]
+    # What many kinds of systems have in common, as files have paths, is in no connector's own module.
+    return any(not each.__module__.startswith("beam_datahub.component.") for each in kinds[0] & kinds[1])
 
 
 def _connectors() -> list[str]:

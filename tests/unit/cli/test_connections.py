@@ -62,6 +62,15 @@ def test_a_connection_of_another_connector_is_refused(shop: Path, cli: Run) -> N
     assert "the connection 'orders' is one of 'jsonl', not of 'csv'" in done.output
 
 
+def test_a_databases_connection_reaches_its_log_as_well(shop: Path, cli: Run) -> None:
+    assert cli("connections", "add", "db", "postgresql", "--set", "host=127.0.0.1", "--set", "database=nowhere").exit_code == 0
+    spec = SPEC.replace("connector: csv", "connector: postgresql_cdc, table: orders, slot: s").replace(
+        "connection: {path: orders.csv}", "connection: db"
+    )
+    (shop / "shop.yaml").write_text(spec)
+    assert "is one of" not in cli("validate", "shop.yaml").output
+
+
 def test_a_name_that_is_not_stored_is_guessed(shop: Path, cli: Run) -> None:
     cli("connections", "add", "orders", "csv", "--set", "path=orders.csv")
     (shop / "shop.yaml").write_text(SPEC.replace("connection: {path: orders.csv}", "connection: ordres"))

@@ -493,8 +493,7 @@ def test_a_position_that_is_none_is_refused(shop: Shop, text: str) -> None:
         shop.source().position("", text)
 
 
-@pytest.mark.parametrize("name", ["postgresql", "sqlite", "duckdb"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("name", "seed"), [("postgresql", 1), ("sqlite", 2), ("duckdb", 3)])
 def test_a_replica_equals_its_table_after_any_changes(shop: Shop, name: str, seed: int, tmp_path: Any, request: Any) -> None:
     shop.run("alter table t replica identity full", "insert into t select n, 'row ' || n, n, null from generate_series(1, 300) n")
     target: System = made(name, tmp_path, request)
