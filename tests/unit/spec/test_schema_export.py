@@ -132,7 +132,7 @@ def test_what_loads_meets_the_schema(text: str, components: ComponentSchemas | N
     "text",
     [
         spec(tail="schedule: daily"),
-        spec(tail="type: hybrid"),
+        spec(tail="type: stream"),
         spec(tail="max_rejected: lots"),
         spec(tail="sources: {a: {connector: csv}}"),
         spec(tail="tests: [{name: x}]"),
