@@ -245,7 +245,7 @@ class FollowStage(RunStage):
         work = self._work
         key = (work.attempt, source_id, partition.name)
         control = work.control.look()
-        if control.stopping:
+        if control.is_over:
             tracker.try_claim(_End())
             FOLLOWERS.drop(key)
             return

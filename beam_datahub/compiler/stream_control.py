@@ -12,15 +12,26 @@ from typing import Any
 
 # How often a file is looked at that no local disk holds.
 _LOOK_SECONDS = 1.0
+# How often the launcher says again what it has said, and after how long without a word it counts as gone.
+SAY_SECONDS = 10.0
+_GONE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Control:
-    """`published`: source → partition → the position up to which all is published."""
+    """`published`: source → partition → the position up to which all is published. `at` is when it was said, in seconds since
+    1970: a launcher that says nothing for long is gone, and nobody would publish what workers stage.
+    """
 
     published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paused: bool = False
     stopping: bool = False
+    at: float = field(default_factory=time.time, compare=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether workers are to end."""
+        return self.stopping or time.time() - self.at > _GONE_SECONDS
 
 
 class ControlFile:

@@ -26,7 +26,7 @@ from beam_datahub.compiler.lower import Lowering, StreamLowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Read, Write
 from beam_datahub.compiler.settled import CLOCK, clock_of
-from beam_datahub.compiler.stream_control import Control, ControlFile
+from beam_datahub.compiler.stream_control import SAY_SECONDS, Control, ControlFile
 from beam_datahub.compiler.streaming import apart, followed, is_windowed
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
@@ -242,7 +242,7 @@ class _Stream:
                 else:
                     publisher.commit_when_due()
                 self._look_round()
-                if (now := self._control()) != told:
+                if (now := self._control()) != told or now.at - told.at > SAY_SECONDS:
                     control.write(now)
                     told = now
                 if give_up is None and (self._stopping or self._anew):

@@ -36,6 +36,7 @@ from beam_datahub.runtime.launch import RunRequest, RunResult
 from beam_datahub.runtime.run_id import new_run_id
 from beam_datahub.runtime.streams import StreamRequest, StreamState, run_stream
 from beam_datahub.spec import loads
+from tests.conftest import obtained
 
 SCHEMA = pa.schema([("n", pa.int64()), ("k", pa.string()), ("at", pa.timestamp("us", "UTC"))])
 SPEC = """\
@@ -173,7 +174,13 @@ Stream = Callable[..., RunResult]
 def stream(prism: str, tmp_path: Path) -> Stream:
     """A function that runs a spec as a stream until it has caught up, or until `stop`."""
 
-    def work(spec: str = SPEC, kept: Kept | None = None, *, stop: Callable[[StreamState], bool] | None = None) -> RunResult:
+    def work(
+        spec: str = SPEC,
+        kept: Kept | None = None,
+        *,
+        stop: Callable[[StreamState], bool] | None = None,
+        engine: str = "prism",
+    ) -> RunResult:
         document = loads(spec.replace("OUT", f"{tmp_path}/out/"))
         run_id = new_run_id()
         plan = build(document, BuildOptions(run_id=run_id, dead_letter_folder=str(tmp_path / "dead")))
@@ -185,7 +192,7 @@ def stream(prism: str, tmp_path: Path) -> Stream:
                 stopped.append(True)
 
         request = StreamRequest(
-            RunRequest(run_id, "prism", EngineOptions(shards=1, options=(f"--prism_location={prism}",))),
+            RunRequest(run_id, engine, EngineOptions(shards=1, options=(f"--prism_location={prism}",) * (engine == "prism"))),
             plan.metadata["stream"],
             plan.metadata["event_times"],
             kept,
@@ -209,6 +216,17 @@ def test_a_stream_publishes_what_comes_and_keeps_how_far_it_is(stream: Stream, t
     result = stream(kept=kept)
     assert out(tmp_path) == list(range(1, 200, 2))
     assert (result.status, result.read, result.books["odd"]["filtered"]) == ("completed", 200, 100)
+    assert kept.positions == {"a": 100, "b": 100}
+
+
+def test_flink_runs_the_same(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    from beam_datahub.runtime.engines.flink import flink_jar
+
+    obtained(flink_jar)
+    kept = Kept()
+    result = stream(kept=kept, engine="flink")
+    assert out(tmp_path) == list(range(1, 200, 2))
+    assert (result.status, result.read) == ("completed", 200)
     assert kept.positions == {"a": 100, "b": 100}
 
 
