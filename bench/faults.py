@@ -125,8 +125,8 @@ class Place:
 
         parts = urlsplit(self.reached)
         with (
-            pymysql.connect(host=parts.hostname, port=parts.port or 0, user=parts.username, database=parts.path[1:]) as server,
-            server.cursor() as cursor,
+            pymysql.connect(host=parts.hostname, port=parts.port or 0, user=parts.username, database=parts.path[1:]) as client,
+            client.cursor() as cursor,
         ):
             cursor.execute(sql)
             return [list(row) for row in cursor.fetchall()]
@@ -217,7 +217,7 @@ def _mark_publishing() -> None:
         Path("published").write_text(str(time.monotonic() - began))
         return found
 
-    DatabaseSink.commit = marked  # type: ignore[method-assign]
+    DatabaseSink.commit = marked  # type: ignore[method-assign, assignment]
 
 
 def ended(child: int, seconds: float, enough: Callable[[], bool] = lambda: False) -> int | None:
@@ -396,11 +396,9 @@ def new_place(sink: str, mode: str, folder: Path, servers: dict[str, str]) -> Pl
                 server.execute(f"create database {name}".encode())
         else:
             import pymysql
-            from pymysql.constants import CLIENT
 
-            del CLIENT
             host, _, port = reached.rpartition("@")[2].partition(":")
-            with pymysql.connect(host=host, port=int(port), user="root") as server, server.cursor() as cursor:
+            with pymysql.connect(host=host, port=int(port), user="root") as client, client.cursor() as cursor:
                 cursor.execute(f"create database {name} character set utf8mb4")
 
     apart(make)
