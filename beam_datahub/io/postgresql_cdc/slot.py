@@ -152,7 +152,11 @@ def refuse_lost(slot: Slot) -> None:
 def _publish(session: PostgresqlSession, options: PostgresqlCdcOptions, tables: Sequence[TableName]) -> None:
     dialect, name = session.dialect, options.published_by
     listed = ", ".join(map(dialect.table, tables))
-    there = session.fetch(f"SELECT puballtables FROM pg_publication WHERE pubname = {dialect.literal(name)}")
+    whole = "pubinsert AND pubupdate AND pubdelete"
+    there = session.fetch(f"SELECT {whole} FROM pg_publication WHERE pubname = {dialect.literal(name)}")
+    if there and not there[0][0]:
+        hint = f"ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
+        raise InvalidValue(f"the publication '{name}' leaves out inserts, updates or deletes", hint=hint)
     try:
         if not there:
             if not options.create:

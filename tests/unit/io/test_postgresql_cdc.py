@@ -451,6 +451,12 @@ def test_without_create_nothing_is_made(shop: Shop) -> None:
     assert brief(Runs(source).rows()) == [("r", 1, "one")]
 
 
+def test_a_publication_that_leaves_out_changes_is_refused(shop: Shop) -> None:
+    shop.run("create publication half for table t with (publish = 'insert')")
+    with pytest.raises(InvalidValue, match="leaves out"):
+        Runs(shop.source(slot="half")).rows()
+
+
 def test_a_slot_of_another_kind_is_not_touched(shop: Shop) -> None:
     shop.run("select pg_create_logical_replication_slot('theirs', 'test_decoding')")
     with pytest.raises(InvalidValue, match="test_decoding"):
