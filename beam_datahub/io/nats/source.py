@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from uuid import uuid4
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from beam_datahub.component.capabilities import Acknowledging, SourceCapabilities
+from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.held import held, hold, let_go
@@ -94,6 +95,16 @@ class NatsSource(MessageSource):
 
     connection: NatsConnection
     options: NatsReadOptions
+
+    def __init__(self, connection: NatsConnection, options: NatsReadOptions) -> None:
+        super().__init__(connection, options)
+        every = type(self).capabilities
+        if options.consumer is None:
+            own = replace(every, acknowledges=None)
+        else:
+            # Where a run was killed, others may take over what it had published and not acknowledged.
+            own = replace(every, resumes=None, unbounded=False, delivery=Delivery.AT_LEAST_ONCE)
+        self.capabilities = own  # type: ignore[misc]
 
     @property
     def place(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from beam_datahub.component.capabilities import Acknowledging, SourceCapabilities
+from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.messages.decoding import Decoder
@@ -107,6 +108,16 @@ class RedisStreamSource(MessageSource):
 
     connection: RedisConnection
     options: RedisStreamReadOptions
+
+    def __init__(self, connection: RedisConnection, options: RedisStreamReadOptions) -> None:
+        super().__init__(connection, options)
+        every = type(self).capabilities
+        if options.group is None:
+            own = replace(every, acknowledges=None)
+        else:
+            # Where a run was killed, others may take over what it had published and not acknowledged.
+            own = replace(every, resumes=None, unbounded=False, delivery=Delivery.AT_LEAST_ONCE)
+        self.capabilities = own  # type: ignore[misc]
 
     @property
     def place(self) -> str:

@@ -10,10 +10,20 @@ import pytest
 
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.component.source import ReadRequest
-from beam_datahub.errors import AccessDenied, InvalidValue, LossyWrite, SourceMissing, TargetUnusable, Transient, UnreadableData
+from beam_datahub.errors import (
+    AccessDenied,
+    InvalidValue,
+    LossyWrite,
+    MissingValue,
+    SourceMissing,
+    TargetUnusable,
+    Transient,
+    UnreadableData,
+)
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
+from tests.unit.io.kafka_topics import registry
 from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, taken_by, written
 
 
@@ -270,3 +280,25 @@ def test_a_stream_is_followed_from_where_it_was_left_also_when_its_server_was_aw
         again.close()
     with pytest.raises(InvalidValue, match="positions of its own"):
         list(stream.source(group="x").partitions(wanted))
+
+
+def test_avro_by_a_registry_is_written_and_read_again_and_finds_its_columns(stream: Stream, tmp_path: Any) -> None:
+    table = pa.table({"n": [1, None], "names": [["a"], []], "at": pa.array([0, 1], pa.timestamp("us", "UTC"))})
+    with registry() as (url, schemas):
+        connection = {"registry": {"url": url}}
+        written(stream.sink(tmp_path, format="avro", connection=connection), table)
+        assert len(schemas) == 1
+        stream.add({"value": b"\x00\x00\x00\x00\x01\xff"}, {"value": b"none"})
+        source = stream.source(format="avro", connection=connection)
+        assert source.discover().schema.names == ["n", "names", "at"]
+        result = read(source)
+        assert result.table.to_pylist() == table.to_pylist()
+        assert result.reasons == ["malformed", "malformed"]
+    with pytest.raises(MissingValue, match="needs a schema registry"):
+        stream.sink(tmp_path, format="avro").plan_write(WriteRequest("r", "out", NUMBERED))
+
+
+def test_a_plan_tells_how_a_source_goes_on(stream: Stream) -> None:
+    alone, member = stream.source().capabilities, stream.source(group="g").capabilities
+    assert (alone.resumes, alone.acknowledges, alone.unbounded, alone.delivery) == ("id", None, True, "exactly_once")
+    assert (member.resumes, member.acknowledges, member.unbounded, member.delivery) == (None, "anywhere", False, "at_least_once")
