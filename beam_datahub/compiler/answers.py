@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -90,6 +92,14 @@ class KeptAnswers:
         self._oldest = found["a"][0].as_py() or float("inf")
 
 
+def _without_password(value: Any) -> Any:
+    """What tells one connection from another: of a secret only a URL, without the password in it."""
+    if not isinstance(value, Secret):
+        return value
+    text = value.reveal()
+    return re.sub(r"(://[^/@:]*):[^/]*@", r"\1@", text) if "://" in text else None
+
+
 class SharedAnswers:
     """Answers in Redis, by a hash of what is asked and of the key; a value is the key's rows as one Arrow record batch.
 
@@ -101,7 +111,7 @@ class SharedAnswers:
         source = ask.read.source
         identity = [
             ask.read.connector,
-            source.connection.model_dump_json(),
+            json.dumps({name: _without_password(value) for name, value in source.connection}, default=str),
             source.options.model_dump_json(),
             str(ask.right),
             str(keys),

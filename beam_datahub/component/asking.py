@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from beam_datahub.component.config import Config
 from beam_datahub.security import Secret
@@ -23,6 +24,12 @@ class LookupCache(Config):
     redis: Secret | str | None = None
     """The URL of a Redis server in which all workers and runs share their answers: `redis://cache.example.com:6379/0`. What is
     looked up stands there in clear."""
+
+    @model_validator(mode="after")
+    def _closed(self) -> LookupCache:
+        if isinstance(self.redis, str) and re.search(r"://[^/@]*:[^/@]+@", self.redis):
+            raise ValueError("has a password in clear: give the URL as `redis: ${secret.NAME}`")
+        return self
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,19 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from beam_datahub.compiler.answers import SharedAnswers
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.compiler.describe import describe
 from beam_datahub.compiler.lookup import LookupRun
 from beam_datahub.compiler.passes import PASSES, optimise
 from beam_datahub.compiler.passes.columns import prune_columns
-from beam_datahub.compiler.plan import Ask, Plan, Stage
+from beam_datahub.compiler.plan import Ask, Plan, Read, Stage
 from beam_datahub.compiler.rows import Tally
 from beam_datahub.compiler.stage import StageResult, StageRunner
-from beam_datahub.component.operators import Join
+from beam_datahub.component.asking import LookupCache
+from beam_datahub.component.operators import Join, JoinKind
+from beam_datahub.component.registry import component
+from beam_datahub.component.source import ReadRequest
 from beam_datahub.errors import DataHubError
 from beam_datahub.io.sqlite import SqliteSource
 from beam_datahub.kernels.session import KernelSession
@@ -31,6 +35,7 @@ from beam_datahub.runtime.engines import EngineOptions
 from beam_datahub.runtime.launch import RunRequest
 from beam_datahub.runtime.rows import RowsSource
 from beam_datahub.runtime.run_id import new_run_id
+from beam_datahub.security import Secret
 from beam_datahub.spec import loads
 from beam_datahub.testing.comparing import row_texts
 
@@ -179,6 +184,22 @@ def test_workers_share_their_answers_in_redis(path: Path, monkeypatch: pytest.Mo
     assert asked == [2, 1, 1, 3]
 
 
+def test_databases_behind_secret_urls_do_not_share_their_answers(redis: Any) -> None:
+    def prefix(url: str) -> str:
+        kind: Any = component("source", "postgresql")
+        source = kind(kind.Connection(url=Secret(url)), kind.Options(table="prices"))
+        request = ReadRequest(LEFT, tuple(LEFT.names))
+        join = Join(JoinKind.LEFT, ("k",), ("k",), (("region", 1, "region"),))
+        ask = Ask(join, Read("postgresql", source, request), "prices", LEFT)
+        cache = LookupCache(redis=f"redis://{redis.address}/3")
+        with KernelSession(threads=1) as session:
+            return SharedAnswers(ask, pa.schema([LEFT.field("k")]), cache, session)._prefix
+
+    here = prefix("postgresql://etl:hidden@here/shop")
+    assert here != prefix("postgresql://etl:hidden@there/shop")
+    assert here == prefix("postgresql://etl:changed@here/shop")
+
+
 def test_a_redis_that_does_not_answer_is_passed_by(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = spied(monkeypatch)
     found = run(path, [(1, "n"), (2, "n")], 1, cache={"rows": 0, "redis": "redis://127.0.0.1:1/0"})
@@ -220,6 +241,12 @@ def test_what_cannot_be_asked_is_refused(path: Path) -> None:
         DataHubError, match="there is no lookup by batch here: 'prices' cannot be asked by 'price' as by equal values"
     ):
         planned(path, pa.table({"oid": [1.5]}), on={"oid": "price"})
+
+
+def test_a_password_of_redis_does_not_stand_in_the_spec(path: Path) -> None:
+    with pytest.raises(DataHubError, match="has a password in clear") as raised:
+        planned(path, cache={"redis": "redis://me:hidden@cache/0"})
+    assert "hidden" not in str(raised.value)
 
 
 def test_there_is_one_join_that_is_asked(path: Path) -> None:
