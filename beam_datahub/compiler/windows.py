@@ -161,18 +161,16 @@ class WindowRows(KernelDoFn):
         if not table.num_rows:
             return
         with _broken(self._step):
-            held.add(self._shard.taken(table, side, now, self.session()))
+            fresh = self._shard.taken(table, side, now, self.session())
             # Told with the ticket of the rows: it is not through before it is known that they wait.
             self._stands(now, latest=int(pc.max(table[END].cast(pa.int64())).as_py()))
-            if self._shard.wants_compacting(now):
-                less = self._shard.compacted(list(held.read()), now, self.session())
-                held.clear()
-                for each in less:
-                    held.add(each)
         early = window.early is not None and window.early.rows is not None and now.fresh >= window.early.rows
         belated = window.late.rows is not None and now.belated >= window.late.rows
         if early or belated:
-            yield from self._results(now, held, early=early, late=belated)
+            yield from self._results(now, held, early=early, late=belated, fresh=fresh)
+        else:
+            held.add(fresh)
+            self._compact(now, held)
         waits = [window.early.seconds] if window.early is not None and now.fresh else []
         waits += [window.late.seconds] if now.belated else []
         seconds = min((each for each in waits if each is not None), default=None)
@@ -181,18 +179,32 @@ class WindowRows(KernelDoFn):
             if not self._simulated:
                 soon.set(Timestamp(micros=now.alarm))
 
+    def _compact(self, now: Facts, held: Any) -> None:
+        if self._shard.wants_compacting(now):
+            with _broken(self._step):
+                less = self._shard.compacted(list(held.read()), now, self.session())
+            held.clear()
+            for each in less:
+                held.add(each)
+
     def _rung(self, now: Facts, held: Any) -> Iterator[Any]:
         now.alarm = None
         window = self._shard.window
         early = window.early is not None and window.early.seconds is not None
         yield from self._results(now, held, early=early, late=window.late.seconds is not None)
 
-    def _results(self, now: Facts, held: Any, *, early: bool = False, late: bool = False) -> Iterator[Any]:
+    def _results(
+        self, now: Facts, held: Any, *, early: bool = False, late: bool = False, fresh: pa.RecordBatch | None = None
+    ) -> Iterator[Any]:
         # Results come of many records: they belong to no ticket.
         yield from self.turn(None)
         with _broken(self._step):
-            given = self._shard.given(list(held.read()), now, self.session(), early=early, late=late)
-        held.clear()
+            stored = list(held.read())
+            rows = stored if fresh is None else [*stored, fresh]
+            given = self._shard.given(rows, now, self.session(), early=early, late=late)
+        # Prism was seen to lose what a bundle adds to a bag that it has added to and cleared before, when the bag was empty.
+        if stored:
+            held.clear()
         for batch in given.held:
             held.add(batch)
         now.due = given.due
