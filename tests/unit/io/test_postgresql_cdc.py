@@ -464,14 +464,18 @@ def test_a_slot_of_another_kind_is_not_touched(shop: Shop) -> None:
     assert shop.slots() == ["theirs"]
 
 
-def test_check_tells_how_much_of_the_log_waits(shop: Shop) -> None:
+def test_check_and_the_log_of_a_run_tell_how_much_waits(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     source = shop.source(slot="waiting", lag_warning="1 KiB")
-    Runs(source).rows()
+    runs = Runs(source)
+    runs.rows()
     shop.run("insert into t select n, repeat('x', 100), n, null from generate_series(1, 500) n")
     line = next(line for line in source.check().findings if line.what == "slot")
     assert not line[1]
     assert "of WAL" in line[2]
     assert "max_slot_wal_keep_size sets no bound" in line[2]
+    caplog.clear()
+    assert len(runs.rows()) == 500
+    assert "'waiting' is far behind" in caplog.text
 
 
 def test_check_tells_what_the_log_leaves_out(shop: Shop) -> None:
