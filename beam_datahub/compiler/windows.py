@@ -168,9 +168,10 @@ class WindowRows(KernelDoFn):
         belated = window.late.rows is not None and now.belated >= window.late.rows
         if early or belated:
             yield from self._results(now, held, early=early, late=belated, fresh=fresh)
+        elif self._shard.wants_compacting(now):
+            self._compact(now, held, fresh)
         else:
             held.add(fresh)
-            self._compact(now, held)
         waits = [window.early.seconds] if window.early is not None and now.fresh else []
         waits += [window.late.seconds] if now.belated else []
         seconds = min((each for each in waits if each is not None), default=None)
@@ -179,13 +180,14 @@ class WindowRows(KernelDoFn):
             if not self._simulated:
                 soon.set(Timestamp(micros=now.alarm))
 
-    def _compact(self, now: Facts, held: Any) -> None:
-        if self._shard.wants_compacting(now):
-            with _broken(self._step):
-                less = self._shard.compacted(list(held.read()), now, self.session())
+    def _compact(self, now: Facts, held: Any, fresh: pa.RecordBatch) -> None:
+        stored = list(held.read())
+        with _broken(self._step):
+            less = self._shard.compacted([*stored, fresh], now, self.session())
+        if stored:
             held.clear()
-            for each in less:
-                held.add(each)
+        for each in less:
+            held.add(each)
 
     def _rung(self, now: Facts, held: Any) -> Iterator[Any]:
         now.alarm = None
