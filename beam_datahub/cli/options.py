@@ -79,10 +79,12 @@ def set_option(function: _Function) -> _Function:
 
 
 def engine_option(function: _Function) -> _Function:
-    """The option `--engine`."""
-    return click.option("--engine", default="direct", show_default=True, help="The engine; `beam-datahub engines` lists them.")(
-        function
-    )
+    """The option `--engine`; None where it is left out, see `specs.engine_of`."""
+    return click.option(
+        "--engine",
+        show_default="direct; prism for what is real-time or hybrid",
+        help="The engine; `beam-datahub engines` lists them.",
+    )(function)
 
 
 def store_option(function: _Function) -> _Function:

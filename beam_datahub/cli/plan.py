@@ -22,7 +22,7 @@ from beam_datahub.cli.options import engine_option, set_option, spec_argument
     help="A readable tree, a Mermaid flowchart for documents, or JSON for programs.",
 )
 @click.option("--columns", is_flag=True, help="In the tree, where each column comes from, with its expression.")
-def command(spec: str, parameters: tuple[tuple[str, str], ...], engine: str, form: str, columns: bool) -> None:
+def command(spec: str, parameters: tuple[tuple[str, str], ...], engine: str | None, form: str, columns: bool) -> None:
     """Show what SPEC compiles to: schemas, fused stages, push-downs, join strategies, write modes, column lineage."""
     from beam_datahub.cli.session import out
     from beam_datahub.cli.specs import dead_letter_folder, opened, planned

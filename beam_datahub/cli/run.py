@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def command(
     spec: str,
     parameters: tuple[tuple[str, str], ...],
-    engine: str,
+    engine: str | None,
     beam_options: tuple[str, ...],
     threads: int | None,
     memory: int | None,
@@ -85,6 +85,7 @@ def command(
         detached(command, given, as_json=as_json, quiet=quiet)
         return
     from beam_datahub.cli.registered import spec_of
+    from beam_datahub.cli.specs import engine_of
     from beam_datahub.runtime.engines import EngineOptions
     from beam_datahub.runtime.increments import Span, is_incremental, kind_of
     from beam_datahub.runtime.run_id import new_run_id
@@ -92,6 +93,7 @@ def command(
 
     location = locate(store)
     document, facts, link = spec_of(spec, parameters, location)
+    engine = engine_of(document, engine)
     options = EngineOptions(threads=threads, options=beam_options)
     if whole and (since is not None or until is not None):
         raise click.UsageError("--full reads everything: leave out --since and --until")

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-from click.core import ParameterSource
-
 from beam_datahub.errors import UnreadableSpec
 
 if TYPE_CHECKING:
@@ -51,23 +48,21 @@ def with_connections(document: SpecDocument, location: Location | None = None) -
     return document
 
 
-def planned(document: SpecDocument, *, engine: str = "direct", threads: int | None = None, **changes: object) -> Plan:
+def planned(document: SpecDocument, *, engine: str | None = None, threads: int | None = None, **changes: object) -> Plan:
     """The plan of a spec for an engine. `changes` are BuildOptions."""
     from dataclasses import replace
 
     from beam_datahub.compiler.build import build
     from beam_datahub.runtime.engines import engine as find_engine
 
-    find_engine(_meant(engine, document)).check(document)
+    engine = engine_of(document, engine)
+    find_engine(engine).check(document)
     return build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
 
 
-def _meant(engine: str, document: SpecDocument) -> str:
-    """The engine to check a spec for: a stream that only is looked at is meant for one that can run it, unless one was named."""
-    context = click.get_current_context(silent=True)
-    if context is None or document.integration.type == "batch" or context.info_name == "run":
-        return engine
-    return "prism" if context.get_parameter_source("engine") is ParameterSource.DEFAULT else engine
+def engine_of(document: SpecDocument, given: str | None) -> str:
+    """The engine that was given, else the local one that runs integrations of this type."""
+    return given or ("direct" if document.integration.type == "batch" else "prism")
 
 
 def build_options(name: str, threads: int | None = None) -> BuildOptions:

@@ -12,7 +12,7 @@ from beam_datahub.cli.options import engine_option, set_option, spec_argument
 @set_option
 @engine_option
 @click.option("--pin", is_flag=True, help="Write the discovered schemas of all sources into the spec.")
-def command(spec: str, parameters: tuple[tuple[str, str], ...], engine: str, pin: bool) -> None:
+def command(spec: str, parameters: tuple[tuple[str, str], ...], engine: str | None, pin: bool) -> None:
     """Check SPEC: its form, names, expressions, types, and what each destination can keep.
 
     Looks at the sources to learn their schemas, runs nothing and writes nothing. All errors come in one go, each with its
