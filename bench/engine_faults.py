@@ -9,8 +9,7 @@ Each round begins a run, kills one part of it with SIGKILL at a random moment, l
 - the books of the run that ended well balance, and its rejected records are those of the data.
 
 Workers are processes of their own, started by a pool. Worker, job server and launcher are killed on an embedded cluster,
-the task manager on a standalone one, where another takes its place. On odd rounds Flink may begin a broken job anew by itself
-(`--number_of_execution_retries`).
+the task manager on a standalone one, where another takes its place. Flink restarts none of these jobs by itself.
 """
 
 from __future__ import annotations
@@ -231,9 +230,8 @@ def killed(place: Place, part: str, count: int, chance: random.Random, following
     wrong: list[str] = place.faults(record, well)
     done = 0
     while done < count:
-        retries = ["--number_of_execution_retries=3", "--execution_retry_delay=500"] if done % 2 else []
         before = set(place.appended())
-        run = place.start(*options, *retries)
+        run = place.start(*options)
         time.sleep(chance.uniform(0.15, 1.0) * usual)
         while (pid := place.victim(part, run)) is None and run.poll() is None:
             time.sleep(0.02)
