@@ -207,8 +207,8 @@ def test_what_is_sent_to_workers_holds_no_secret_and_works_there(monkeypatch: py
 
     from beam_datahub.compiler.dead_letter import Identity
     from beam_datahub.compiler.dofns import KernelOptions
-    from beam_datahub.compiler.staging import StageRows
     from beam_datahub.compiler.plan import Write
+    from beam_datahub.compiler.staging import StageRows
     from beam_datahub.component.sink import WriteRequest
     from beam_datahub.io.csv import CsvSink
     from beam_datahub.security.providers import default_providers
