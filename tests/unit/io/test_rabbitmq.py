@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -154,6 +155,10 @@ def test_a_connection_that_is_lost_fails_the_run_before_it_publishes_and_loses_n
     finally:
         queue.server.start()
         taken.give_up()
+    # A quorum queue comes back a little later than its server.
+    end = time.monotonic() + 60
+    while queue.waiting() < 2 and time.monotonic() < end:
+        time.sleep(0.1)
     again = Taken(queue.source(), NUMBERED)
     assert again.numbers == [1, 2]
     again.publish()
