@@ -145,7 +145,8 @@ def test_a_queue_can_be_made_and_bound_and_what_is_known_of_a_message_becomes_co
     found.publish()
 
 
-def test_a_connection_that_is_lost_fails_the_run_before_it_publishes_and_loses_nothing(queue: Queue) -> None:
+def test_a_connection_that_is_lost_fails_the_run_before_it_publishes_and_loses_nothing(rabbitmq: Server) -> None:
+    queue = Queue(rabbitmq, "classic")
     queue.numbers(1, 2)
     taken = Taken(queue.source(), NUMBERED)
     queue.server.kill()
@@ -155,7 +156,7 @@ def test_a_connection_that_is_lost_fails_the_run_before_it_publishes_and_loses_n
     finally:
         queue.server.start()
         taken.give_up()
-    # A quorum queue comes back a little later than its server.
+    # A queue comes back a little later than its server.
     end = time.monotonic() + 60
     while queue.waiting() < 2 and time.monotonic() < end:
         time.sleep(0.1)
