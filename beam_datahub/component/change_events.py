@@ -19,7 +19,7 @@ from beam_datahub.component.arrow_blocks import Fitting, as_json, first_of_each_
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import TableName
 from beam_datahub.component.files import record_batch
-from beam_datahub.component.source import Block, Origin, ReadRequest
+from beam_datahub.component.source import Arrival, Block, Origin, ReadRequest, Source
 from beam_datahub.errors import InvalidValue, UnreadableData
 from beam_datahub.kernels.json_rows import json_rows
 from beam_datahub.kernels.rejection import rejections
@@ -33,6 +33,9 @@ READ, CREATED, UPDATED, DELETED, TRUNCATED = range(5)
 
 # The position in a log of a table that is still to be read as a whole.
 ANEW = "the beginning"
+
+# What a stream may read at once.
+_MOST_BYTES = 256 * 1024 * 1024
 
 BEFORE, AFTER, SOURCE, OP, TIME = "before", "after", "source", "op", "ts_ms"
 # What stands beside the columns of a table in the form of rows.
@@ -369,3 +372,21 @@ def one_block(blocks: list[Block]) -> Block | None:
     rejected = pa.concat_tables(refused) if refused else None
     drifted = tuple(dict.fromkeys(name for block in blocks for name in block.drifted))
     return Block(batch, blocks[0].origin, rejected, pa.concat_arrays(positions), originals, drifted=drifted)
+
+
+def whole_table(source: Source, request: ReadRequest, table: str) -> Arrival:
+    """A table as it is, at the beginning of a stream: all rows at once, so that a stream that breaks meanwhile doubles none.
+
+    Raises InvalidValue where that are too many.
+    """
+    (split,) = source.splits(replace(request, limit=None, reached={}))
+    found, size = list[Block](), 0
+    for block in source.read(split, request):
+        found.append(block)
+        size += block.batch.nbytes
+        if size > _MOST_BYTES:
+            raise InvalidValue(
+                f"the table '{table}' is too large to be read at once at the beginning of a stream",
+                hint="let a first run of `type: batch` read it, under the same name; the stream goes on from there",
+            )
+    return Arrival(one_block(found), str(split.reached[""]), 1)

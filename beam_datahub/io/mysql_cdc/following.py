@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from beam_datahub.component.change_events import ANEW, one_block
+from beam_datahub.component.change_events import ANEW, whole_table
 from beam_datahub.component.source import Arrival, Block, Follower, ReadRequest
-from beam_datahub.errors import DataHubError, InvalidValue
+from beam_datahub.errors import DataHubError
 from beam_datahub.io.mysql_cdc import server
 from beam_datahub.io.mysql_cdc.position import Position
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from beam_datahub.io.mysql_cdc.source import MysqlCdcSource
 
 _PAUSE_SECONDS = 0.2
-# All rows come at once, so that a stream that breaks meanwhile doubles none.
-_MOST_BYTES = 256 * 1024 * 1024
 
 
 class LogFollower(Follower):
@@ -52,18 +50,9 @@ class LogFollower(Follower):
 
     def _all(self) -> Arrival:
         """The table as it is, as one block."""
-        (split,) = self._source.splits(replace(self._request, limit=None, reached={}))
-        found, size = list[Block](), 0
-        for block in self._source.read(split, self._request):
-            found.append(block)
-            size += block.batch.nbytes
-            if size > _MOST_BYTES:
-                raise InvalidValue(
-                    f"the table '{self._table}' is too large to be read at once at the beginning of a stream",
-                    hint="let a first run of `type: batch` read it, under the same name; the stream goes on from there",
-                )
-        self._position = str(split.reached[""])
-        return Arrival(one_block(found), self._position, 1)
+        found = whole_table(self._source, self._request, str(self._table))
+        self._position = str(found.position)
+        return found
 
     def _look(self, end: Position, batch_bytes: int) -> tuple[Block | None, bool]:
         """What is there up to `end`, and whether there is more than was taken."""

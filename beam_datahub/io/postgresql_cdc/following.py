@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from beam_datahub.component.change_events import ANEW, one_block
+from beam_datahub.component.change_events import ANEW, whole_table
 from beam_datahub.component.source import Arrival, Block, Follower, ReadRequest
-from beam_datahub.errors import DataHubError, InvalidValue
+from beam_datahub.errors import DataHubError
 from beam_datahub.io.postgresql_cdc import slot as slots
 from beam_datahub.io.postgresql_cdc.messages import MessageReader
 from beam_datahub.io.postgresql_cdc.position import Position, lsn_text
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 # Changes after which a look ends, between two transactions; and how often the server is asked for more.
 _MOST = 50_000
 _PAUSE_SECONDS = 0.1
-# All rows come at once, so that a stream that breaks meanwhile doubles none.
-_MOST_BYTES = 256 * 1024 * 1024
 
 
 class SlotFollower(Follower):
@@ -66,18 +64,9 @@ class SlotFollower(Follower):
 
     def _all(self) -> Arrival:
         """The table as it is, as one block."""
-        (split,) = self._source.splits(replace(self._request, limit=None, reached={}))
-        found, size = list[Block](), 0
-        for block in self._source.read(split, self._request):
-            found.append(block)
-            size += block.batch.nbytes
-            if size > _MOST_BYTES:
-                raise InvalidValue(
-                    f"the table '{self._table}' is too large to be read at once at the beginning of a stream",
-                    hint="let a first run of `type: batch` read it, under the same name; the stream goes on from there",
-                )
-        self._position = str(split.reached[""])
-        return Arrival(one_block(found), self._position, 1)
+        found = whole_table(self._source, self._request, str(self._table))
+        self._position = str(found.position)
+        return found
 
     def _open(self) -> None:
         slot = self._source.waited_for(self._session)
