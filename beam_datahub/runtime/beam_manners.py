@@ -14,9 +14,14 @@ from beam_datahub.runtime.run_log import RunLog
 
 @functools.cache
 def let_workers_end_quietly() -> None:
-    """Beam's loopback workers outlive the job, and when its server goes each tells at length that the connection did, too."""
+    """Beam's loopback workers outlive the job, and when its server goes each tells at length that the connection did, too; what
+    the bundles of a stopped run fail with, they print when nobody listens any more.
+    """
+    from apache_beam.runners.worker import sdk_worker
+
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         return
+    vars(sdk_worker)["print"] = _unsaid
     logging.getLogger("apache_beam.runners.worker.data_plane").disabled = True
     usual = threading.excepthook
 
@@ -49,16 +54,21 @@ def quiet_beam() -> Iterator[None]:
     """
     from apache_beam.runners.worker import sdk_worker
 
-    before = logging.root.manager.disable
+    before, said = logging.root.manager.disable, vars(sdk_worker).get("print")
     quiet = not logging.getLogger().isEnabledFor(logging.DEBUG)
     if quiet:
         # The log of a recorded run takes it all.
         if not any(isinstance(handler, RunLog) for handler in logging.getLogger().handlers):
             logging.disable(max(before, logging.ERROR))
-        vars(sdk_worker)["print"] = lambda *_, **__: None  # a name of the module goes before the built-in one
+        vars(sdk_worker)["print"] = _unsaid
     try:
         yield
     finally:
         if quiet:
             logging.disable(before)
-            del vars(sdk_worker)["print"]
+            if said is None:
+                del vars(sdk_worker)["print"]
+
+
+def _unsaid(*_: Any, **__: Any) -> None:
+    """Takes the place of `print` in a module of Beam: a name of the module goes before the built-in one."""

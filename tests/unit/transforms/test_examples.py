@@ -36,7 +36,7 @@ def typed(rows: list[dict[str, Any]], like: list[dict[str, Any]], schema: pa.Sch
 def test_an_example_gives_what_it_says(name: str, example: Example) -> None:
     assert example.given is not None
     assert example.expect is not None
-    found = run_step(name, example.config, example.given, schema=example.schema)
+    found = run_step(name, example.config, example.given, schema=example.schema, window=example.window)
     expected = example.expect if isinstance(example.expect, dict) else {"": example.expect}
     for branch, rows in expected.items():
         came = found.branches[branch] if branch else found.rows
