@@ -165,6 +165,9 @@ def _try_cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     fits = f"TRY_CAST(c AS {sql_type(target)})"
     if pa.types.is_integer(target) and (pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):
         fits = f"CASE WHEN c = round(c) THEN {fits} END"
+    elif pa.types.is_decimal(target) and pa.types.is_decimal(array.type) and target.scale < array.type.scale:
+        # A cast rounds without a word.
+        fits = f"CASE WHEN c = round(c, {target.scale}) THEN {fits} END"
     column = conform(over(pa.table({"c": array}), f"SELECT {fits} AS c FROM t"), pa.schema([("c", target)])).column(0)
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_datahub.component.arrow_blocks import fit_array
 from beam_datahub.component.source import ReadRequest
 from beam_datahub.errors import DataHubError, TargetUnusable, UnreadableData
 from beam_datahub.kernels.types import JSON
@@ -58,6 +60,14 @@ def test_nanoseconds_are_cut_to_microseconds_and_int96_is_read(tmp_path: Path) -
     table = pa.table({"t": pa.array([1_000_000_001], pa.timestamp("ns"))})
     for options in ({}, {"use_deprecated_int96_timestamps": True}):
         assert read(source("parquet", stored(tmp_path, table, **options))).rows == [{"t": dt.datetime(1970, 1, 1, 0, 0, 1)}]
+
+
+def test_a_decimal_that_would_have_to_be_rounded_is_refused() -> None:
+    given = pa.array([Decimal("1.005"), Decimal("2.500"), None, Decimal("-1.250")], pa.decimal128(12, 3))
+    found, bad = fit_array(given, pa.decimal128(12, 2))
+    assert found.to_pylist() == [None, Decimal("2.50"), None, Decimal("-1.25")]
+    assert bad is not None
+    assert bad.to_pylist() == [True, False, False, False]
 
 
 def test_files_of_one_folder_are_matched_by_the_names_of_their_columns(tmp_path: Path) -> None:
