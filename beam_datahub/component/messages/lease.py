@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from beam_datahub.component.held import held, let_go
 from beam_datahub.errors import DataHubError, Transient
 
 _LOGGER = logging.getLogger("beam_datahub.run")
@@ -88,3 +89,24 @@ class Lease:
             except Exception as error:
                 # The loan ends by itself.
                 _LOGGER.debug("%s: messages were not given back: %s", self._place, error)
+
+
+def check_leases(taken: Sequence[Any]) -> None:
+    """Raise Transient where the loan of messages has run out; each of `taken` names its `lease`."""
+    for _, lease in _leases(taken):
+        lease.check()
+
+
+def end_leases(taken: Sequence[Any]) -> None:
+    """Let go of the loans of messages that are acknowledged."""
+    for name, lease in _leases(taken):
+        lease.end()
+        let_go(name)
+
+
+def _leases(taken: Sequence[Any]) -> Iterator[tuple[str, Lease]]:
+    """The loans that this process still holds: those of a run that died are none."""
+    for name in dict.fromkeys(each["lease"] for each in taken):
+        lease = held(name, Lease)
+        if lease is not None:
+            yield name, lease

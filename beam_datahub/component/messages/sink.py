@@ -16,9 +16,10 @@ from beam_datahub.component.file_store import join, reading, store_of, writing
 from beam_datahub.component.messages.encoding import Encoding
 from beam_datahub.component.messages.registry import Registry
 from beam_datahub.component.messages.source import HEADERS
-from beam_datahub.component.messages.staging import StagedWriter, staged
+from beam_datahub.component.messages.staging import StagedWriter
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Report
+from beam_datahub.component.staged_batches import staged
 from beam_datahub.errors import DataHubError, InvalidValue, LossyWrite, UnknownColumn
 from beam_datahub.schemas.avro import avro_schema
 from beam_datahub.schemas.avro_columns import avro_of
@@ -51,9 +52,9 @@ class MessageSink(Sink):
     chunk_rows: ClassVar[int] = 1_000
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """The queue, stream or topic that it writes, by its name."""
-        raise NotImplementedError
 
     @abstractmethod
     def reach(self) -> Report:

@@ -27,9 +27,9 @@ class MessageSource(Source):
     metadata_types: ClassVar[Mapping[str, pa.DataType]] = {}
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """The queue, stream or topic by its name, or several."""
-        raise NotImplementedError
 
     @abstractmethod
     def reach(self) -> Report:

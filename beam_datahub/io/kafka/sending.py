@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_datahub.component.messages.staging import staged
 from beam_datahub.component.sink import Receipt, WriteRequest
+from beam_datahub.component.staged_batches import staged
 from beam_datahub.errors import DataHubError, Transient
 from beam_datahub.io.kafka.connection import KafkaConnection, Told, kafka, meaning, telling
 from beam_datahub.io.kafka.options import KafkaWriteOptions

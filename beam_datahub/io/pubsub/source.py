@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
-from beam_datahub.component.held import held, hold, let_go
-from beam_datahub.component.messages.lease import Lease
+from beam_datahub.component.held import hold, let_go
+from beam_datahub.component.messages.lease import Lease, check_leases, end_leases
 from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
@@ -218,10 +218,7 @@ class PubsubSource(MessageSource):
         return Arrived([each.message.data for each in some], metadata, first, taken=taken)
 
     def hold(self, taken: Sequence[Any]) -> None:
-        for name in dict.fromkeys(each["lease"] for each in taken):
-            lease = held(name, Lease)
-            if lease is not None:
-                lease.check()
+        check_leases(taken)
 
     def acknowledge(self, taken: Sequence[Any]) -> None:
         with self.connection.subscriber() as client:
@@ -230,11 +227,7 @@ class PubsubSource(MessageSource):
                 for start in range(0, len(ids), _CALL):
                     some = ids[start : start + _CALL]
                     client.acknowledge(request={"subscription": path, "ack_ids": some}, timeout=60)
-        for name in dict.fromkeys(each["lease"] for each in taken):
-            lease = held(name, Lease)
-            if lease is not None:
-                lease.end()
-            let_go(name)
+        end_leases(taken)
 
 
 def _known(name: str, place: str, received: Any) -> Any:

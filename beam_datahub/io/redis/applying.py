@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from beam_datahub.component.sink import Receipt
+from beam_datahub.component.staged_batches import staged
 from beam_datahub.errors import TargetUnusable
 from beam_datahub.io.redis.options import RedisWriteOptions
-from beam_datahub.io.redis.staging import staged
 from beam_datahub.kernels.workbench import over
 
 if TYPE_CHECKING:

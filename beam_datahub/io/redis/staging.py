@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.component.file_publish import Publication
-from beam_datahub.component.file_store import reading, store_of, writing
-from beam_datahub.component.sink import Receipt, Writer, WriteRequest
+from beam_datahub.component.sink import WriteRequest
+from beam_datahub.component.staged_batches import StagingWriter
 from beam_datahub.io.redis.options import RedisWriteOptions
 from beam_datahub.kernels.json_rows import json_rows
 from beam_datahub.kernels.rejection import rejections
@@ -116,15 +115,12 @@ def _bytes(column: pa.Array) -> pa.Array:
     return source.cast(pa.binary())
 
 
-class RedisWriter(Writer):
+class RedisWriter(StagingWriter):
     """Writes what keys will get to a file; rows without a key, or with too much, are refused."""
 
     def __init__(self, publication: Publication, keyed: Keyed, options: RedisWriteOptions, key: Sequence[str]) -> None:
+        super().__init__(publication, keyed.schema)
         self._keyed, self._options, self._key = keyed, options, tuple(key)
-        self._path = publication.staged(f"bundle-{secrets.token_hex(8)}.arrow")
-        self._stream: pa.NativeFile | None = None
-        self._file: pa.RecordBatchFileWriter | None = None
-        self._rows = self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> pa.Table | None:
         refused: dict[int, tuple[str, str | None]] = {}
@@ -145,47 +141,8 @@ class RedisWriter(Writer):
         if large:
             rows = rows.take(pa.array([place for place in range(rows.num_rows) if place not in set(large)], pa.int64()))
         if rows.num_rows:
-            self._stage(rows)
-        self._rows += rows.num_rows
-        self._bytes += int(sizes[sizes <= limit].sum())
+            self.stage(rows, int(sizes[sizes <= limit].sum()))
         if not refused:
             return None
         places = sorted(refused)
         return rejections(places, "refused", [refused[row][0] for row in places], [refused[row][1] for row in places])
-
-    def _stage(self, rows: pa.RecordBatch) -> None:
-        with writing(self._path):
-            if self._file is None:
-                self._stream = store_of(self._path).open_output(self._path)
-                options = pa.ipc.IpcWriteOptions(compression="lz4")
-                self._file = pa.ipc.new_file(self._stream, self._keyed.schema, options=options)
-            self._file.write_batch(rows)
-
-    def close(self) -> Sequence[Receipt]:
-        self._end()
-        if not self._rows:
-            self.discard()
-            return ()
-        return (Receipt(self._path, self._rows, self._bytes),)
-
-    def discard(self) -> None:
-        self._end()
-        with writing(self._path):
-            store_of(self._path).delete(self._path)
-
-    def _end(self) -> None:
-        if self._file is None or self._stream is None:
-            return
-        with writing(self._path):
-            self._file.close()
-            self._stream.close()
-        self._file = self._stream = None
-
-
-def staged(receipts: Sequence[Receipt]) -> Iterator[pa.RecordBatch]:
-    """What all bundles have staged, always in the same order."""
-    for receipt in receipts:
-        with reading(receipt.location), store_of(receipt.location).open_input(receipt.location) as stream:
-            file = pa.ipc.open_file(stream)
-            for number in range(file.num_record_batches):
-                yield file.get_batch(number)

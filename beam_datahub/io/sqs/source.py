@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceCapabilities
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
-from beam_datahub.component.held import held, hold, let_go
-from beam_datahub.component.messages.lease import Lease
+from beam_datahub.component.held import hold, let_go
+from beam_datahub.component.messages.lease import Lease, check_leases, end_leases
 from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
@@ -211,10 +211,7 @@ class SqsSource(MessageSource):
         return Arrived([self._body(each) for each in some], metadata, first, taken=taken)
 
     def hold(self, taken: Sequence[Any]) -> None:
-        for name in dict.fromkeys(each["lease"] for each in taken):
-            lease = held(name, Lease)
-            if lease is not None:
-                lease.check()
+        check_leases(taken)
 
     def acknowledge(self, taken: Sequence[Any]) -> None:
         with self.connection.client() as client:
@@ -224,11 +221,7 @@ class SqsSource(MessageSource):
                 with ThreadPoolExecutor(self.connection.calls_at_once) as pool:
                     parts = [handles[start : start + 1_000] for start in range(0, len(handles), 1_000)]
                     list(pool.map(partial(self._delete, client, url), parts))
-        for name in dict.fromkeys(each["lease"] for each in taken):
-            lease = held(name, Lease)
-            if lease is not None:
-                lease.end()
-            let_go(name)
+        end_leases(taken)
 
     def _delete(self, client: Any, url: str, handles: Sequence[str]) -> None:
         # What others have got meanwhile cannot be deleted any more, and comes again: that is for them to settle.
