@@ -335,7 +335,7 @@ class Source(ABC):
         Blocks are as those of `read`; they may have more records than were asked for, never fewer. What a short outage breaks is
         tried again. Raises ConnectorError, Transient where an answer takes longer than `timeout_seconds`.
         """
-        raise NotImplementedError(f"'{self.name}' cannot be asked by keys")
+        raise InvalidValue(f"'{self.name}' cannot be asked by keys", hint="use `lookup: whole` in the enrichment")
 
     def position(self, partition: str, text: str) -> Any:
         """The position that a user wrote for a partition of a source that resumes. Raises InvalidValue."""
