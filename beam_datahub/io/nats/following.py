@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from beam_datahub.component.source import Arrival, Block, Follower
@@ -30,8 +31,6 @@ class NatsFollower(Follower):
         self._heard = time.monotonic()
 
     def take(self, seconds: float, batch_bytes: int) -> Arrival:
-        from nats.js.errors import NotFoundError
-
         until = time.monotonic() + seconds
         found: list[Pulled] = []
         size, session = 0, self._session
@@ -40,16 +39,7 @@ class NatsFollower(Follower):
                 left = until - time.monotonic()
                 if left <= 0:
                     break
-                try:
-                    if self._puller is None:
-                        self._puller = position_consumer(session, self._options, self._next)
-                    some = [pulled(each) for each in session.do(self._puller.fetch(_AT_ONCE, max(left, 0.05)))]
-                except passing():
-                    self._doubt()
-                    continue
-                except NotFoundError:
-                    self._puller = None
-                    continue
+                some = self._fetched(max(left, 0.05))
                 if some:
                     self._heard = time.monotonic()
                     found += some
@@ -59,16 +49,49 @@ class NatsFollower(Follower):
             return Arrival(None, self._next, 0)
         return Arrival(self._block(found), self._next, found[-1].pending)
 
-    def _doubt(self) -> None:
-        """Look after a consumer that is silent. Raises Transient where the server is away for too long."""
-        silent = time.monotonic() - self._heard
-        if not self._session.client.is_connected and silent > self._connection.timeout_seconds:
-            raise TimeoutError
-        if not self._session.client.is_connected:
+    def _fetched(self, seconds: float) -> list[Pulled]:
+        """The next messages; none where the server is silent, away, or has lost the consumer. Raises what the client does."""
+        from nats.errors import NoRespondersError
+        from nats.js.errors import NotFoundError, ServiceUnavailableError
+
+        known = self._puller is not None
+        try:
+            if self._puller is None:
+                self._puller = position_consumer(self._session, self._options, self._next)
+            return [pulled(each) for each in self._session.do(self._puller.fetch(_AT_ONCE, seconds))]
+        except (NoRespondersError, ServiceUnavailableError):
+            # Nobody serves the consumer any more, or nobody serves streams yet.
+            if self._silent > self._connection.timeout_seconds:
+                raise
             self._puller = None
             time.sleep(0.1)
-        elif silent > _DOUBT_SECONDS and self._puller is not None:
-            self._session.do(self._puller.consumer_info())
+        except NotFoundError:
+            # Where there was no consumer to lose, it is the stream that is missing.
+            if not known:
+                raise
+            self._puller = None
+        except passing():
+            self._doubt()
+        return []
+
+    @property
+    def _silent(self) -> float:
+        return time.monotonic() - self._heard
+
+    def _doubt(self) -> None:
+        """Look after a consumer that is silent. Raises TimeoutError where the server is away for too long."""
+        from nats.js.errors import NotFoundError
+
+        if not self._session.client.is_connected:
+            if self._silent > self._connection.timeout_seconds:
+                raise TimeoutError
+            self._puller = None
+            time.sleep(0.1)
+        elif self._silent > _DOUBT_SECONDS and self._puller is not None:
+            puller, self._puller = self._puller, None
+            with suppress(NotFoundError):
+                self._session.do(puller.consumer_info())
+                self._puller = puller
             self._heard = time.monotonic()
 
     def close(self) -> None:
