@@ -40,6 +40,7 @@ class Account:
     rows: Counter[str] = field(default_factory=Counter)
     tallies: dict[str, RuleTally] = field(default_factory=dict)
     drifted: set[tuple[str, str]] = field(default_factory=set)
+    lookups: dict[str, Counter[str]] = field(default_factory=dict)
 
     def take(self, kind: str, body: str) -> None:
         """Enter a report."""
@@ -55,6 +56,9 @@ class Account:
         elif kind == "drift":
             facts = json.loads(body)
             self.drifted.add((facts["source"], facts["column"]))
+        elif kind == "lookup":
+            facts = json.loads(body)
+            self.lookups.setdefault(facts.pop("step"), Counter()).update(facts)
 
     def add(self, other: Account, *, receipts: bool = True) -> None:
         """Enter all of another account."""
@@ -65,6 +69,8 @@ class Account:
         self.rows.update(other.rows)
         self._tally(other.tallies)
         self.drifted |= other.drifted
+        for part, figures in other.lookups.items():
+            self.lookups.setdefault(part, Counter()).update(figures)
 
     def _tally(self, found: Mapping[str, RuleTally]) -> None:
         for rule, tally in found.items():

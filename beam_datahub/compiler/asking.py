@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,11 @@ class AskRun:
         session.put("asked", keys)
         names = ", ".join(map(quoted, self._keys.names))
         return conform(session.fetch(f"SELECT * FROM answered SEMI JOIN asked USING ({names})"), self._ask.right)
+
+
+def lookup_figures(found: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    """What lookups counted, by step, as the report of a run has it."""
+    return {step: {name: figures[name] for name in LOOKUP_FIGURES} for step, figures in sorted(found.items())}
 
 
 def _limiter(source: str, rate: float) -> Any:

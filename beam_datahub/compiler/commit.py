@@ -14,7 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_datahub.compiler.asking import LOOKUP_FIGURES
+from beam_datahub.compiler.asking import lookup_figures
 from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.findings import merged_tallies
 from beam_datahub.compiler.increment import Marks, acknowledge, cursors, hold
@@ -134,7 +134,7 @@ class Commit(beam.DoFn):
             "quality": quality,
             "profiles": profiles.to_json(),
             "drifted": [{"source": source, "column": column} for source, column in sorted(drifted)],
-            "lookups": {step: {name: figures[name] for name in LOOKUP_FIGURES} for step, figures in sorted(lookups.items())},
+            "lookups": lookup_figures(lookups),
             "cursors": cursors(self._marks, taken, reached) if verdict["status"] == "completed" else {},
             "taken": messages if verdict["status"] == "completed" else {},
         }

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from beam_datahub.compiler.accounts import Account, Terms
+from beam_datahub.compiler.asking import lookup_figures
 from beam_datahub.compiler.commit import _write_durably
 from beam_datahub.compiler.plan import Write, is_aside
 from beam_datahub.compiler.settled import CLOCK, SHARD, Settling, clock_text
@@ -293,6 +294,7 @@ class Epochs:
             "reasons": books.reasons(),
             "quality": judge(self._terms.rules, whole.tallies, self._terms.started_at),
             "profiles": {},
+            "lookups": lookup_figures(whole.lookups),
             "drifted": [{"source": source, "column": column} for source, column in sorted(whole.drifted)],
             "cursors": {},
             "written": {**{step: _nothing() for step in plain}, **self.written},

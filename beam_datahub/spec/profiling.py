@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from beam_datahub.errors import UnknownName
+from beam_datahub.errors import InvalidValue, UnknownName
 from beam_datahub.spec.model import ProfileSpec, SpecModel
 
 _Text = Annotated[str, StringConstraints(min_length=1)]
@@ -108,8 +108,14 @@ def profile_spec(written: WrittenProfile | Literal[False] | None) -> ProfileSpec
 
 
 def check_profile(raw: Mapping[str, Any], steps: list[str], report: Any) -> None:
-    """Report the steps to profile that a spec does not have."""
+    """Report profiles of what has no end, and the steps to profile that a spec does not have."""
     given = raw.get("profile")
+    if given not in (None, False) and raw.get("type") in ("real-time", "hybrid"):
+        what = (
+            f"an integration of type '{raw['type']}' keeps no profiles, which stand for all that a run reads: a stream has no end"
+        )
+        hint = "leave `profile` out; `beam-datahub profile SPEC` profiles what is there now"
+        report(InvalidValue(what, hint=hint), ("profile",))
     keys: tuple[str | int, ...] = ("profile",)
     if isinstance(given, dict):
         given, keys = given.get("steps"), ("profile", "steps")

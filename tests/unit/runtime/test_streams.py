@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -312,6 +314,30 @@ destinations:
     assert out(tmp_path, "large") == [n for n in known if n >= 50]
     assert out(tmp_path, "large", "name")[0] == "one"
     assert (result.rejected, len(out(tmp_path, "dead", "reason"))) == (66, 66)
+
+
+def test_what_lookups_ask_for_is_counted_through_all_epochs(stream: Stream, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "names.sqlite")) as database:
+        database.executescript(
+            "create table names (k text primary key, name text); insert into names values ('k0', 'zero'), ('k1', 'one')"
+        )
+    spec = SPEC.replace(
+        "source: {name: tap,",
+        f"""\
+sources:
+  names: {{connector: sqlite, connection: {{path: {tmp_path}/names.sqlite}}, table: names}}
+  tap: {{""",
+    ).replace(
+        "transformations:",
+        """\
+transformations:
+  - {id: named, type: enrichment, input: tap, config: {with: names, on: {k: k}, add: [name], missing: "null", lookup: batch}}""",
+    )
+    result = stream(spec)
+    assert len(out(tmp_path)) == 100
+    figures = result.lookups["named"]
+    assert figures["keys"] == figures["hits"] + figures["asked"]
+    assert figures["keys"] > figures["asked"] >= figures["queries"] > 0
 
 
 WINDOWS = """\

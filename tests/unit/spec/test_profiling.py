@@ -41,3 +41,12 @@ def test_mistakes_are_placed(text: str, words: str) -> None:
         profile(text)
     assert caught.value.place is not None
     assert caught.value.place.line == 4
+
+
+@pytest.mark.parametrize("kind", ["real-time", "hybrid"])
+def test_a_stream_takes_no_profile(kind: str) -> None:
+    with pytest.raises(SpecError, match="a stream has no end") as caught:
+        profile(f"true\ntype: {kind}")
+    assert caught.value.place is not None
+    assert caught.value.place.path == ("profile",)
+    assert profile(f"false\ntype: {kind}") is None
