@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_datahub.component.source import Arrival, Block, Follower
 from beam_datahub.io.nats.connection import NatsConnection, Session, telling
-from beam_datahub.io.nats.pulling import Pulled, passing, position_consumer, pulled
+from beam_datahub.io.nats.pulling import Pulled, passing, position_consumer, pulled, unbroken
 
 if TYPE_CHECKING:
     from beam_datahub.io.nats.source import NatsReadOptions
@@ -28,6 +28,7 @@ class NatsFollower(Follower):
         self._connection, self._options, self._next, self._block = connection, options, position, block
         self._session = Session(connection)
         self._puller: Any = None
+        self._taken = 0
         self._heard = time.monotonic()
 
     def take(self, seconds: float, batch_bytes: int) -> Arrival:
@@ -57,8 +58,13 @@ class NatsFollower(Follower):
         known = self._puller is not None
         try:
             if self._puller is None:
-                self._puller = position_consumer(self._session, self._options, self._next)
-            return [pulled(each) for each in self._session.do(self._puller.fetch(_AT_ONCE, seconds))]
+                self._puller, self._taken = position_consumer(self._session, self._options, self._next), 0
+            came = [pulled(each) for each in self._session.do(self._puller.fetch(_AT_ONCE, seconds))]
+            found = unbroken(came, self._taken)
+            self._taken += len(found)
+            if len(found) < len(came):
+                self._puller = None
+            return found
         except (NoRespondersError, ServiceUnavailableError):
             # Nobody serves the consumer any more, or nobody serves streams yet.
             if self._silent > self._connection.timeout_seconds:
@@ -90,8 +96,10 @@ class NatsFollower(Follower):
         elif self._silent > _DOUBT_SECONDS and self._puller is not None:
             puller, self._puller = self._puller, None
             with suppress(NotFoundError):
-                self._session.do(puller.consumer_info())
-                self._puller = puller
+                info = self._session.do(puller.consumer_info())
+                # What it gave and we never had is lost on the way: another one gives it again.
+                given = 0 if info.delivered is None else int(info.delivered.consumer_seq)
+                self._puller = puller if given <= self._taken else None
             self._heard = time.monotonic()
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ _QUIET_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Pulled:
-    """A message; `reply` is what it is acknowledged by, `pending` how many wait behind it."""
+    """A message; `reply` is what it is acknowledged by, `pending` how many wait behind it, `nth` counts those of its consumer."""
 
     body: bytes
     subject: str
@@ -31,6 +31,7 @@ class Pulled:
     sequence: int
     nanoseconds: int
     pending: int
+    nth: int
 
 
 def pulled(message: Any) -> Pulled:
@@ -38,8 +39,19 @@ def pulled(message: Any) -> Pulled:
     parts = message.reply.split(".")
     # $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.consumer sequence.time.pending[.…]
     base = 4 if len(parts) == 9 else 6
-    delivered, sequence, _, moment, pending = map(int, parts[base : base + 5])
-    return Pulled(message.data, message.subject, message.headers, message.reply, delivered, sequence, moment, pending)
+    delivered, sequence, nth, moment, pending = map(int, parts[base : base + 5])
+    return Pulled(message.data, message.subject, message.headers, message.reply, delivered, sequence, moment, pending, nth)
+
+
+def unbroken(messages: list[Pulled], taken: int) -> list[Pulled]:
+    """The messages before the first gap, where `taken` came before them.
+
+    A consumer that waits for no acknowledgement never gives again what was lost with a connection, or dropped by a slow client.
+    """
+    for place, each in enumerate(messages):
+        if each.nth != taken + place + 1:
+            return messages[:place]
+    return messages
 
 
 def _config(options: NatsReadOptions, **more: Any) -> Any:
@@ -87,8 +99,11 @@ def between(session: Session, options: NatsReadOptions, begin: int, end: int, li
             if not info.num_pending:
                 return
             puller = session.do(session.stream.pull_subscribe_bind(info.name, options.stream))
-            while True:
-                messages = [pulled(each) for each in session.do(puller.fetch(most, _WAIT_SECONDS))]
+            taken, whole = 0, True
+            while whole:
+                came = [pulled(each) for each in session.do(puller.fetch(most, _WAIT_SECONDS))]
+                messages = unbroken(came, taken)
+                taken, whole = taken + len(messages), len(messages) == len(came)
                 patience = time.monotonic() + session.connection.timeout_seconds
                 there = [each for each in messages if each.sequence < end]
                 if there:

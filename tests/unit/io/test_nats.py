@@ -224,6 +224,39 @@ def test_a_server_that_is_killed_in_the_middle_of_a_read_loses_and_doubles_nothi
     assert found == list(range(2500))
 
 
+@pytest.mark.parametrize("lost", [slice(3, 4), slice(7, None)], ids=["one amid others", "the last ones"])
+def test_messages_that_are_lost_with_a_connection_are_asked_for_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, lost: slice
+) -> None:
+    from nats.js import JetStreamContext
+
+    fetch = JetStreamContext.PullSubscription.fetch
+    losses: list[int] = []
+
+    async def losing(self: Any, *arguments: Any, **named: Any) -> Any:
+        found = await fetch(self, *arguments, **named)
+        if len(found) > 3 and not losses:
+            losses.extend(range(*lost.indices(len(found))))
+            del found[lost]
+        return found
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", losing)
+    monkeypatch.setattr("beam_datahub.io.nats.following._DOUBT_SECONDS", 0.1)
+    stream.numbers(*range(10))
+    source = stream.source()
+    assert Taken(source, NUMBERED).numbers == list(range(10))
+    assert losses
+    losses.clear()
+    wanted = ReadRequest(NUMBERED, ("n",))
+    (partition,) = source.partitions(wanted)
+    follower = source.follow(partition, wanted)
+    try:
+        assert taken_by(follower, 10).numbers == list(range(10))
+    finally:
+        follower.close()
+    assert losses
+
+
 def test_what_is_wrong_with_a_server_or_a_stream_is_said(stream: Stream, tmp_path: Any) -> None:
     with pytest.raises(SourceMissing, match="stream not found"):
         stream.source(stream="nothing").discover()
