@@ -10,10 +10,14 @@ import click
 from beam_datahub.cli.options import set_option
 from beam_datahub.errors import InvalidValue, UnknownName
 
+# The spec beside a template's own that sends its sample data to a server.
+_SAMPLE = "fill.yaml"
+
 
 @click.command(short_help="List the packaged integrations, show, copy or run one.")
 @click.argument("words", nargs=-1, metavar="[NAME | copy NAME FOLDER | run NAME | build SPEC|NAME]")
 @set_option
+@click.option("--until-idle", is_flag=True, help="With `run`: end a stream once it has published all that its sources hold.")
 @click.option("-o", "--output", metavar="FOLDER", help="The new folder that `build` fills.")
 @click.option("--image", help="The name of the image that `build` writes into the template.")
 @click.pass_context
@@ -21,17 +25,21 @@ def command(
     context: click.Context,
     words: tuple[str, ...],
     parameters: tuple[tuple[str, str], ...],
+    until_idle: bool,
     output: str | None,
     image: str | None,
 ) -> None:
     """List the packaged integrations, show the one called NAME, copy it, data included, to a new FOLDER, or run it.
 
-    `run` copies it to a new folder of its name first, where it can be changed and run again. `build` makes a Dataflow Flex
-    Template of a spec or of a packaged integration.
+    `run` copies it to a new folder of its name first, where it can be changed and run again. One that reads from a server
+    brings a `fill.yaml`, which `run` runs before: it sends the sample data there. `build` makes a Dataflow Flex Template of a
+    spec or of a packaged integration.
     """
     found = templates()
     if parameters and words[:1] != ("run",):
         raise click.UsageError("--set goes with `templates run NAME`")
+    if until_idle and words[:1] != ("run",):
+        raise click.UsageError("--until-idle goes with `templates run NAME`")
     if words[:1] == ("build",):
         if len(words) != 2 or output is None:
             raise click.UsageError("write `templates build SPEC -o FOLDER`")
@@ -54,7 +62,7 @@ def command(
         spec = _copy(found[name], words[2])
         click.echo(f"{words[2]}: copied; next: beam-datahub run {spec}")
     else:
-        _run(context, found[name], parameters)
+        _run(context, found[name], parameters, until_idle=until_idle)
 
 
 def _build(named: str, found: dict[str, Path], folder: Path, image: str | None) -> None:
@@ -84,8 +92,8 @@ def _copy(folder: Path, to: str) -> Path:
     return target / "integration.yaml"
 
 
-def _run(context: click.Context, folder: Path, parameters: tuple[tuple[str, str], ...]) -> None:
-    """Copy a template to a folder of its name here, and run the copy as `run` does."""
+def _run(context: click.Context, folder: Path, parameters: tuple[tuple[str, str], ...], *, until_idle: bool) -> None:
+    """Copy a template to a folder of its name here, send its sample data where they go, and run the copy as `run` does."""
     from beam_datahub.cli.run import command as run
     from beam_datahub.spec import load
 
@@ -93,10 +101,17 @@ def _run(context: click.Context, folder: Path, parameters: tuple[tuple[str, str]
         spec = Path(folder.name) / "integration.yaml"
         raise InvalidValue(f"'{folder.name}' exists already", hint=f"beam-datahub run {spec} runs what is there")
     # A parameter that is wrong must not leave a folder behind that stands in the way of the next try.
-    load(folder / "integration.yaml", parameters=dict(parameters))
+    document = load(folder / "integration.yaml", parameters=dict(parameters))
+    if until_idle and document.integration.type == "batch":
+        raise click.UsageError(f"--until-idle is for streams: '{folder.name}' ends by itself")
     spec = _copy(folder, folder.name)
     click.echo(f"{spec.parent}: copied", err=True)
-    context.invoke(run, spec=str(spec), parameters=parameters)
+    sample = spec.with_name(_SAMPLE)
+    if sample.is_file():
+        click.echo(f"{sample}: sends the sample data", err=True)
+        known = load(sample).parameters
+        context.invoke(run, spec=str(sample), parameters=tuple(each for each in parameters if each[0] in known), quiet=True)
+    context.invoke(run, spec=str(spec), parameters=parameters, until_idle=until_idle)
 
 
 def _list(found: dict[str, Path]) -> None:
