@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,13 @@ def obtained(get: Callable[[], Path]) -> Path:
         if IN_CI:
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
+
+
+def needed(module: str) -> Any:
+    """A module that an extra brings; where it is not installed, skip, or fail in CI, which installs them all."""
+    if IN_CI:
+        return importlib.import_module(module)
+    return pytest.importorskip(module, reason=f"{module} is not installed; ./run_tests.sh installs it")
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ EXIT_CODES = {
     7: "the books do not balance; only the dead letter was written",
     8: "a quality rule that is to fail the run is broken; only the dead letter and the violations were written",
     70: "a defect of beam-datahub itself",
-    130: "stopped with Ctrl-C; nothing was written",
+    130: "stopped with Ctrl-C, or cancelled: a batch has published nothing, a stream what it had committed",
 }
 
 

@@ -63,7 +63,7 @@ def as_error(failure: BaseException) -> DataHubError:
     if isinstance(failure, DataHubError):
         return redact_error(failure)
     if isinstance(failure, KeyboardInterrupt):
-        return Interrupted("stopped; nothing was written")
+        return Interrupted("stopped")
     place = traceback.extract_tb(failure.__traceback__)[-1:] if failure.__traceback__ else []
     where = f" at {os.path.basename(place[0].filename)}:{place[0].lineno}" if place else ""
     reason = f"{type(failure).__name__}{where}: {failure}" if str(failure) else f"{type(failure).__name__}{where}"

@@ -49,7 +49,7 @@ class Interrupted(RunError):
 
     code = "DH305"
     exit_status = 130
-    advice = "run it again to start afresh"
+    advice = "run it again: a batch starts afresh, a stream goes on from what it had committed"
 
 
 class RunLost(RunError):

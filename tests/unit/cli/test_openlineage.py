@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-pytest.importorskip("openlineage.client", reason="openlineage-python is not installed")
+from tests.conftest import needed
+
+needed("openlineage.client")
 
 Run = Callable[..., Result]
 

@@ -10,8 +10,9 @@ from beam_datahub.errors import AccessDenied, ConnectorError, InvalidValue, Targ
 from beam_datahub.io.mongodb.connection import MongodbConnection, meaning
 from beam_datahub.io.mongodb.target import refuse_target, staging_options
 from beam_datahub.security import Secret
+from tests.conftest import needed
 
-errors = pytest.importorskip("pymongo.errors")
+errors = needed("pymongo.errors")
 
 
 @pytest.mark.parametrize(

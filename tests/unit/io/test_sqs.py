@@ -13,18 +13,14 @@ from beam_datahub.component.sink import WriteRequest
 from beam_datahub.errors import InvalidValue, SourceMissing, TargetUnusable, Transient
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
-from tests.conftest import IN_CI
+from tests.conftest import needed
 from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, written
 
 
 @pytest.fixture(scope="session")
 def sqs() -> Iterator[str]:
     """The address of a service that speaks SQS's protocol."""
-    if not IN_CI:
-        pytest.importorskip("moto.server", reason="moto is not installed: pip install 'beam-datahub[test]'")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server = needed("moto.server").ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"

@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openlineage.client", reason="openlineage-python is not installed")
-
-from openlineage.client.serde import Serde
-
 from beam_datahub.compiler.build import build
 from beam_datahub.lineage.openlineage import JobFacts, RunFacts, run_event
 from beam_datahub.lineage.tracing import lineage_of
 from beam_datahub.spec import loads
+from tests.conftest import needed
+
+Serde = needed("openlineage.client.serde").Serde
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "cases" / "openlineage" / "spec"
 SPEC = Path(os.environ.get("OPENLINEAGE_SPEC", SHARED))

@@ -14,6 +14,7 @@ import pytest
 from beam_datahub.security.personal_data import find_personal_data
 from beam_datahub.security.personal_values import is_credit_card, is_iban, is_ip, is_phone, is_ssn
 from beam_datahub.security.sensitive_names import sensitive_kind
+from tests.conftest import needed
 
 CARDS = Path(__file__).parents[4] / "shared" / "cases" / "credit-cards" / "brand-cases.json"
 
@@ -137,7 +138,7 @@ def test_fields_of_structs_and_lists_are_looked_into() -> None:
 
 
 def test_national_numbers_need_their_check_digits() -> None:
-    pytest.importorskip("stdnum")
+    needed("stdnum")
     spanish = [
         "54362315K",
         "12345678Z",
