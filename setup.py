@@ -69,7 +69,12 @@ EXTRAS = {
     "pandas": ["pandas>=2.2,<4"],
     # PostgreSQL as a source, a destination, and as a store of runs that several machines share; ADBC reads it as Arrow
     "mysql": ["PyMySQL[rsa]>=1.2,<2", "mysql-replication>=1.0.17,<2"],  # the latter reads binary logs
-    "postgresql": ["psycopg[binary]>=3.2,<4", "adbc-driver-postgresql>=1.8,<2", "adbc-driver-manager>=1.8,<2"],
+    "postgresql": [
+        "psycopg[binary]>=3.2,<4",
+        "adbc-driver-postgresql>=1.8,<2",
+        "adbc-driver-manager>=1.8,<2",
+        "pgpq>=0.12,<1",  # Arrow in the binary form of COPY
+    ],
     # Redis: its keys as a source and a destination, and what lookups share their answers in
     "redis": REDIS,
     # Kafka as a source and a destination (librdkafka), and the client of schema registries

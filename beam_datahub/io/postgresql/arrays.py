@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,6 +13,9 @@ from beam_datahub.kernels.workbench import over
 
 # A column of this name beside an array says which of its values have several dimensions.
 FOLDED = f"{HIDDEN}folded_"
+
+# What COPY is handed at once.
+_CHUNK_ROWS = 65_536
 
 # PostgreSQL counts days and microseconds from 2000 and keeps the ends of the range for infinity; ADBC adds what lies between 1970
 # and 2000, which overflows. DuckDB keeps the ends for infinity, too.
@@ -58,13 +63,25 @@ def _infinite(array: pa.Array, plain: pa.DataType, overflows: tuple[int, int], f
     return numbers.view(array.type)
 
 
+def csv_form(batch: pa.RecordBatch) -> Iterator[memoryview]:
+    """A batch as COPY reads it with `FORMAT csv`, part by part."""
+    from pyarrow import csv
+
+    options = csv.WriteOptions(include_header=False, quoting_style="needed", batch_size=8192)
+    given = text_columns(batch)
+    for start in range(0, given.num_rows, _CHUNK_ROWS):
+        sink = pa.BufferOutputStream()
+        csv.write_csv(given.slice(start, _CHUNK_ROWS), sink, options)
+        yield memoryview(sink.getvalue())
+
+
 def text_columns(batch: pa.RecordBatch) -> pa.Table:
     """The columns as Arrow's CSV writer spells them in PostgreSQL's way; those that it cannot are made text before."""
     columns = [column.storage if column.type == JSON else column for column in batch.columns]
     table = pa.Table.from_arrays(columns, names=[f"c{index}" for index in range(len(columns))])
     spelt = {}
     for index, field in enumerate(batch.schema):
-        if not _is_usual(columns[index]) and (text := _spelling(field.type, f"c{index}")) is not None:
+        if not is_usual(columns[index]) and (text := _spelling(field.type, f"c{index}")) is not None:
             spelt[index] = f"{text} AS c{index}"
     if spelt:
         texts = over(table.select(list(spelt)), f"SELECT {', '.join(spelt.values())} FROM t")
@@ -73,8 +90,8 @@ def text_columns(batch: pa.RecordBatch) -> pa.Table:
     return table
 
 
-def _is_usual(array: pa.Array) -> bool:
-    """Whether the CSV writer spells dates and times as the server reads them: from the year 1 to the year 9999."""
+def is_usual(array: pa.Array) -> bool:
+    """Whether dates and times are such as all spell in one way: from the year 1 to the year 9999."""
     data_type = array.type
     if pa.types.is_date(data_type):
         return _lies_in(array, pa.int32(), -719_162, 2_932_896)

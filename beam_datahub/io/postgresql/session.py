@@ -13,15 +13,14 @@ from beam_datahub.component.arrow_blocks import fit_array
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.component.database_source import Range
 from beam_datahub.errors import DataHubError, UnreadableData
-from beam_datahub.io.postgresql.arrays import settled, text_columns
+from beam_datahub.io.postgresql.arrays import csv_form, settled
+from beam_datahub.io.postgresql.binary import binary_form
 from beam_datahub.io.postgresql.dialect import PostgresqlDialect
 from beam_datahub.io.postgresql.types import Catalogue, as_decimal, select_item
 
 # Dates and intervals as texts that the server reads again whatever the role's own settings are.
 _SETTINGS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
 _COLUMN = re.compile(r"COPY .*, line \d+, column ([^:]+)")
-# What COPY is handed at once.
-_CHUNK_ROWS = 65_536
 # How long a server may take to hear that we wait no longer.
 _CANCEL_SECONDS = 5.0
 
@@ -162,17 +161,13 @@ class PostgresqlSession(Session):
         self.execute(f"{'DELETE FROM' if referred else 'TRUNCATE'} {self.dialect.table(table)}")
 
     def load(self, table: TableName, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> None:
-        from pyarrow import csv
-
-        options = csv.WriteOptions(include_header=False, quoting_style="needed", batch_size=8192)
-        given = text_columns(batch)
+        parts: Iterator[bytes | memoryview] | None = binary_form(columns, batch)
+        form = "csv" if parts is None else "binary"
         names = self.dialect.names([column.name for column in columns])
-        statement = f"COPY {self.dialect.table(table)} ({names}) FROM STDIN (FORMAT csv)"
+        statement = f"COPY {self.dialect.table(table)} ({names}) FROM STDIN (FORMAT {form})"
         with self.telling(refused=None), self._connection.cursor().copy(statement.encode()) as copy:
-            for start in range(0, given.num_rows, _CHUNK_ROWS):
-                sink = pa.BufferOutputStream()
-                csv.write_csv(given.slice(start, _CHUNK_ROWS), sink, options)
-                copy.write(memoryview(sink.getvalue()))
+            for part in parts or csv_form(batch):
+                copy.write(part)
 
     # rows
 
