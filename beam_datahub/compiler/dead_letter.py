@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from beam_datahub.compiler.findings import Broken
 from beam_datahub.component.source import Block, Origin
-from beam_datahub.kernels.rejection import DEAD_LETTER, RECORD, ROW, VIOLATION
+from beam_datahub.kernels.rejection import ATTEMPTS, DEAD_LETTER, RECORD, ROW, VIOLATION
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
 from beam_datahub.security.sealing import sealer_in_use
@@ -99,6 +99,7 @@ def letters(
         originals,
         RECORD if block is not None else ROW,
         datetime.now(UTC),
+        pc.fill_null(found[ATTEMPTS], 1) if ATTEMPTS in found.column_names else 1,
     ]
     arrays = [_letter_column(value, field.type, len(rows)) for value, field in zip(values, DEAD_LETTER, strict=True)]
     if identity.sealed:

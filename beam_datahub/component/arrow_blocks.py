@@ -17,7 +17,7 @@ from beam_datahub.component.files import record_batch
 from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
 from beam_datahub.errors import SchemaDrift
 from beam_datahub.kernels.json_rows import json_rows
-from beam_datahub.kernels.rejection import REJECTION, rejections
+from beam_datahub.kernels.rejection import ATTEMPTS, REJECTION, rejections
 from beam_datahub.kernels.session import conform
 from beam_datahub.kernels.types import JSON, canonical, sql_type
 from beam_datahub.kernels.workbench import over
@@ -129,7 +129,8 @@ def first_of_each_row(rejected: pa.Table) -> pa.Table:
     if len(rows) < 2:
         return ordered
     fresh = pa.concat_arrays([pa.array([True]), pc.not_equal(rows.slice(1), rows.slice(0, len(rows) - 1))])
-    return ordered.filter(fresh).cast(REJECTION)
+    found = ordered.filter(fresh)
+    return found if ATTEMPTS in found.column_names else found.cast(REJECTION)
 
 
 def fit_array(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array | None]:

@@ -35,6 +35,10 @@ class JsonReader:
         )
         self._looked = False
 
+    def look_again(self) -> None:
+        """Look for keys that the schema does not know in the next block as well."""
+        self._looked = False
+
     def blocks(self, lines: Iterable[Lines], *, ranges: bool = True) -> Iterator[Block]:
         """The blocks of all lines. `ranges`: offsets and line numbers are those of the file."""
         request = self._request
@@ -88,7 +92,7 @@ class JsonReader:
         return [column.filter(fine) for column in parsed.columns], positions.filter(fine), rejected
 
     def _strangers(self, lines: Lines) -> tuple[str, ...]:
-        """Keys that the schema does not know: of the first block, or of all where they are forbidden."""
+        """Keys that the schema does not know: of the first block and where `look_again` was said, or of all where they are forbidden."""
         columns = self._contract.columns
         if columns == Drift.DISCARD_ROW or (self._looked and columns != Drift.FREEZE):
             return ()

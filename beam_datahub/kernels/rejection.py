@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-# What a kernel reports: `row` is the position in the batch that it was given.
+# What a kernel reports: `row` is the position in the batch that it was given. One that tries rows several
+# times adds how often as the column ATTEMPTS.
 REJECTION = pa.schema(
     [("row", pa.int64()), ("reason", pa.string()), ("message", pa.string()), ("column", pa.string())],
 )
+
+ATTEMPTS = "attempts"
 
 # What `original` holds: the record as its source gave it, or what came into the step because other steps had changed it.
 RECORD, ROW = "record", "row"
@@ -33,6 +36,7 @@ DEAD_LETTER = pa.schema(
         ("original", pa.string()),
         ("form", pa.string()),
         ("rejected_at", pa.timestamp("us", tz="UTC")),
+        (ATTEMPTS, pa.int64()),
     ]
 )
 
@@ -101,6 +105,11 @@ def rejections(
         [pa.array(rows, pa.int64()), pa.array([reason] * count), pa.array(messages, pa.string()), pa.array(columns, pa.string())],
         schema=REJECTION,
     )
+
+
+def with_attempts(found: pa.Table, count: int) -> pa.Table:
+    """A REJECTION table of rows that were tried `count` times."""
+    return found.append_column(ATTEMPTS, pa.repeat(pa.scalar(count, pa.int64()), found.num_rows))
 
 
 def no_rejections() -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from beam_datahub.compiler.dead_letter import SEALED_COLUMNS, seal_context
 from beam_datahub.component.database_erasure import reader
@@ -74,10 +75,7 @@ def _source(place: Mapping[str, Any], locations: Sequence[str]) -> Source:
     try:
         kind: type[Source] = component("source", name)
     except UnknownName as error:
-        raise NotReplayable(
-            f"the dead letter went to '{name}', which cannot be read back",
-            hint="write it to files: `dead_letter: {connector: jsonl, connection: {path: …}}`",
-        ) from error
+        raise _unreadable(name) from error
     written = {**place["options"]}
     if "null_word" in written:
         written["null_words"] = [written.pop("null_word")]
@@ -85,7 +83,18 @@ def _source(place: Mapping[str, Any], locations: Sequence[str]) -> Source:
     if "header" in kind.Options.model_fields:
         options.setdefault("header", True)
     connection = {**place["connection"], "path": list(locations)}
-    return kind(kind.Connection.model_validate(connection), kind.Options.model_validate(options))
+    try:
+        return kind(kind.Connection.model_validate(connection), kind.Options.model_validate(options))
+    except ValidationError as error:
+        # Messages and tables are not read by the places that a run has written to.
+        raise _unreadable(name) from error
+
+
+def _unreadable(name: str) -> NotReplayable:
+    return NotReplayable(
+        f"the dead letter went to '{name}', which cannot be read back",
+        hint="write it to files: `dead_letter: {connector: jsonl, connection: {path: …}}`",
+    )
 
 
 def chosen(letters: pa.Table, reasons: Sequence[str] = (), steps: Sequence[str] = ()) -> pa.Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -21,8 +20,6 @@ from beam_datahub.spec import StreamSpec
 LOGGER = logging.getLogger("beam_datahub.run")
 
 Keep = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-
-LONGEST_BACKOFF = 30.0
 
 
 class Judged(Exception):
@@ -118,7 +115,7 @@ class Publisher:
             if not isinstance(error, Transient) or self.trials > self._spec.restarts:
                 raise
             LOGGER.warning("epoch %s could not be published, and is tried again: %s", epoch.number, error.reason)
-            self._next_trial = time.monotonic() + min(LONGEST_BACKOFF, 2.0**self.trials) * random.uniform(0.5, 1.0)
+            self._next_trial = time.monotonic() + self._spec.backoff.pause(self.trials)
             return
         epochs.done(epoch, published)
         self.pending, self.trials = None, 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import signal
 import tempfile
 import threading
@@ -36,7 +35,7 @@ from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.beam_manners import let_workers_end_quietly, quiet_beam
 from beam_datahub.runtime.engines import Start, engine
 from beam_datahub.runtime.launch import _TURN, RunResult, _abort, _budget, _kernel, _prepare, _result, _translated
-from beam_datahub.runtime.stream_epochs import LONGEST_BACKOFF, Judged, Publisher
+from beam_datahub.runtime.stream_epochs import Judged, Publisher
 from beam_datahub.runtime.stream_request import StreamRequest, StreamState
 
 LOGGER = logging.getLogger("beam_datahub.run")
@@ -144,7 +143,7 @@ class _Stream:
         told = _translated(failure)
         LOGGER.warning("the stream begins again from what is published: %s", told)
         self._request.run.tell(f"begins again from what is published: {told}")
-        self._wait(min(LONGEST_BACKOFF, 2.0**self._failures) * random.uniform(0.5, 1.0))
+        self._wait(self._spec.backoff.pause(self._failures))
         return self._stopping
 
     def _report(self) -> dict[str, Any]:

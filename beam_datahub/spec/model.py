@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import beam_datahub
+from beam_datahub.spec.backoff import Backoff
 from beam_datahub.spec.durations import Moment, Seconds
 
 IntegrationType = Literal["batch", "real-time", "hybrid"]
@@ -72,6 +73,8 @@ class StreamSpec(SpecModel):
     """How often sources are asked for new partitions."""
     restarts: int = Field(default=3, ge=0)
     """How often in a row the stream starts again from its last commit when something fails that may pass, before it gives up."""
+    backoff: Backoff = Backoff(initial_interval=2.0, max_interval=30.0)
+    """The pauses before it starts again, and before an epoch is published once more that a destination did not take."""
 
 
 class EventTimeSpec(SpecModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,10 +16,11 @@ from beam_datahub.component.config import Config, Example
 from beam_datahub.component.loaded_module import UserFunction, find_function, written_function
 from beam_datahub.component.operators import Applied, Apply, BatchKernel, Operator, Rows
 from beam_datahub.component.registry import register
+from beam_datahub.component.retry import Retry
 from beam_datahub.component.transform import Scope, Transform
 from beam_datahub.errors import InvalidValue, MissingDependency, SpecError, UnknownName
 from beam_datahub.kernels.conforming import Misfit, conform_rows, conform_table, python_rows
-from beam_datahub.kernels.rejection import REJECTION, rejections
+from beam_datahub.kernels.rejection import rejections, with_attempts
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
 from beam_datahub.kernels.types import empty_table, visible, without_json
 
@@ -45,6 +47,10 @@ class PythonConfig(Config):
     """The columns that the function returns, name → SQL type; those of the input without it. A row that does not fit is
     rejected (`type_mismatch`)."""
 
+    retry: Retry | None = None
+    """What becomes of rows on which the function raises something that may pass, such as a service that does not answer: they are
+    tried again together, after pauses, before they are rejected. Without it every row is tried once."""
+
 
 _CODE_ROWS = """
 def words(row):
@@ -56,6 +62,15 @@ import pyarrow.compute as pc
 def shout(batch):
     return batch.set_column(1, "text", pc.utf8_upper(batch["text"]))
 """
+_CODE_ASKS = """
+asked = []
+
+def rate(row):
+    asked.append(row["currency"])
+    if row["currency"] == "XXX" or asked.count("CHF") == 1:
+        raise TimeoutError("the service does not answer")
+    return {"currency": row["currency"], "rate": {"EUR": 1.0, "CHF": 0.95}[row["currency"]]}
+"""
 
 
 @register("transform", "python", since="0.1.0")
@@ -63,7 +78,8 @@ class Python(Transform):
     """Runs a function of the user's module over rows, Arrow batches or pandas frames.
 
     A row on which it raises is rejected (`python_failed`) with the exception's type and message. A batch on which it
-    raises is halved until the rows at fault stand alone.
+    raises is halved until the rows at fault stand alone. With `retry`, rows that fail for a reason that may pass are tried again
+    first; meanwhile the other rows of their batch wait for them.
     """
 
     Config = PythonConfig
@@ -87,6 +103,18 @@ class Python(Transform):
             expect=[{"id": 1, "text": "GOOD DAY"}],
         ),
         Example(
+            title="A function that asks a service: a row for which it does not answer is tried again, and then rejected",
+            config={
+                "code": _CODE_ASKS,
+                "function": "rate",
+                "schema": {"currency": "varchar", "rate": "double"},
+                "retry": {"attempts": 3, "backoff": {"initial_interval": "10 ms", "max_interval": "1 s"}, "on": ["TimeoutError"]},
+            },
+            given={"input": [{"currency": "EUR"}, {"currency": "CHF"}, {"currency": "XXX"}]},
+            expect=[{"currency": "EUR", "rate": 1.0}, {"currency": "CHF", "rate": 0.95}],
+            rejected=("python_failed",),
+        ),
+        Example(
             title="A function over pandas frames that leaves rows out",
             config={"code": "def adults(frame):\n    return frame[frame.age >= 18]\n", "function": "adults", "over": "pandas"},
             given={"input": [{"name": "Ada", "age": 36}, {"name": "Bo", "age": 7}]},
@@ -105,12 +133,12 @@ class Python(Transform):
         except SpecError as error:
             scope.error(error, "function" if isinstance(error, UnknownName) else "code" if self.config.code else "module")
             return [Rows()]
-        kinds: dict[str, Callable[[UserFunction, pa.Schema, pa.Schema], _Call]] = {
+        kinds: dict[str, Callable[[UserFunction, pa.Schema, pa.Schema, Retry | None], _Call]] = {
             "rows": _OverRows,
             "arrow": _OverArrow,
             "pandas": _OverPandas,
         }
-        kernel = kinds[self.config.over](function, schema, after)
+        kernel = kinds[self.config.over](function, schema, after, self.config.retry)
         return [Apply(kernel, after, {name: tuple(schema.names) for name in after.names}, can_reject=True)]
 
     def _function(self, scope: Scope) -> UserFunction:
@@ -138,11 +166,26 @@ def _require_pandas() -> None:
         raise MissingDependency("`over: pandas` needs pandas", hint="pip install 'beam-datahub[pandas]'") from error
 
 
-class _Call(BatchKernel):
-    """What the kernels share: the function, loaded when the kernel is opened, and the schemas around it."""
+_NONE = pa.array([], pa.int64())
 
-    def __init__(self, function: UserFunction, before: pa.Schema, after: pa.Schema) -> None:
-        self._function, self._before, self._after = function, before, after
+
+@dataclass
+class _Tried:
+    """What one attempt made of rows: tables beside the row that each of theirs comes from, the rows that are rejected, and those
+    that may go through when they are tried again, with what was raised.
+    """
+
+    tables: list[pa.Table] = field(default_factory=list)
+    parents: list[pa.Array] = field(default_factory=list)
+    failed: list[pa.Table] = field(default_factory=list)
+    passing: dict[int, str] = field(default_factory=dict)
+
+
+class _Call(BatchKernel):
+    """What the kernels share: the function, loaded when the kernel is opened, the schemas around it, and its attempts."""
+
+    def __init__(self, function: UserFunction, before: pa.Schema, after: pa.Schema, retry: Retry | None) -> None:
+        self._function, self._before, self._after, self._retry = function, before, after, retry
         self._loaded: Callable[..., Any] | None = None
 
     def open(self, session: KernelSession) -> None:
@@ -156,31 +199,74 @@ class _Call(BatchKernel):
         assert self._loaded is not None
         return self._loaded(value)
 
+    def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
+        batch = batch.select(self._before.names)
+        made = self.attempt(batch, session)
+        if made.passing:
+            self._try_again(batch, made, session)
+        table, parents = pa.concat_tables([empty_table(self._after), *made.tables]), pa.concat_arrays([_NONE, *made.parents])
+        if len(made.parents) > 1:
+            table, parents = _in_order(table, parents)
+        return Applied(single_batch(table), parents, _sorted(made.failed))
+
+    def _try_again(self, batch: pa.RecordBatch, made: _Tried, session: KernelSession) -> None:
+        """Try the rows that failed for a reason that may pass, as the policy says, and add what becomes of them."""
+        assert self._retry is not None
+
+        def attempt(number: int) -> bool:
+            if number > 1:
+                rows = pa.array(list(made.passing), pa.int64())
+                found = self.attempt(batch.take(rows), session)
+                made.tables += found.tables
+                made.parents += [rows.take(parents) for parents in found.parents]
+                told = [
+                    each.set_column(0, each.schema.field(0), rows.take(each["row"].combine_chunks())) for each in found.failed
+                ]
+                made.failed += [with_attempts(each, number) for each in told]
+                made.passing = {rows[row].as_py(): words for row, words in found.passing.items()}
+            return bool(made.passing)
+
+        attempts = self._retry.rounds(attempt)
+        if made.passing:
+            found = rejections(list(made.passing), "python_failed", list(made.passing.values()))
+            made.failed.append(with_attempts(found, attempts))
+
+    @abstractmethod
+    def attempt(self, batch: pa.RecordBatch, session: KernelSession) -> _Tried:
+        """Call the function with the rows of `batch` once."""
+
+    def fails(self, made: _Tried, row: int, error: BaseException) -> None:
+        """Note that the function raised on a row."""
+        if isinstance(error, Misfit):
+            made.failed.append(rejections([row], "type_mismatch", str(error), error.column))
+        elif self._retry is not None and self._retry.may_pass(error):
+            made.passing[row] = _words(error)
+        else:
+            made.failed.append(rejections([row], "python_failed", _words(error)))
+
 
 class _OverRows(_Call):
     """Calls the function row by row."""
 
-    def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
-        made: list[Mapping[str, Any]] = []
+    def attempt(self, batch: pa.RecordBatch, session: KernelSession) -> _Tried:
+        made = _Tried()
+        values: list[Mapping[str, Any]] = []
         parents: list[int] = []
-        failed: list[pa.Table] = []
-        for row, values in enumerate(python_rows(batch.select(self._before.names))):
+        for row, given in enumerate(python_rows(batch)):
             try:
-                if isinstance(values, Misfit):
-                    raise values
-                results = _results(self.call(values))
-            except Misfit as error:
-                failed.append(rejections([row], "type_mismatch", str(error), error.column))
-                continue
+                if isinstance(given, Misfit):
+                    raise given
+                results = _results(self.call(given))
             except (Exception, SystemExit) as error:
-                failed.append(rejections([row], "python_failed", _words(error)))
+                self.fails(made, row, error)
                 continue
-            made += results
+            values += results
             parents += [row] * len(results)
-        table, misfits = conform_rows(made, parents, self._after)
-        failed += [rejections([row], "type_mismatch", message, column) for row, (message, column) in misfits.items()]
-        kept = pa.array([row for row in parents if row not in misfits], pa.int64())
-        return Applied(single_batch(table), kept, _sorted(failed))
+        table, misfits = conform_rows(values, parents, self._after)
+        made.failed += [rejections([row], "type_mismatch", message, column) for row, (message, column) in misfits.items()]
+        made.tables.append(table)
+        made.parents.append(pa.array([row for row in parents if row not in misfits], pa.int64()))
+        return made
 
 
 def _results(value: Any) -> list[Mapping[str, Any]]:
@@ -200,27 +286,24 @@ def _results(value: Any) -> list[Mapping[str, Any]]:
 class _OverBatches(_Call):
     """Calls the function batch by batch, and with halves of a batch on which it fails."""
 
-    def apply(self, batch: pa.RecordBatch, session: KernelSession) -> Applied:
-        tables: list[pa.Table] = [empty_table(self._after)]
-        parents: list[pa.Array] = [pa.array([], pa.int64())]
-        failed: list[pa.Table] = []
-        pending = [(0, batch.select(self._before.names))] if batch.num_rows else []
+    def attempt(self, batch: pa.RecordBatch, session: KernelSession) -> _Tried:
+        made = _Tried()
+        pending = [(0, batch)] if batch.num_rows else []
         while pending:
             start, part = pending.pop()
             try:
                 table, rows = self.convert(part)
-                tables.append(conform_table(table, self._after, session))
+                table = conform_table(table, self._after, session)
             except (Exception, SystemExit) as error:
                 if part.num_rows > 1:
                     middle = part.num_rows // 2
                     pending += [(start + middle, part.slice(middle)), (start, part.slice(0, middle))]
-                elif isinstance(error, Misfit):
-                    failed.append(rejections([start], "type_mismatch", str(error), error.column))
                 else:
-                    failed.append(rejections([start], "python_failed", _words(error)))
+                    self.fails(made, start, error)
                 continue
-            parents.append(pc.add(rows, start))
-        return Applied(single_batch(pa.concat_tables(tables)), pa.concat_arrays(parents), _sorted(failed))
+            made.tables.append(table)
+            made.parents.append(pc.add(rows, start))
+        return made
 
     @abstractmethod
     def convert(self, batch: pa.RecordBatch) -> tuple[pa.Table, pa.Array]:
@@ -280,10 +363,15 @@ def _ordered(table: pa.Table, rows: Any, count: int) -> tuple[pa.Table, pa.Array
         or pc.any(pc.or_(pc.less(found, 0), pc.greater_equal(found, count))).as_py()
     ):
         raise Misfit("the function returned row numbers that do not belong to its rows")
+    return _in_order(table, found)
+
+
+def _in_order(table: pa.Table, rows: pa.Array) -> tuple[pa.Table, pa.Array]:
+    """`table` in the order of the rows that its own come from, and these."""
     order = pc.sort_indices(
-        pa.table({"row": found, "place": pa.array(range(len(found)))}), [("row", "ascending"), ("place", "ascending")]
+        pa.table({"row": rows, "place": pa.array(range(len(rows)))}), [("row", "ascending"), ("place", "ascending")]
     )
-    return table.take(order), found.take(order)
+    return table.take(order), rows.take(order)
 
 
 def _words(error: BaseException) -> str:
@@ -291,4 +379,4 @@ def _words(error: BaseException) -> str:
 
 
 def _sorted(failed: Sequence[pa.Table]) -> pa.Table | None:
-    return pa.concat_tables([REJECTION.empty_table(), *failed]).sort_by("row") if failed else None
+    return pa.concat_tables(failed, promote_options="default").sort_by("row") if failed else None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,12 +21,19 @@ from beam_datahub.component.json_blocks import JsonReader
 from beam_datahub.component.messages.registry import PREFIX, Registry
 from beam_datahub.component.messages.text import as_text
 from beam_datahub.component.messages.written import VALUE, AvroWritten, ProtobufWritten, written
-from beam_datahub.component.source import ReadRequest
-from beam_datahub.errors import InvalidSchema, SourceMissing, UnresolvedReference
-from beam_datahub.kernels.rejection import rejections
+from beam_datahub.component.source import Drift, ReadRequest
+from beam_datahub.errors import ConnectorError, InvalidSchema, SourceMissing, Transient, UnresolvedReference
+from beam_datahub.kernels.rejection import ATTEMPTS, rejections
 from beam_datahub.schemas.avro import Column
 from beam_datahub.schemas.avro_values import stored
 from beam_datahub.schemas.document import Format
+
+# How long a registry that did not have a schema is not asked for it again.
+_ASK_AGAIN_SECONDS = 10.0
+# How often messages of JSON are looked at for fields that the schema does not know.
+_LOOK_EVERY_SECONDS = 1.0
+# Why a message is rejected: the reason, the message, and the column at fault.
+Bad = tuple[str, str, str | None]
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,13 @@ class JsonDecoder(Decoder):
     def __init__(self, request: ReadRequest, place: str, longest: int) -> None:
         super().__init__(request, place, longest)
         self._reader = JsonReader(place, replace(request, limit=None, threads=1), longest)
+        self._next_look = 0.0
 
     def decode(self, values: list[bytes | None]) -> Decoded:
+        if (now := time.monotonic()) >= self._next_look:
+            # Messages go on, and what they have may change.
+            self._next_look = now + _LOOK_EVERY_SECONDS
+            self._reader.look_again()
         data = lines_of(values)
         block = next(iter(self._reader.blocks([Lines(data, 0, len(data), None)])))
         return Decoded(block.batch, block.positions, block.rejected, lambda i: shown(values[i]), block.drifted)
@@ -102,7 +117,9 @@ class PlainDecoder(Decoder):
             array, bad = as_text(array)
         batch = pa.RecordBatch.from_arrays([array], [VALUE])
         message = "the value is not valid UTF-8"
-        return fitted(self._fitting, batch, len(values), dict.fromkeys(bad, ("encoding", message)), lambda i: plain(values[i]))
+        return fitted(
+            self._fitting, batch, len(values), dict.fromkeys(bad, ("encoding", message, None)), lambda i: plain(values[i])
+        )
 
 
 class RegistryDecoder(Decoder):
@@ -111,27 +128,34 @@ class RegistryDecoder(Decoder):
     def __init__(self, request: ReadRequest, place: str, longest: int, registry: Registry, wanted: Format) -> None:
         super().__init__(request, place, longest)
         self._registry, self._format = registry, wanted
-        self._schemas: dict[int, AvroWritten | ProtobufWritten | str] = {}
+        self._schemas: dict[int, AvroWritten | ProtobufWritten | _Unknown] = {}
 
     def decode(self, values: list[bytes | None]) -> Decoded:
         rows: list[dict[str, Any] | None] = [None] * len(values)
-        bad: dict[int, tuple[str, str]] = {}
+        bad: dict[int, Bad] = {}
         columns: dict[str, Column] = {}
+        attempts: dict[int, int] = {}
         for i, value in enumerate(values):
             if value is None:
                 continue
             number = prefix_of(value)
             if number is None:
-                bad[i] = ("malformed", "the value does not begin as those of a schema registry do")
+                bad[i] = ("malformed", "the value does not begin as those of a schema registry do", None)
                 continue
-            schema = self._schemas.get(number) or self._known(number)
-            if isinstance(schema, str):
-                bad[i] = ("malformed", schema)
+            schema = self._schemas.get(number)
+            if schema is None or (isinstance(schema, _Unknown) and schema.is_over):
+                schema = self._known(number)
+            if isinstance(schema, _Unknown):
+                bad[i], attempts[i] = ("malformed", schema.words, None), schema.attempts
                 continue
             try:
                 rows[i] = schema.read(value)
             except Exception as error:  # On damaged data the decoder raises all kinds of errors.
-                bad[i] = ("malformed", f"not of schema {number}: {type(error).__name__} {error}".rstrip())
+                bad[i] = ("malformed", f"not of schema {number}: {type(error).__name__} {error}".rstrip(), None)
+                continue
+            stranger = self._stranger(schema) if self.request.contract.columns == Drift.DISCARD_ROW else None
+            if stranger is not None:
+                bad[i] = ("contract", f"the record has the column '{stranger}', which the schema does not have", stranger)
                 continue
             columns.update(schema.columns)
         drifted = tuple(name for name in columns if name not in self.request.schema.names)
@@ -143,17 +167,51 @@ class RegistryDecoder(Decoder):
             row = rows[i]
             return shown(values[i]) if row is None else json.dumps(row, default=str, ensure_ascii=False)
 
-        return fitted(Fitting(self.request, self.place, drifted), batch, len(values), bad, original, drifted)
+        return fitted(Fitting(self.request, self.place, drifted), batch, len(values), bad, original, drifted, attempts)
 
-    def _known(self, number: int) -> AvroWritten | ProtobufWritten | str:
-        found: AvroWritten | ProtobufWritten | str
-        try:
-            document = self._registry.document(number)
-            found = written(document) if document.format is self._format else f"schema {number} is {document.format.value}"
-        except (SourceMissing, InvalidSchema, UnresolvedReference) as error:
-            found = error.reason
+    def _stranger(self, schema: AvroWritten | ProtobufWritten) -> str | None:
+        return next((name for name in schema.columns if name not in self.request.schema.names), None)
+
+    def _known(self, number: int) -> AvroWritten | ProtobufWritten | _Unknown:
+        found: AvroWritten | ProtobufWritten | _Unknown | None = None
+        failure: ConnectorError | None = None
+
+        def ask(attempt: int) -> bool:
+            nonlocal found, failure
+            try:
+                document = self._registry.document(number)
+                fits = document.format is self._format
+                found = written(document) if fits else _Unknown(f"schema {number} is {document.format.value}")
+            except (SourceMissing, Transient) as error:
+                # Whoever writes may be ahead of a registry that copies from another.
+                failure = error
+                return True
+            except (InvalidSchema, UnresolvedReference) as error:
+                found = _Unknown(error.reason)
+            return False
+
+        attempts = self._registry.retry.rounds(ask)
+        if found is None:
+            assert failure is not None
+            if isinstance(failure, Transient):
+                raise failure
+            found = _Unknown(failure.reason, attempts, time.monotonic() + _ASK_AGAIN_SECONDS)
         self._schemas[number] = found
         return found
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """Why messages of a schema cannot be read, and until when that is taken for granted."""
+
+    words: str
+    attempts: int = 1
+    until: float = math.inf
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the registry is to be asked again."""
+        return time.monotonic() >= self.until
 
 
 def prefix_of(value: bytes) -> int | None:
@@ -174,11 +232,14 @@ def fitted(
     fitting: Fitting,
     batch: pa.RecordBatch,
     count: int,
-    bad: dict[int, tuple[str, str]],
+    bad: dict[int, Bad],
     original: Callable[[int], str],
     drifted: tuple[str, ...] = (),
+    attempts: Mapping[int, int] = MappingProxyType({}),
 ) -> Decoded:
-    """`batch`, whose rows are all messages, in the promised types, without those that are `bad` for a reason."""
+    """`batch`, whose rows are all messages, in the promised types, without those that are `bad` for a reason, some of them after
+    several `attempts`.
+    """
     kept = None
     if bad:
         fine = np.ones(count, dtype=bool)
@@ -189,11 +250,14 @@ def fitted(
     rows, refused = found.positions, found.rejected
     if kept is not None:
         rows = kept if rows is None else kept.take(rows)
-        told = rejections(sorted(bad), "malformed", [bad[i][1] for i in sorted(bad)])
-        told = told.set_column(1, told.schema.field(1), pa.array([bad[i][0] for i in sorted(bad)], pa.string()))
+        reasons, messages, columns = zip(*(bad[i] for i in sorted(bad)), strict=True)
+        told = rejections(sorted(bad), "malformed", messages, columns)
+        told = told.set_column(1, told.schema.field(1), pa.array(reasons, pa.string()))
+        if attempts:
+            told = told.append_column(ATTEMPTS, pa.array([attempts.get(i, 1) for i in sorted(bad)], pa.int64()))
         if refused is not None:
             refused = refused.set_column(0, refused.schema.field(0), kept.take(refused["row"].combine_chunks()))
-        refused = told if refused is None else pa.concat_tables([told, refused]).sort_by("row")
+        refused = told if refused is None else pa.concat_tables([told, refused], promote_options="default").sort_by("row")
     if refused is None or bad:
         return Decoded(found.batch, rows, refused, original, drifted)
     raw = found.raw

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from beam_datahub.component.arrow_blocks import Fitting
-from beam_datahub.component.messages.decoding import Decoded, Decoder, fitted, row_of, shown
+from beam_datahub.component.messages.decoding import Bad, Decoded, Decoder, fitted, row_of, shown
 from beam_datahub.component.messages.text import as_text
 from beam_datahub.component.source import ReadRequest
 
@@ -25,11 +25,11 @@ class CsvDecoder(Decoder):
     def decode(self, values: list[bytes | None]) -> Decoded:
         empty = self._delimiter * (len(self._names) - 1)
         texts, wrong = as_text(pa.array(values, pa.binary()))
-        bad = dict.fromkeys(wrong, ("encoding", "the value is not valid UTF-8"))
+        bad: dict[int, Bad] = dict.fromkeys(wrong, ("encoding", "the value is not valid UTF-8", None))
         lines = pc.ascii_rtrim(pc.fill_null(texts, empty), "\r\n")
         # A quote that nobody closes would take the records behind it.
         for i in pc.indices_nonzero(pc.equal(pc.bit_wise_and(pc.count_substring(lines, '"'), 1), 1)).to_pylist():
-            bad.setdefault(i, ("malformed", "a quote is not closed"))
+            bad.setdefault(i, ("malformed", "a quote is not closed", None))
         found = lines.to_pylist()
         for i in bad:
             found[i] = empty
@@ -40,7 +40,7 @@ class CsvDecoder(Decoder):
             for i, line in enumerate(found):
                 one, fault = self._parsed([line])
                 if one is None:
-                    bad.setdefault(i, ("ragged", fault))
+                    bad.setdefault(i, ("ragged", fault, None))
                     one, _ = self._parsed([empty])
                     assert one is not None
                 pieces.append(one)

@@ -55,7 +55,9 @@ class MessageReading:
         rows, rejected, count = found.rows, found.rejected, len(arrived.values)
         too_long = self._too_long(arrived.values)
         if too_long is not None:
-            rejected = first_of_each_row(too_long if rejected is None else pa.concat_tables([too_long, rejected]))
+            rejected = first_of_each_row(
+                too_long if rejected is None else pa.concat_tables([too_long, rejected], promote_options="default")
+            )
             fine = np.ones(count, dtype=bool)
             fine[rejected["row"].to_numpy()] = False
             kept = np.arange(count) if rows is None else rows.to_numpy()
@@ -75,8 +77,8 @@ class MessageReading:
             indices = wanted if places is None else np.searchsorted(places.to_numpy(), np.asarray(wanted)).tolist()
             return [self._original(found.original(i), arrived, i) for i in indices]
 
-        every = {**columns, **added}
-        batch = record_batch([every[name] for name in self._wanted.names], self._wanted, count)
+        columns |= added
+        batch = record_batch([columns[name] for name in self._wanted.names], self._wanted, count)
         origin = Origin(self._decoder.place, first_row=arrived.first)
         return Block(batch, origin, rejected, rows, originals, drifted=found.drifted, taken=arrived.taken)
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from beam_datahub.component.config import Config
+from beam_datahub.component.retry import Attempts
 from beam_datahub.errors import (
     AccessDenied,
     ConnectorError,
@@ -41,6 +42,10 @@ class SchemaRegistry(Config):
     tls_ca: str | None = None
     """The file of the certificates that may sign the registry's."""
 
+    retry: Attempts = Attempts()
+    """How often a source asks for the schema of a message that the registry does not have, or not yet, and where it does not
+    answer, before the message is rejected or the run fails."""
+
 
 class Registry:
     """One registry; schemas are fetched once a process."""
@@ -49,6 +54,7 @@ class Registry:
         if settings is None:
             raise MissingValue(f"{wanted_by} needs a schema registry", hint="name it: `connection: {registry: {url: https://…}}`")
         self._settings = settings
+        self.retry = settings.retry
 
     def document(self, number: int) -> Document:
         """The schema with this number. Raises SourceMissing, AccessDenied, Transient."""

@@ -218,7 +218,7 @@ class _Reading:
         rows, rejected = found.rows, found.rejected
         for more in (bad_keys, self._without_value(messages), self._too_long(messages)):
             if more is not None:
-                rejected = more if rejected is None else pa.concat_tables([rejected, more])
+                rejected = more if rejected is None else pa.concat_tables([rejected, more], promote_options="default")
         if rejected is not found.rejected:
             assert rejected is not None
             rejected = first_of_each_row(rejected)

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from beam_datahub.component.arrow_blocks import Fitting
 from beam_datahub.component.files import record_batch
-from beam_datahub.component.messages.decoding import Decoded, Decoder, fitted, shown
+from beam_datahub.component.messages.decoding import Bad, Decoded, Decoder, fitted, shown
 from beam_datahub.component.messages.text import as_text
-from beam_datahub.component.source import ReadRequest
+from beam_datahub.component.source import Drift, ReadRequest
 
 
 class FieldsDecoder(Decoder):
@@ -26,21 +26,28 @@ class FieldsDecoder(Decoder):
 
     def decode(self, values: list[Any]) -> Decoded:
         entries: list[Mapping[bytes, bytes]] = values
-        bad: dict[int, tuple[str, str]] = {}
+        bad: dict[int, Bad] = {}
         arrays, fields = [], []
         for field in self._request.projected:
             name = field.name.encode()
             array = pa.array([entry.get(name) for entry in entries], pa.binary())
             if field.type != pa.binary():
                 array, wrong = as_text(array)
-                bad.update(dict.fromkeys(wrong, ("encoding", f"the field '{field.name}' is not valid UTF-8")))
+                bad.update(dict.fromkeys(wrong, ("encoding", f"the field '{field.name}' is not valid UTF-8", field.name)))
             arrays.append(array)
             fields.append(pa.field(field.name, array.type))
         for i, entry in enumerate(entries):
             if sum(map(len, entry.values())) > self.longest:
-                bad[i] = ("malformed", f"the record is longer than {self.longest} bytes")
+                bad[i] = ("malformed", f"the record is longer than {self.longest} bytes", None)
         names = dict.fromkeys(name for entry in entries for name in entry)
-        drifted = tuple(name.decode(errors="replace") for name in names if name not in self._known)
+        drifted = tuple(shown(name) for name in names if name not in self._known)
+        if drifted and self._request.contract.columns == Drift.DISCARD_ROW:
+            for i, entry in enumerate(entries):
+                strangers = [shown(name) for name in entry if name not in self._known]
+                if strangers:
+                    message = f"the record has the column '{strangers[0]}', which the schema does not have"
+                    bad.setdefault(i, ("contract", message, strangers[0]))
+            drifted = ()
         batch = record_batch(arrays, pa.schema(fields), len(entries))
 
         def original(i: int) -> str:

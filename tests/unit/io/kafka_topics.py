@@ -107,16 +107,30 @@ def written(schema: pa.Schema, run: str = "run1", key: tuple[str, ...] = ()) -> 
     return WriteRequest(run, "out", schema, key=key)
 
 
+class Schemas(dict[int, str]):
+    """Schemas by number. `late` says how often one is not found before it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: dict[int, int] = {}
+
+    def is_there(self, number: int) -> bool:
+        """Whether somebody who asks now gets the schema."""
+        left = self.late.get(number, 0)
+        self.late[number] = max(0, left - 1)
+        return number in self and not left
+
+
 @contextmanager
-def registry() -> Iterator[tuple[str, dict[int, str]]]:
-    """A registry's address, and the schemas that it has by number; those under `<topic>-value` are what was added last."""
-    schemas: dict[int, str] = {}
+def registry() -> Iterator[tuple[str, Schemas]]:
+    """A registry's address, and the schemas that it has; those under `<topic>-value` are what was added last."""
+    schemas = Schemas()
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.startswith("/schemas/ids/"):
                 number = int(self.path.split("/")[3].split("?")[0])
-                self._tell(self._schema(number) if number in schemas else None)
+                self._tell(self._schema(number) if schemas.is_there(number) else None)
             else:
                 number = max(schemas, default=0)
                 subject = self.path.split("/")[2]

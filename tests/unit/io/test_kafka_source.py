@@ -11,7 +11,11 @@ import fastavro
 import pyarrow as pa
 import pytest
 
-from beam_datahub.component.source import Split
+from beam_datahub.component.messages import decoding
+from beam_datahub.component.messages.decoders import decoder_of
+from beam_datahub.component.messages.registry import SchemaRegistry
+from beam_datahub.component.retry import Attempts
+from beam_datahub.component.source import Contract, Drift, ReadRequest, Split
 from beam_datahub.errors import AccessDenied, InvalidValue, SourceMissing, Transient, UnreadableData
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
@@ -246,6 +250,56 @@ def test_avro_is_read_by_the_schema_that_each_message_names(kafka: KafkaBroker) 
     ]
     assert [(row["row"], row["reason"]) for row in result.rejected] == [(i, "malformed") for i in (2, 3, 4, 5)]
     assert "does not have schema 9" in result.rejected[2]["message"]
+
+
+def test_a_message_of_another_schema_is_rejected_alone_where_the_contract_discards_such_rows(kafka: KafkaBroker) -> None:
+    topic = Topic(kafka)
+    first = {"type": "record", "name": "row", "fields": [{"name": "n", "type": "long"}]}
+    second = {**first, "fields": [*first["fields"], {"name": "extra", "type": "long"}]}
+    with registry() as (url, schemas):
+        schemas.update({1: json.dumps(first), 2: json.dumps(second)})
+        topic.send(b"\0\0\0\0\1\2", b"\0\0\0\0\2\4\4", b"\0\0\0\0\1\6")
+        source = topic.source(format="avro", connection={"registry": {"url": url}})
+        result = read(source, NUMBERED, contract=Contract(columns=Drift.DISCARD_ROW))
+    assert result.table["n"].to_pylist() == [1, 3]
+    assert [(row["row"], row["reason"], row["column"]) for row in result.rejected] == [(1, "contract", "extra")]
+
+
+def test_a_registry_is_asked_again_for_a_schema_that_comes_late(kafka: KafkaBroker) -> None:
+    topic = Topic(kafka)
+    schema = {"type": "record", "name": "row", "fields": [{"name": "n", "type": "long"}]}
+
+    def message(number: int, n: int) -> bytes:
+        stream = io.BytesIO()
+        fastavro.schemaless_writer(stream, schema, {"n": n})
+        return b"\0" + number.to_bytes(4) + stream.getvalue()
+
+    pause = {"initial_interval": "1 ms", "max_interval": "1 ms"}
+    with registry() as (url, schemas):
+        schemas.update(dict.fromkeys((1, 2, 3), json.dumps(schema)))
+        # The third comes only after it was given up.
+        schemas.late.update({2: 2, 3: 3})
+        settings = {"url": url, "retry": {"attempts": 3, "backoff": pause}}
+        source = topic.source(format="avro", connection={"registry": settings})
+        topic.send(message(1, 1), message(2, 2), message(3, 3))
+        result = read(source, pa.schema([("n", pa.int64())]))
+        assert result.table["n"].to_pylist() == [1, 2]
+        assert [(row["row"], row["reason"], row["attempts"]) for row in result.rejected] == [(2, "malformed", 3)]
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(3600.0, []), (0.0, [1])])
+def test_a_registry_that_did_not_have_a_schema_is_not_asked_for_it_again_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, found: list[int]
+) -> None:
+    monkeypatch.setattr(decoding, "_ASK_AGAIN_SECONDS", seconds)
+    schema = {"type": "record", "name": "row", "fields": [{"name": "n", "type": "long"}]}
+    with registry() as (url, schemas):
+        schemas.update({1: json.dumps(schema)})
+        schemas.late.update({1: 1})
+        settings = SchemaRegistry(url=url, retry=Attempts(attempts=1))
+        decoder = decoder_of("avro", ReadRequest(NUMBERED, ("n",)), "here", 1000, settings, ",")
+        assert decoder.decode([b"\0\0\0\0\1\2"]).batch.num_rows == 0
+        assert decoder.decode([b"\0\0\0\0\1\2"]).batch["n"].to_pylist() == found
 
 
 PROTO = """syntax = "proto3";

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.component.sink import WriteRequest
-from beam_datahub.component.source import ReadRequest
+from beam_datahub.component.source import Contract, Drift, ReadRequest
 from beam_datahub.errors import (
     AccessDenied,
     InvalidValue,
@@ -157,6 +157,13 @@ def test_fields_are_columns_in_the_types_of_the_schema_and_misfits_are_rejected(
     assert [(each["row"], each["reason"]) for each in result.rejected] == [(1, "type_mismatch"), (3, "encoding")]
     assert json.loads(result.rejected[0]["original"])["n"] == "x"
     assert result.drifted == {"extra"}
+
+
+def test_an_entry_with_another_field_is_rejected_alone_where_the_contract_discards_such_rows(stream: Stream) -> None:
+    stream.add({"n": 1}, {"n": 2, "extra": "x"}, {"n": 3})
+    found = read(stream.source(), NUMBERED, contract=Contract(columns=Drift.DISCARD_ROW))
+    assert found.table["n"].to_pylist() == [1, 3]
+    assert [(row["reason"], row["column"]) for row in found.rejected] == [("contract", "extra")]
 
 
 def test_one_field_can_hold_json_csv_text_or_bytes(stream: Stream) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,60 @@ def test_a_module_that_does_not_load_fails_the_step_with_its_own_words() -> None
 def test_a_wrong_python_step_is_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(DataHubError, match=words):
         run_step("python", config, {"input": ROWS})
+
+
+SHAKY = """
+import pyarrow as pa
+
+seen = []
+
+def one(n):
+    seen.append(n)
+    if n == 2 and seen.count(2) < {passes_after}:
+        raise TimeoutError("no answer")
+    if n == 3:
+        raise ConnectionResetError("gone")
+    if n == 4:
+        raise ValueError("bad")
+    if n == 5:
+        if seen.count(5) == 1:
+            raise TimeoutError("no answer")
+        raise ValueError("bad after all")
+
+def rows(row):
+    one(row["n"])
+    return [row, row] if row["n"] == 1 else row
+
+def arrow(batch):
+    for n in batch["n"].to_pylist():
+        one(n)
+    return batch
+
+def pandas(frame):
+    for n in frame.n:
+        one(int(n))
+    return frame
+"""
+
+
+@pytest.mark.parametrize("over", ["rows", "arrow", "pandas"])
+def test_rows_that_fail_for_a_reason_that_may_pass_are_tried_again(over: str) -> None:
+    # Batches are halved, which calls the function more than once in each attempt.
+    code = SHAKY.replace("{passes_after}", "2" if over == "rows" else "6") + f"# {over}"
+    policy = {"attempts": 3, "backoff": {"initial_interval": "1 ms", "max_interval": "1 ms"}}
+    config = {"code": code, "function": over, "over": over, "retry": policy}
+    found = run_step("python", config, {"input": [{"n": n} for n in (0, 1, 2, 3, 4, 5, 6)]})
+    assert [row["n"] for row in found.rows] == ([0, 1, 1, 2, 6] if over == "rows" else [0, 1, 2, 6])
+    rejected = {json.loads(record["original"])["n"]: (record["message"], record["attempts"]) for record in found.rejected}
+    assert rejected[3] == ("ConnectionResetError: gone", 3)
+    assert rejected[4] == ("ValueError: bad", 1)
+    assert rejected[5][0] == "ValueError: bad after all"
+    assert {record["reason"] for record in found.rejected} == {"python_failed"}
+    assert len(found.rejected) == 3
+
+
+def test_without_a_policy_each_row_is_tried_once() -> None:
+    config = {"code": SHAKY.replace("{passes_after}", "99"), "function": "rows"}
+    found = run_step("python", config, {"input": [{"n": n} for n in (1, 2, 3)]})
+    assert [row["n"] for row in found.rows] == [1, 1]
+    assert [record["attempts"] for record in found.rejected] == [1, 1]
