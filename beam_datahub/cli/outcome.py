@@ -106,7 +106,7 @@ def quality_table(rules: Sequence[Mapping[str, Any]]) -> Any:
     table = simple("Quality", columns, [])
     for rule in sorted(rules, key=lambda each: (each["passed"], -SEVERITIES.index(each["severity"]))):
         style = "" if rule["passed"] else "bold red" if rule["action"] == "fail" else "yellow"
-        share = share_text(rule["ratio"]) if rule["checked"] > 1 or rule["failed"] != rule["checked"] else "·"
+        share = share_text(rule["ratio"])
         outcome = rule["outcome"] + (", rejected" if rule["action"] == "reject" and rule["failed"] else "")
         cells = [rule["name"], rule["step"], rule["severity"], share, outcome, "✓" if rule["passed"] else "✗"]
         table.add_row(*(Text(cell, style=style) for cell in cells))

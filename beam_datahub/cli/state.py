@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,15 +29,17 @@ def command() -> None:
 
 @command.command(short_help="Where the next run goes on.")
 @click.argument("integration", required=False)
+@set_option
 @store_option
 @json_option
-def show(integration: str | None, store: str | None, as_json: bool) -> None:
-    """Show the cursors of all integrations, or of one."""
+def show(integration: str | None, parameters: tuple[tuple[str, str], ...], store: str | None, as_json: bool) -> None:
+    """Show the cursors of all integrations, or of INTEGRATION: its name, or the file of its spec."""
     from beam_datahub.cli.moments import ago
     from beam_datahub.cli.session import out
     from beam_datahub.cli.tables import simple
     from beam_datahub.runtime.store_link import opened_store
 
+    integration = None if integration is None else _name_of(integration, parameters)
     with opened_store(store) as link:
         found = link.reader.cursors.find(integration)
     if as_json:
@@ -119,17 +123,29 @@ def drop(spec: str, source: str | None, yes: bool, parameters: tuple[tuple[str, 
 @click.argument("integration")
 @click.argument("source", required=False)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@set_option
 @store_option
-def reset(integration: str, source: str | None, yes: bool, store: str | None) -> None:
-    """Forget how far the sources of INTEGRATION (or SOURCE alone) were read: the next run reads all of them again."""
+def reset(integration: str, source: str | None, yes: bool, parameters: tuple[tuple[str, str], ...], store: str | None) -> None:
+    """Forget how far the sources of INTEGRATION (or SOURCE alone) were read: the next run reads all of them again.
+
+    INTEGRATION is its name, or the file of its spec.
+    """
     from beam_datahub.errors import UnknownName
     from beam_datahub.runtime.store_link import StoreHere, locate
 
+    integration = _name_of(integration, parameters)
     link = StoreHere(locate(store))
     try:
         _reset(link, integration, source, UnknownName, yes=yes)
     finally:
         link.close()
+
+
+def _name_of(named: str, parameters: Iterable[tuple[str, str]]) -> str:
+    """The name of an integration, where that may be its spec's file."""
+    from beam_datahub.cli.specs import opened
+
+    return opened(named, parameters).integration.name if os.path.isfile(named) else named
 
 
 def _reset(link: StoreHere, integration: str, source: str | None, unknown: Any, *, yes: bool) -> None:

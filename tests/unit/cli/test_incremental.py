@@ -113,9 +113,10 @@ def test_state_shows_sets_and_resets_where_the_next_run_goes_on(news: Path, cli:
     assert "nothing was read yet" in cli("state").stdout
     run(cli)
     assert "2025-01-02 10:00:00" in cli("state", "show", "news").stdout
+    assert json.loads(cli("state", "show", "news.yaml", "--json").stdout)[0]["source"] == "orders"
     assert "from at = 2025-01-02 00:00:00 on" in cli("state", "set", "news.yaml", "orders", "2025-01-02").stdout
     assert run(cli)["written"]["out"]["rows"] == 2
-    assert "reads all of orders" in cli("state", "reset", "news", "--yes").stdout
+    assert "reads all of orders" in cli("state", "reset", "news.yaml", "--yes").stdout
     assert run(cli)["written"]["out"]["rows"] == 3
     refused(cli("state", "set", "news.yaml", "orders", "soon"), "DH102", "'soon' is not a TIMESTAMP")
     refused(cli("state", "set", "news.yaml", "ordes", "2025-01-02"), "DH101", "did you mean 'orders'?")
