@@ -71,6 +71,7 @@ class Changes:
     and `before` say for each change which of them are its own (−1: none). `ops` are places in OPERATIONS, `positions` rise with
     every change of a row, `times` are microseconds since 1970 of the commits. `source` says where each change comes from, by
     field. `refused`: changes that cannot be had, with reason, message and column. `order`: places among other tables' changes.
+    `texts` are the rows as JSON, where the database has them so itself.
     """
 
     table: TableName
@@ -83,6 +84,7 @@ class Changes:
     source: Mapping[str, pa.Array]
     refused: Mapping[int, tuple[str, str, str | None]] = field(default_factory=dict)
     order: Integers | None = None
+    texts: pa.Array | None = None
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -134,17 +136,17 @@ def first_changes(changes: Changes, count: int) -> Changes:
 
 
 class ChangeBlocks:
-    """Makes blocks of changes. `place` is what the dead letter calls their origin."""
+    """Makes blocks of changes. `place` is what the dead letter calls their origin, `inner` asks for rows (None: as JSON)."""
 
     def __init__(self, request: ReadRequest, options: ChangeOptions, place: str) -> None:
         self._request, self._options, self._place = request, options, place
         self._first = 0
         columns = self._table_columns()
-        self._inner = None
+        self.inner: ReadRequest | None = None
         if columns is not None:
             asked = set(request.columns)
             names = columns.names if {BEFORE, AFTER} & asked else [name for name in columns.names if name in asked]
-            self._inner = replace(request, schema=columns, columns=tuple(names), limit=None, dictionaries=False)
+            self.inner = replace(request, schema=columns, columns=tuple(names), limit=None, dictionaries=False)
 
     def _table_columns(self) -> pa.Schema | None:
         """The columns of the table; None where rows are JSON."""
@@ -186,9 +188,9 @@ class ChangeBlocks:
         images, rejected, drifted = changes.images, [], tuple[str, ...]()
         where = np.arange(images.num_rows + 1)
         where[-1] = -1
-        if self._inner is not None:
-            drifted = tuple(name for name in images.schema.names if name not in self._inner.schema.names)
-            fitted = Fitting(self._inner, str(changes.table), drifted, convert).fit(images)
+        if self.inner is not None:
+            drifted = tuple(name for name in images.schema.names if name not in self.inner.schema.names)
+            fitted = Fitting(self.inner, str(changes.table), drifted, convert).fit(images)
             if fitted.rejected is not None and fitted.positions is not None:
                 where[:-1] = -1
                 where[fitted.positions.to_numpy()] = np.arange(fitted.batch.num_rows)
@@ -229,8 +231,8 @@ class ChangeBlocks:
         """The columns `names` of changes whose rows are those of `images`; `schema` has their types (None: as they are)."""
         columns: dict[str, pa.Array] = {}
         texts: pa.Array | None = None
-        if self._inner is None and {BEFORE, AFTER} & set(names):
-            texts = json_rows(images).combine_chunks()
+        if self.inner is None and {BEFORE, AFTER} & set(names):
+            texts = json_rows(images).combine_chunks() if changes.texts is None else changes.texts
         picked = _places(np.where(after >= 0, after, before))
         for name in names:
             if self._options.changes == "rows":

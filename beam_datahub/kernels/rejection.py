@@ -77,6 +77,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("type_mismatch", "a value does not fit the declared or discovered type of its column"),
     Reason("contract", "the record has a column or a type that the source's contract discards"),
     Reason("unchanged_value", "a change leaves a large value alone, and the database's log does not have it"),
+    Reason("missing_image", "the database has not kept how a document was after a change"),
     Reason("no_cursor", "the column that tells new records of an incremental source is null"),
     Reason("no_event_time", "the column that a window goes by is null"),
     Reason("late", "the record came after its window had been closed: the watermark had passed its end and the allowed lateness"),

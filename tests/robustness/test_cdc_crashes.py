@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import ROOT, service_output
+from tests.conftest import ROOT, MongodbServer, service_output
 from tests.unit.io.database_systems import mysql_client, new_database, new_mysql_database
 
 pytestmark = pytest.mark.usefixtures("recording")
@@ -95,6 +95,33 @@ def test_changes_of_mysql_come_once_though_a_run_is_killed(work: Any, mariadb: s
             assert replica(work) == list(cursor.fetchall()), place
             found = logged(work)
             assert len(found) == len(set(found)), place
+
+
+def test_changes_of_mongodb_come_once_though_a_run_is_killed(work: Any, mongodb: MongodbServer) -> None:
+    import pymongo
+
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    where = f'{{url: "mongodb://{mongodb.address}", database: killed}}, collection: t'
+    spec = SPEC.format(connector="mongodb_cdc", url="", more="").replace('{url: ""}, table: t', where).replace("[id]", "[_id]")
+    (work.folder / "replica.yaml").write_text(spec)
+    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(f"mongodb://{mongodb.address}")
+    with client:
+        t = client["killed"]["t"]
+        t.insert_many([{"_id": 1, "name": "one"}, {"_id": 2, "name": "two"}])
+        assert work.killed_at("before the end is recorded", "run", "replica.yaml") == -signal.SIGKILL
+        t.insert_many([{"_id": 3, "name": "new"}, {"_id": 4, "name": "new"}])
+        t.update_many({"_id": {"$in": [1, 3]}}, {"$set": {"name": "changed"}})
+        t.delete_many({"_id": {"$in": [2, 4]}})
+        done = work.bh("run", "replica.yaml", "--json")
+        assert done.status == 0, done
+        with sqlite3.connect(work.folder / "replica.sqlite") as file:
+            found = file.execute("select _id, name from t order by _id").fetchall()
+        file.close()
+        assert found == [(each["_id"], each["name"]) for each in t.find(sort=[("_id", 1)])] == [(1, "changed"), (3, "changed")]
+        lines = [json.loads(line) for each in (work.folder / "log").glob("*.jsonl") for line in each.read_text().splitlines()]
+        known = [(line["__position"], line["__op"], line["_id"]) for line in lines]
+        assert len(known) == len(set(known)) == 8
+        client.drop_database("killed")
 
 
 def test_changes_go_on_after_a_crash_of_the_server(work: Any) -> None:

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Starts a server that speaks MongoDB's protocol (mongo-java-server, in memory) on 127.0.0.1 for tests and prints its address.
+# Starts a server that speaks MongoDB's protocol (mongo-java-server, in memory, with the change streams of MongoServer.java) on
+# 127.0.0.1 for tests and prints its address.
 # `mongodb.sh stop FOLDER` kills it; started again at the same address, it has forgotten everything. It knows no logins and no
 # transactions. The jars come through Maven, once, to ~/.cache/beam-datahub. Exit status 3: it cannot be had here.
 set -eu
 action=${1:?start or stop}
 folder=${2:?a folder for its data}
 version=1.47.0
-cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/beam-datahub/mongo-java-server-$version
+main=$(dirname "$(readlink -f "$0")")/MongoServer.java
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/beam-datahub/mongo-java-server-$version-$(cksum <"$main" | cut -d" " -f1)
 
 if [ "$action" = stop ]; then
     pid=$(cat "$folder/pid" 2>/dev/null || true)
@@ -32,23 +34,8 @@ if [ ! -d "$cache" ]; then
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>2.0.16</version></dependency>
 </dependencies></project>
 POM
-    cat >"$fresh/Main.java" <<'JAVA'
-import de.bwaldvogel.mongo.MongoServer;
-import de.bwaldvogel.mongo.ServerVersion;
-import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
-
-public final class Main {
-    public static void main(String[] arguments) throws Exception {
-        ServerVersion[] versions = ServerVersion.values();
-        MongoServer server = new MongoServer(new MemoryBackend().version(versions[versions.length - 1]));
-        server.enableOplog();
-        server.bind("127.0.0.1", Integer.parseInt(arguments[0]));
-        Thread.currentThread().join();
-    }
-}
-JAVA
     if ! mvn -q -B -f "$fresh/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$fresh/lib" >"$folder/maven.log" 2>&1 ||
-        ! javac -cp "$fresh/lib/*" -d "$fresh/lib" "$fresh/Main.java" >>"$folder/maven.log" 2>&1; then
+        ! javac -cp "$fresh/lib/*" -d "$fresh/lib" "$main" >>"$folder/maven.log" 2>&1; then
         rm -rf "$fresh"
         echo "mongo-java-server cannot be had: $(grep -m 1 -i ERROR "$folder/maven.log" || tail -n 1 "$folder/maven.log")" >&2
         exit 3
@@ -59,7 +46,7 @@ fi
 # Without the compilers' later stages a server of a few seconds is up sooner.
 options=(-Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC)
 start() {
-    setsid nohup java "${options[@]}" -cp "$cache/lib:$cache/lib/*" Main "$port" >"$folder/server.log" 2>&1 </dev/null &
+    setsid nohup java "${options[@]}" -cp "$cache/lib:$cache/lib/*" MongoServer "$port" >"$folder/server.log" 2>&1 </dev/null &
     echo $! >"$folder/pid"
     for _ in $(seq 1 600); do
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
