@@ -203,7 +203,7 @@ def stream(prism: str, tmp_path: Path) -> Stream:
             until_idle=stop is None,
             show=show,
             stop=lambda: bool(stopped),
-            seconds=120,
+            seconds=600,
         )
         return run_stream(plan, request)
 
