@@ -24,11 +24,15 @@ _LOOK_SECONDS = 0.25
 
 def follow(plan: Plan, request: RunRequest, until: Following, recorder: Recorder | None, *, quiet: bool) -> RunResult:
     """Follow the sources of a plan until the stream is stopped; a recorder keeps every epoch and its cursors."""
+    from beam_datahub.compiler.streaming import backfilled
     from beam_datahub.runtime.launch import RunResult
     from beam_datahub.runtime.stream_record import keeper
     from beam_datahub.runtime.streams import StreamRequest, run_stream
 
-    if plan.metadata["type"] == "hybrid":
+    hybrid = plan.metadata["type"] == "hybrid"
+    if hybrid and recorder is None:
+        raise MissingValue("the store keeps what a hybrid integration has read already", hint="leave out --no-record")
+    if hybrid and recorder is not None and backfilled(plan):
         found = _backfilled(plan, request, recorder)
         if isinstance(found, RunResult):
             return found
@@ -49,15 +53,13 @@ def follow(plan: Plan, request: RunRequest, until: Following, recorder: Recorder
         )
 
 
-def _backfilled(plan: Plan, request: RunRequest, recorder: Recorder | None) -> Plan | RunResult:
+def _backfilled(plan: Plan, request: RunRequest, recorder: Recorder) -> Plan | RunResult:
     """The plan of the stream behind the backfill, which runs here unless it has; the result of one that failed."""
     from beam_datahub.runtime.hybrid import backfill, behind_backfill, is_backfilled
     from beam_datahub.runtime.increments import Span, bound, moves
 
     if is_backfilled(plan):
         return behind_backfill(plan)
-    if recorder is None:
-        raise MissingValue("the store keeps what a hybrid integration has read already", hint="leave out --no-record")
     facts, store = recorder.facts, recorder.store
 
     def moved(done: RunResult) -> None:

@@ -27,6 +27,7 @@ from beam_datahub.compiler.stream_control import ControlFile
 from beam_datahub.compiler.tickets import Stretch
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.source import Block, Follower, Partition
+from beam_datahub.kernels.windows import LAST
 from beam_datahub.spec import EventTimeSpec
 
 # Followers that nobody asked for so long are let go: another worker has the partition now.
@@ -307,6 +308,8 @@ class FollowStage(RunStage):
     def _moved(self, held: _Held, block: Block) -> Timestamp:
         """Move the watermark past a block; gives the moment that its rows count under, which is before all of them."""
         held.heard = time.monotonic()
+        if held.follower.ends:
+            return held.watermark
         spec = self._work.event_time
         if spec is None:
             now = Timestamp.now()
@@ -323,7 +326,10 @@ class FollowStage(RunStage):
     def _look_at_clock(self, held: _Held, behind: int | None) -> None:
         """A partition without anything more to read does not hold the others back for ever."""
         spec, quiet = self._work.event_time, time.monotonic() - held.heard
-        if behind:
+        if held.follower.ends:
+            # Until all of it is there, no window is complete.
+            held.watermark = _OVER if behind == 0 else held.watermark
+        elif behind:
             held.heard = time.monotonic()
         elif spec is None:
             held.watermark = max(held.watermark, Timestamp.now())
@@ -332,6 +338,8 @@ class FollowStage(RunStage):
 
 
 _MICROS = pa.timestamp("us", "UTC")
+# The watermark of what has come to its end.
+_OVER = Timestamp(micros=LAST)
 
 
 def _timed(output: Any, moment: Timestamp) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from beam_datahub.compiler.draft import Draft
+from beam_datahub.compiler.ending import EndingSource, reads_to_end
 from beam_datahub.compiler.increment import increment_of, with_increment
 from beam_datahub.compiler.plan import Node, Positions, Read
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
@@ -20,6 +21,8 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     """Add a source to the plan. Raises DataHubError."""
     given = draft.options.sources.get(spec.name)
     source = given if given is not None else connector_of(draft, spec)
+    if given is None and not source.capabilities.unbounded and reads_to_end(draft.spec, spec.name):
+        source = _followed(draft, spec, source)
     # Given rows bring their own columns: no registry is asked.
     declared = None if given is not None and spec.subject is not None else _declared(draft, spec)
     if given is not None or declared is None:
@@ -59,6 +62,24 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     if spec.incremental is not None and given is None:
         read = _incremental(draft, read, spec, spec.incremental)
     draft.nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
+
+
+def _followed(draft: Draft, spec: SourceSpec, source: Source) -> EndingSource:
+    """A source that ends as one that is followed to its end, because windows are to hold its rows and those that come later.
+
+    Raises InvalidValue.
+    """
+    if spec.incremental is not None:
+        raise InvalidValue(
+            "a hybrid integration with windows reads a source that ends once, as a whole: `incremental` does not go with it",
+            hint="leave it out",
+        ).at(draft.document.place(*spec.at, "incremental"))
+    if source.capabilities.acknowledges is not None or source.capabilities.resumes is not None:
+        raise InvalidValue(
+            f"a hybrid integration with windows cannot read '{spec.connector}': what it has taken is not to be had again",
+            hint="read it by an integration of its own",
+        ).at(draft.document.place(*spec.at, "connector"))
+    return EndingSource(source)
 
 
 def _time(draft: Draft, spec: SourceSpec, wanted: EventTimeSpec, schema: pa.Schema) -> str:

@@ -63,11 +63,6 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
             f"'{ending[0]}' comes to an end, and its rows would be published again by every run that follows the others",
             hint="say `type: hybrid`: it reads what is there once, and follows the rest from then on",
         ).at(document.place("type"))
-    if kind == "hybrid" and any(_windows(node.operator) for node in plan):
-        yield InvalidValue(
-            "a hybrid integration has no windows: those that are open where the backfill ends would be published twice",
-            hint="publish both to one place, and let an integration of type real-time work in windows on that",
-        ).at(document.place("type"))
     for node in plan.writes():
         write = node.operator
         assert isinstance(write, Write)
@@ -82,11 +77,6 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
                 f"'{write.connector}' cannot be written by a stream: it publishes a run once",
                 hint="write to files, to Kafka or to a database",
             ).at(place)
-
-
-def _windows(operator: object) -> bool:
-    windowing = getattr(operator, "windowing", None)
-    return windowing is not None and windowing.streams
 
 
 def delivery_of(plan: Plan) -> Delivery:

@@ -223,8 +223,11 @@ class Arrival:
 
 class Follower(ABC):
     """Follows one partition from its position on, on a worker, for as long as that worker has it. It is used by one thread at
-    a time, not always the same.
+    a time, not always the same. `ends`: there is an end, where it says that nothing is `behind`; what comes before may be of any
+    time.
     """
+
+    ends: ClassVar[bool] = False
 
     @abstractmethod
     def take(self, seconds: float, batch_bytes: int) -> Arrival:

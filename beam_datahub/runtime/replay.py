@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from beam_datahub.compiler.ending import EndingSource
 from beam_datahub.compiler.increment import with_increment
 from beam_datahub.compiler.passes.columns import prune_columns
 from beam_datahub.compiler.plan import Node, Plan, Read, Write, is_aside
@@ -335,6 +336,7 @@ def _block_again(source: Source, records: Sequence[Rejected], since: datetime) -
     """The split that reads the block of these records again, and what they are found by there; None where their file is gone,
     or may have changed since.
     """
+    source = source.source if isinstance(source, EndingSource) else source
     file = records[0].file
     if file is None or not isinstance(source, FileSource) or local_path(file) is None:
         return None
