@@ -15,8 +15,9 @@ import pyarrow as pa
 from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, Commit
 from beam_datahub.compiler.dead_letter import Identity
+from beam_datahub.compiler.delivering import DeliverReports
 from beam_datahub.compiler.dofns import REJECTED, REPORT, VIOLATING, KernelOptions, ListSplits, RunStage
-from beam_datahub.compiler.follow import DeliverReports, FollowStage, StreamWork
+from beam_datahub.compiler.follow import FollowStage, StreamWork
 from beam_datahub.compiler.increment import marks
 from beam_datahub.compiler.plan import (
     BESIDE,
