@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,10 @@ def run_specs(
     options: Sequence[str] = (),
 ) -> list[RunResult]:
     """Run integrations as one job of an engine: starting one takes longer than most of them. `options` are Beam's."""
-    run_id = new_run_id()
-    how = BuildOptions(
-        run_id=run_id, threads=threads if engine == "direct" else 1, split_bytes=None if engine == "direct" else 1 << 20
-    )
-    plans = [build(load(path, parameters=parameters), how) for path, parameters in specs]
-    results = run_together(plans, RunRequest(run_id, engine, EngineOptions(options=tuple(options))))
+    how = BuildOptions(threads=threads if engine == "direct" else 1, split_bytes=None if engine == "direct" else 1 << 20)
+    # Staging places have the name of their run and step: destinations of two integrations may be called the same.
+    plans = [build(load(path, parameters=parameters), replace(how, run_id=new_run_id())) for path, parameters in specs]
+    results = run_together(plans, RunRequest(new_run_id(), engine, EngineOptions(options=tuple(options))))
     for result in results:
         if result.error is not None:
             raise result.error

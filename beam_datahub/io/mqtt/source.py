@@ -92,8 +92,11 @@ class _Session:
             try:
                 yield self._came.get(timeout=max(0.0, min(options.quiet_seconds, end - time.monotonic())))
             except Empty:
-                self.client.check()
-                return
+                # What the broker has sent before it answers is here then, however slow the way.
+                self.client.round_trip()
+                if time.monotonic() >= end or self._came.empty():
+                    return
+                yield self._came.get()
 
     def release(self) -> None:
         """End the connection."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 1_000
 _WAIT_SECONDS = 2.0
-# A consumer that has nothing more says so within this time.
-_QUIET_SECONDS = 0.3
+# What a consumer has for us comes within the first time; where all that is left is lent to others, within the second.
+_LENDING_SECONDS, _QUIET_SECONDS = 5.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def lent(session: Session, options: NatsReadOptions, end: int) -> Iterator[list[
     waits = int(info.num_pending or 0)
     while left > 0:
         try:
-            messages = session.do(puller.fetch(min(_AT_ONCE, left), _WAIT_SECONDS if waits > 0 else _QUIET_SECONDS))
+            messages = session.do(puller.fetch(min(_AT_ONCE, left), _LENDING_SECONDS if waits > 0 else _QUIET_SECONDS))
         except (errors.TimeoutError, TimeoutError):
             # Nothing is there for us: others have it, or the server is away.
             if session.client.is_connected or time.monotonic() > patience:
