@@ -230,8 +230,8 @@ class DatabaseSource(Source):
                 raise SchemaDrift(f"{self.relation} has no column '{name}'", hint="take it out of the source's `schema`")
         return known
 
-    def asks_by(self, key: pa.DataType) -> bool:
-        return self.dialect.asks_by(key)
+    def asks_by(self, column: str, data_type: pa.DataType) -> bool:
+        return self.dialect.asks_by(data_type)
 
     def lookup(self, keys: pa.Table, request: ReadRequest, *, timeout_seconds: float | None = None) -> Iterator[Block]:
         if self._columns is None:

@@ -328,8 +328,8 @@ class Source(ABC):
         """Follow one partition from its position on; called on a worker. Raises ConnectorError."""
         raise InvalidValue(f"'{self.name}' cannot be followed as a stream", hint="use it in integrations of type batch")
 
-    def asks_by(self, key: pa.DataType) -> bool:
-        """Whether `lookup` finds records by a column of this type."""
+    def asks_by(self, column: str, data_type: pa.DataType) -> bool:
+        """Whether `lookup` finds records by a column, which is of this type."""
         return False
 
     def lookup(self, keys: pa.Table, request: ReadRequest, *, timeout_seconds: float | None = None) -> Iterator[Block]:

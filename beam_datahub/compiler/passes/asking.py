@@ -56,7 +56,7 @@ def why_not(join: Join, left: pa.Schema, source: Node) -> str | None:
         return "it is no plain lookup"
     for a, b in zip(join.left_keys, join.right_keys, strict=True):
         here, there = left.field(a).type, source.schema.field(b).type
-        if not read.source.asks_by(there) or not (here == there or (_is_exact(here) and _is_exact(there))):
+        if not read.source.asks_by(b, there) or not (here == there or (_is_exact(here) and _is_exact(there))):
             return f"'{source.step}' cannot be asked by '{b}' as by equal values of '{a}'"
     return None
 

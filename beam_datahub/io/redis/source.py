@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config, Example
+from beam_datahub.component.database import retrying
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.json_blocks import discovered
 from beam_datahub.component.messages.decoding import Decoder, JsonDecoder, lines_of
@@ -17,11 +18,12 @@ from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Finding, ReadRequest, Report, Source, Split
 from beam_datahub.errors import DataHubError, UnreadableData
 from beam_datahub.io.redis.options import RedisReadOptions
-from beam_datahub.io.redis.scanning import COLUMNS, pages, sample
+from beam_datahub.io.redis.scanning import COLUMNS, asked, pages, sample
 from beam_datahub.io.redis_stream.connection import RedisConnection
 from beam_datahub.io.redis_stream.fields import FieldsDecoder
 
 _METADATA = {"key": pa.string(), "ttl": pa.float64()}
+_KEY = "_key"
 
 
 @register("source", "redis", since="0.1.0")
@@ -30,11 +32,15 @@ class RedisSource(Source):
 
     Connection: ClassVar[type[Config]] = RedisConnection
     Options = RedisReadOptions
-    capabilities = SourceCapabilities(columns=True)
+    capabilities = SourceCapabilities(columns=True, lookup=True)
     examples = (
         Example(
             "Hashes, their fields as columns",
             {"connection": {"host": "redis"}, "pattern": "user:*", "schema": {"name": "varchar", "visits": "bigint"}},
+        ),
+        Example(
+            "Keys that an enrichment asks for, by `_key`",
+            {"connection": {"host": "redis"}, "pattern": "tier:*", "format": "string", "schema": {"value": "varchar"}},
         ),
         Example(
             "JSON documents and when they end",
@@ -116,6 +122,22 @@ class RedisSource(Source):
                     return
                 left -= block.batch.num_rows
                 yield block
+
+    def asks_by(self, column: str, data_type: pa.DataType) -> bool:
+        return column == _KEY and column in self._metadata.names and data_type == pa.string()
+
+    def lookup(self, keys: pa.Table, request: ReadRequest, *, timeout_seconds: float | None = None) -> Iterator[Block]:
+        options = self.options
+        reading = MessageReading(request, self._decoder(value_request(request, self._metadata)), self._metadata)
+        names: list[str] = keys[_KEY].to_pylist()
+        first = 0
+        for start in range(0, len(names), options.batch_keys):
+            for attempt in retrying():
+                with attempt, self.connection.connected(patient=False, timeout_seconds=timeout_seconds) as client:
+                    arrived = asked(client, options, request, names[start : start + options.batch_keys], first)
+            if arrived.values:
+                first += len(arrived.values)
+                yield reading.block(arrived)
 
     def _decoder(self, request: ReadRequest) -> Decoder:
         longest = int(self.options.max_record_bytes)

@@ -64,7 +64,7 @@ class RedisConnection(ServerConnection):
         finally:
             once.close()
 
-    def client(self, *, patient: bool = True) -> Redis:
+    def client(self, *, patient: bool = True, timeout_seconds: float | None = None) -> Redis:
         """A client, which connects when it is first used, and again where the server was away. Raises MissingDependency."""
         try:
             import redis
@@ -93,7 +93,7 @@ class RedisConnection(ServerConnection):
             username=self.user,
             password=self.secret(),
             socket_connect_timeout=self.connect_timeout_seconds,
-            socket_timeout=self.timeout_seconds,
+            socket_timeout=timeout_seconds or self.timeout_seconds,
             # A server that is starting says so, and answers soon.
             retry=Retry(growing, attempts) if patient else Retry(NoBackoff(), 0),
             retry_on_error=[redis.exceptions.BusyLoadingError],
@@ -104,9 +104,9 @@ class RedisConnection(ServerConnection):
         )
 
     @contextmanager
-    def connected(self, *, patient: bool = True) -> Iterator[Redis]:
-        """The server. One who is not `patient` tries once. Raises ConnectorError."""
-        client = self.client(patient=patient)
+    def connected(self, *, patient: bool = True, timeout_seconds: float | None = None) -> Iterator[Redis]:
+        """The server. One who is not `patient` tries once; an answer may take `timeout_seconds`. Raises ConnectorError."""
+        client = self.client(patient=patient, timeout_seconds=timeout_seconds)
         with telling(self.place):
             try:
                 if patient:

@@ -59,7 +59,7 @@ def test_every_value_of_a_key_is_found(system: System, column: str) -> None:
     with contextlib.suppress(LossyWrite):
         system.write(system.sink(table="t"), table)
     source = system.source(table="t")
-    if not source.asks_by(kind) or source.discover().schema.field("k").type != kind:
+    if not source.asks_by("k", kind) or source.discover().schema.field("k").type != kind:
         # Such a reference is held as a whole.
         return
     missing: list[Any] = {"n": [77], "t": ["none", "n\0one"]}.get(column, [])

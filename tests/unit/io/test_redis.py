@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import socket
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +20,7 @@ from beam_datahub.component.registry import component
 from beam_datahub.component.sink import Receipt, Sink, WriteRequest
 from beam_datahub.component.source import Contract, Drift, ReadRequest, Source
 from beam_datahub.errors import AccessDenied, InvalidValue, LossyWrite, TargetUnusable, Transient, UnknownColumn, UnreadableData
+from beam_datahub.io.redis.scanning import matching
 from beam_datahub.kernels.types import JSON, TIMESTAMPTZ
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read, stage
@@ -164,6 +166,80 @@ def test_each_key_is_read_once_though_the_table_of_keys_grows_meanwhile(keys: Ke
     assert len(found) == len(set(found))
     assert set(range(3_000)) <= set(found)
     assert len(read(source, schema, limit=7).rows) == 7
+
+
+def looked_up(source: Source, names: list[str], schema: pa.Schema, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    request = ReadRequest(schema, tuple(columns or schema.names), declared=True)
+    wanted = pa.table({"_key": pa.array(names, pa.string())})
+    return [row for block in source.lookup(wanted, request) for row in block.batch.to_pylist()]
+
+
+def test_only_the_keys_that_are_asked_for_are_read_and_missing_ones_are_left_out(keys: Keys) -> None:
+    p = keys.prefix
+    keys.client.hset(f"{p}1", mapping={"name": "ada", "total": "1.50", "more": "x"})
+    keys.client.hset(f"{p}2", mapping={"name": "bo"})
+    keys.client.set(f"{p}3", "no hash")
+    keys.client.hset("elsewhere:1", mapping={"name": "not of the pattern"})
+    schema = pa.schema([("name", pa.string()), ("total", pa.decimal128(12, 2)), ("_key", pa.string()), ("_ttl", pa.float64())])
+    source = keys.source(metadata=["key", "ttl"])
+    assert source.asks_by("_key", pa.string())
+    assert not source.asks_by("name", pa.string())
+    assert not keys.source(metadata=[]).asks_by("_key", pa.string())
+    found = looked_up(source, [f"{p}2", f"{p}3", f"{p}none", "elsewhere:1", f"{p}1"], schema)
+    assert found == [
+        {"name": "bo", "total": None, "_key": f"{p}2", "_ttl": None},
+        {"name": "ada", "total": Decimal("1.50"), "_key": f"{p}1", "_ttl": None},
+    ]
+    keys.client.delete("elsewhere:1")
+
+
+def test_json_and_texts_are_looked_up_with_one_question_for_many(keys: Keys) -> None:
+    p = keys.prefix
+    keys.client.mset({f"{p}{number}": f'{{"id": {number}, "name": "n{number}"}}' for number in range(30)})
+    keys.client.lpush(f"{p}list", "a", "b")
+    keys.client.set(f"{p}ends", '{"id": 99, "name": "soon"}', px=60_000)
+    keys.client.set(f"{p}broken", "{")
+    schema = pa.schema([("id", pa.int64()), ("name", pa.string()), ("_key", pa.string())])
+    before = keys.client.info("commandstats").get("cmdstat_mget", {}).get("calls", 0)
+    names = [f"{p}{number}" for number in range(40)] + [f"{p}list"]
+    found = looked_up(keys.source(format="json", batch_keys=25), names, schema)
+    assert [row["id"] for row in found] == list(range(30))
+    assert keys.client.info("commandstats")["cmdstat_mget"]["calls"] - before == 2
+    request = ReadRequest(schema, tuple(schema.names), declared=True)
+    (block,) = keys.source(format="json").lookup(pa.table({"_key": [f"{p}broken", f"{p}1"]}), request)
+    assert block.rejected is not None
+    assert (block.rejected["reason"].to_pylist(), block.batch.num_rows) == (["malformed"], 1)
+    ends = pa.schema([*schema, ("_ttl", pa.float64())])
+    (ending,) = looked_up(keys.source(format="json", metadata=["key", "ttl"]), [f"{p}ends"], ends)
+    assert 0 < ending["_ttl"] <= 60
+    texts = pa.schema([("value", pa.string()), ("_key", pa.string())])
+    assert looked_up(keys.source(format="string"), [f"{p}broken"], texts) == [{"value": "{", "_key": f"{p}broken"}]
+    elements = pa.schema([("position", pa.int64()), ("value", pa.string()), ("_key", pa.string())])
+    assert [row["value"] for row in looked_up(keys.source(format="list"), [f"{p}1", f"{p}list"], elements)] == ["b", "a"]
+
+
+def test_a_lookup_meets_the_keys_that_a_scan_of_its_pattern_finds(keys: Keys) -> None:
+    p = keys.prefix
+    for name in ("a", "ab", "a-b", "b", "c", "^", "[a]", "a*", "\\", "é", "a\nb", "]"):
+        keys.client.set(f"{p}{name}", "1")
+    there = sorted(keys.client.keys(f"{p}*"))
+    patterns = ["*", "a*", "a?", "?", "??", "[ab]", "[^ab]", "[a-c]*", "\\[a\\]", "a\\*", "[\\]a]", "\\\\", "[é]*", "a?b", "[a"]
+    for pattern in patterns:
+        found = matching(p + pattern)
+        assert [key for key in there if found.fullmatch(key)] == sorted(keys.client.keys(p + pattern)), pattern
+    with pytest.raises(InvalidValue, match="class of nothing"):
+        matching("a[]")
+
+
+def test_a_lookup_that_takes_too_long_is_told(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beam_datahub.component.database._ATTEMPTS", 1)
+    schema = pa.schema([("value", pa.string()), ("_key", pa.string())])
+    request = ReadRequest(schema, tuple(schema.names), declared=True)
+    wanted = pa.table({"_key": [f"{keys.prefix}1"]})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = keys.source(format="string", connection={"host": "127.0.0.1", "port": silent.getsockname()[1]})
+        with pytest.raises(Transient, match="does not answer"):
+            list(source.lookup(wanted, request, timeout_seconds=0.2))
 
 
 def test_a_server_that_is_started_anew_in_the_middle_of_a_read_is_told(keys: Keys, redis: Server) -> None:
