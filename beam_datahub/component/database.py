@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 # Attempts at what a short outage breaks, and the seconds that they may take together.
 _ATTEMPTS, _SECONDS = 6, 60
+_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -166,24 +167,34 @@ class Session(ABC):
         if seconds is None:
             yield
             return
-        late = threading.Event()
+        late, over = threading.Event(), threading.Event()
 
-        def end() -> None:
+        def watch() -> None:
+            if over.wait(seconds):
+                return
             late.set()
-            self.interrupt()
+            # What is told while no statement is under way is not heard: it is told until the end.
+            while True:
+                self.interrupt()
+                if over.wait(_AGAIN_SECONDS):
+                    return
 
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
+        watching = threading.Thread(target=watch, name="limit", daemon=True)
+        watching.start()
+        failure: Exception | None = None
         try:
             yield
         except Exception as error:
-            if not late.is_set():
-                raise
-            self.broken = True
-            raise Transient(f"there was no answer within {seconds:g} seconds") from error
+            failure = error
         finally:
-            timer.cancel()
+            # Behind this, nobody interrupts a connection that others may have by then.
+            over.set()
+            watching.join()
+        if late.is_set():
+            self.broken = True
+            raise Transient(f"there was no answer within {seconds:g} seconds") from failure
+        if failure is not None:
+            raise failure
 
     def interrupt(self) -> None:  # noqa: B027 - not every client can
         """Break off the statement that another thread waits for, where the client can; raises nothing."""
