@@ -70,6 +70,8 @@ def capability_lines(kind: str, found: Any) -> list[str]:
         lines.append("reads only the columns that are used" if capabilities.columns else "reads all columns")
         if capabilities.predicate:
             lines.append("skips rows that a condition excludes")
+        if capabilities.relations:
+            lines.append("lets a filter or mapping read what it needs of a large file itself")
         lines.append(f"splits by {capabilities.splits}" if capabilities.splits else "is read by one worker")
         if capabilities.resumes is not None:
             lines.append(f"goes on from the last {capabilities.resumes} of the run before")

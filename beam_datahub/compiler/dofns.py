@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,12 +22,13 @@ from beam_datahub.compiler.findings import RuleTally, tallies_to_json
 from beam_datahub.compiler.increment import new_of, taken
 from beam_datahub.compiler.plan import PlanProfile, Read, Stage
 from beam_datahub.compiler.profiling import BundleProfile
+from beam_datahub.compiler.relations import RelationReader
 from beam_datahub.compiler.rows import Tally
-from beam_datahub.compiler.stage import StageRunner
+from beam_datahub.compiler.stage import StageResult, StageRunner
 from beam_datahub.compiler.tickets import stamped, ticket_of, ticketed
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.progress import PROGRESS
-from beam_datahub.component.source import Block, Split
+from beam_datahub.component.source import Block, Relation, Split
 from beam_datahub.component.told_progress import tell_progress
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.increment import Taking
@@ -74,10 +75,13 @@ class KernelDoFn(beam.DoFn):
     def session(self) -> KernelSession:
         """The session of this worker, opened when it is first needed."""
         if self._session is None:
-            kernel = self._kernel
             _LIVE.add(self)
-            self._session = KernelSession(threads=kernel.threads, memory_bytes=kernel.memory_bytes, spill_dir=kernel.spill_dir)
+            self._session = self._opened()
         return self._session
+
+    def _opened(self, file: str | None = None) -> KernelSession:
+        kernel = self._kernel
+        return KernelSession(threads=kernel.threads, memory_bytes=kernel.memory_bytes, spill_dir=kernel.spill_dir, file=file)
 
     def start_bundle(self) -> None:
         """Open new books."""
@@ -200,6 +204,7 @@ class RunStage(KernelDoFn):
         self._profile = BundleProfile(profile, kernel.threads) if profile is not None else None
         self._runner: StageRunner | None = None
         self._taking: Taking | None = None
+        self._reader: RelationReader | None = None
         self._lookups: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._loaded = False
         self._drifted: set[str] = set()
@@ -225,6 +230,10 @@ class RunStage(KernelDoFn):
         if self._runner is None:
             self._runner = StageRunner(self._stage, track=self._carry)
             self._runner.open(self.session())
+            # Where a record comes from, and all that it had, only blocks tell.
+            alone = not self._carry and self._profile is None
+            if alone and self._stage.read is not None and self._runner.takes_relations:
+                self._reader = RelationReader(self._stage.read, self._opened)
 
     @property
     def takes_dictionaries(self) -> bool:
@@ -236,6 +245,26 @@ class RunStage(KernelDoFn):
         source_id = self._stage.read_id
         assert read is not None
         assert source_id is not None
+        assert self._runner is not None
+        relations: Sequence[Relation] = ()
+        if self._reader is not None:
+            with placed(read.place):
+                relations = self._reader.relations(split)
+        for relation in relations:
+            assert self._reader is not None
+            result = self._reader.run(relation, self._runner, self.session())
+            if result is None:
+                yield from self._read_blocks(read, source_id, relation.split)
+                continue
+            self.enter(source_id, read=relation.rows, out=relation.rows)
+            yield from self._drift(source_id, relation.drifted)
+            self._enter_result(result)
+            if result.table.num_rows:
+                yield single_batch(result.table)
+        if not relations:
+            yield from self._read_blocks(read, source_id, split)
+
+    def _read_blocks(self, read: Read, source_id: str, split: Split) -> Iterator[Any]:
         assert self._runner is not None
         messages = []
         for block in _blocks(read, split, dictionaries=self._runner.takes_dictionaries):
@@ -260,11 +289,14 @@ class RunStage(KernelDoFn):
         self.enter(source_id, read=rows + refused + others, rejected=refused, filtered=others, out=rows)
         if self._profile is not None:
             self._profile.add(block.batch)
-        for column in block.drifted:
+        yield from self._drift(source_id, block.drifted)
+        yield from self._run(pa.Table.from_batches([block.batch]), provenance, block=block)
+
+    def _drift(self, source_id: str, columns: Sequence[str]) -> Iterator[Any]:
+        for column in columns:
             if column not in self._drifted:
                 self._drifted.add(column)
                 yield beam.pvalue.TaggedOutput(REPORT, ("drift", json.dumps({"source": source_id, "column": column})))
-        yield from self._run(pa.Table.from_batches([block.batch]), provenance, block=block)
 
     def _step(self, batch: pa.RecordBatch) -> Iterator[Any]:
         table = pa.Table.from_batches([batch])
@@ -290,9 +322,7 @@ class RunStage(KernelDoFn):
                 broken = replace(broken, rows=block.positions.take(broken.rows))
             batch = violations(self._identity, broken, provenance, self.session(), block=block, table=carried)
             yield beam.pvalue.TaggedOutput(VIOLATING, batch)
-        for rule, tally in result.findings.tallies.items():
-            self._tallies.setdefault(rule, RuleTally()).add(tally)
-        self.merge(result.books)
+        self._enter_result(result)
         if not result.table.num_rows:
             return
         if not self._carry:
@@ -311,6 +341,11 @@ class RunStage(KernelDoFn):
             yield batch.replace_schema_metadata(provenance.onto(batch.schema).metadata)
             return
         yield with_positions(result.table, positions, provenance)
+
+    def _enter_result(self, result: StageResult) -> None:
+        for rule, tally in result.findings.tallies.items():
+            self._tallies.setdefault(rule, RuleTally()).add(tally)
+        self.merge(result.books)
 
     def _asked(self, asked: Asked) -> Iterator[Any]:
         """What a source refused of what it was asked for, as records of the dead letter."""
@@ -353,6 +388,8 @@ class RunStage(KernelDoFn):
         """End what an unfinished bundle began."""
         if self._profile is not None:
             self._profile.discard()
+        if self._reader is not None:
+            self._reader.close()
         super().teardown()
 
 

@@ -97,7 +97,8 @@ class RowsRun:
         self._drops = steps[0][1].keep is not None
         self._checks = bool(steps[0][1].checks)
         self._track = track and self._drops
-        self._sql = self._fused()
+        self._sql = self._fused([ROW] if self._track else [])
+        self._over = self._fused([])
         self._picked = self._picks()
         self._marks: tuple[str, ...] = ()
 
@@ -111,7 +112,8 @@ class RowsRun:
         if self._picked is not None:
             return False
         self._marks = tuple(marks)
-        self._sql = f"SELECT *, {', '.join(f'{sql} AS {quoted(name)}' for name, sql in marks.items())} FROM ({self._sql})"
+        found = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in marks.items())
+        self._sql, self._over = (f"SELECT *, {found} FROM ({sql})" for sql in (self._sql, self._over))
         return True
 
     def _picks(self) -> list[str] | None:
@@ -125,12 +127,11 @@ class RowsRun:
                 picked = names if picked is None else {name: picked[origin] for name, origin in names.items()}
         return list(picked.values()) if picked is not None else None
 
-    def _fused(self) -> str:
-        """One query for the whole run. A column that can fail and is then left out is computed all the same, so that a
-        row which the step refuses is refused also when nobody looks at the column.
+    def _fused(self, hidden: list[str]) -> str:
+        """One query for the whole run that keeps columns which are `hidden`. A column that can fail and is then left out is
+        computed all the same, so that a row which the step refuses is refused also when nobody looks at the column.
         """
         query, forced = "input", 0
-        hidden: list[str] = [ROW] if self._track else []
         known: list[str] = []
         for _, step in self.steps:
             where = f" WHERE {step.keep.sql}" if step.keep is not None else ""
@@ -178,6 +179,25 @@ class RowsRun:
             return
         self._settle(flow, found, before, session)
 
+    @property
+    def queries(self) -> bool:
+        """Whether it runs a query, and does not just pick columns."""
+        return self._picked is None
+
+    def read(self, flow: Flow, relation: str, rows: int, session: KernelSession) -> bool:
+        """Run over the `rows` records that `relation` selects, which become the flow's; False, with the flow untouched, where
+        that fails or would refuse one.
+        """
+        try:
+            found = session.fetch(f"WITH input AS NOT MATERIALIZED ({relation}) {self._over}")
+        except duckdb.Error:
+            return False
+        if self._checks and not pc.all(found[_OK], min_count=0).as_py():
+            return False
+        flow.books[self.steps[0][0]].add(in_=rows, filtered=rows - found.num_rows)
+        self._enter(flow, found)
+        return True
+
     def _settle(self, flow: Flow, found: pa.Table, before: int, session: KernelSession) -> None:
         first, kept = self.steps[0][0], found.num_rows
         flow.books[first].add(in_=before, filtered=before - kept)
@@ -188,9 +208,12 @@ class RowsRun:
             _report_checks(flow, first, self.steps[0][1], flow.table, pc.indices_nonzero(pc.invert(ok)), session)
             flow.rows = flow.positions().filter(ok)
             found = found.filter(ok)
+        self._enter(flow, found)
+
+    def _enter(self, flow: Flow, found: pa.Table) -> None:
         flow.marks = found.select(self._marks) if self._marks else None
         for step, _ in self.steps:
-            if step != first:
+            if step != self.steps[0][0]:
                 flow.books[step].add(in_=found.num_rows)
             flow.books[step].add(out=found.num_rows)
         flow.table = conform(found.select(self.schema.names), self.schema)

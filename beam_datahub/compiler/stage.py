@@ -117,6 +117,12 @@ class StageRunner:
         """Whether the input may have dictionary-encoded columns: a query decodes what it hands on."""
         return bool(self.runs) and isinstance(self.runs[0], RowsRun)
 
+    @property
+    def takes_relations(self) -> bool:
+        """Whether the first query may read a relation: what comes behind it can be run again over the same records."""
+        again = all(isinstance(run, RowsRun | LookupRun | InspectRun) for run in self.runs[1:])
+        return bool(self.runs) and isinstance(first := self.runs[0], RowsRun) and first.queries and again
+
     def open(self, session: KernelSession) -> None:
         """Prepare the kernels, in the process that runs them."""
         for run in self.runs:
@@ -129,3 +135,17 @@ class StageRunner:
         for run in self.runs:
             run.apply(flow, session)
         return StageResult(flow.table, flow.rows, flow.rejected, flow.books, flow.findings, flow.asked)
+
+    def read(self, relation: str, rows: int, reader: KernelSession, session: KernelSession) -> StageResult | None:
+        """Run the `rows` records of a relation, which `reader` reads, through all steps; None where a step wants to know more of
+        one of them than the relation tells, as where it comes from: then nothing has happened.
+        """
+        first, *others = self.runs
+        flow = Flow(pa.table({}), None, [], defaultdict(Tally))
+        if not isinstance(first, RowsRun) or not first.read(flow, relation, rows, reader):
+            return None
+        for run in others:
+            run.apply(flow, session)
+        if flow.rejected or flow.findings.broken:
+            return None
+        return StageResult(flow.table, None, (), flow.books, flow.findings)

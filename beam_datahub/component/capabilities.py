@@ -40,6 +40,8 @@ class SourceCapabilities:
 
     `columns`: reads only the columns that are asked for. `predicate`: skips rows that a pushed predicate excludes (it may
     still return some). `splits`: what one split is, in words ("byte range", "row group"), or None when it cannot split.
+    `relations`: where it can, it leaves reading to the query of the step behind it, which decodes only what it wants
+    (`Source.relations`).
     `lookup`: gives just the records that have certain keys (`Source.lookup`).
     `resumes`: it is a log, and each run reads on from where the last one ended; what a position in it is called ("offset").
     `unbounded`: it can be followed as a stream (`Source.partitions`, `Source.follow`). One that `resumes` as well gives the
@@ -52,6 +54,7 @@ class SourceCapabilities:
     predicate: bool = False
     splits: str | None = None
     unbounded: bool = False
+    relations: bool = False
     resumes: str | None = None
     lookup: bool = False
     acknowledges: Acknowledging | None = None

@@ -20,7 +20,7 @@ from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.file_store import is_url, join, local_path, reading, store_of
-from beam_datahub.component.source import Block, Discovery, ReadRequest, Report, Source, Split
+from beam_datahub.component.source import Block, Discovery, ReadRequest, Relation, Report, Source, Split
 from beam_datahub.errors import DataHubError, InvalidValue, SourceMissing, UnreadableData
 from beam_datahub.kernels.types import sql_type
 
@@ -30,6 +30,9 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _SAMPLE_FILES = 8
 _SMALL_FILES = 200
 _SMALL_BYTES = 32 * 1024 * 1024
+
+# A smaller file is read sooner than a query over it is set up.
+_RELATION_BYTES = 4 * 1024 * 1024
 
 _COMPRESSIONS = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bzip2", ".zst": "zstd", ".zstd": "zstd"}
 COMPRESSION_EXTENSIONS = {"gzip": ".gz", "bzip2": ".bz2", "zstd": ".zst"}
@@ -117,6 +120,10 @@ class FileSource(Source):
         """How a file is cut; `detail` is set by the caller. As a whole unless overridden (see `byte_ranges`)."""
         yield Split(file.path)
 
+    def file_relations(self, file: DataFile, path: str, split: Split, request: ReadRequest) -> Sequence[Relation]:
+        """The split of a local file as relations, for a format that has `relations`; the rest as for `read_file`."""
+        return ()
+
     def datasets(self) -> tuple[DatasetName, ...]:
         return tuple(dict.fromkeys(map(file_dataset, self.connection.paths)))
 
@@ -203,6 +210,18 @@ class FileSource(Source):
                 yield replace(block, batch=_with(block.batch, constants, request.projected))
                 if left is not None and left <= 0:
                     return
+
+    def relations(self, split: Split, request: ReadRequest) -> Sequence[Relation]:
+        file, detail = split.detail
+        path, given = local_path(file.path), dict(file.partitions)
+        if path is None or not file.seekable or file.size < _RELATION_BYTES or request.limit is not None:
+            return ()
+        if given.keys() & set(request.columns):
+            return ()
+        inner, _ = _without(request, {name: value for name, value in given.items() if name in request.schema.names}, file)
+        with reading(file.path):
+            found = self.file_relations(file, path, replace(split, detail=detail), inner)
+        return [replace(each, split=replace(each.split, detail=(file, each.split.detail))) for each in found]
 
 
 def byte_ranges(file: DataFile, request: ReadRequest) -> Iterator[Split]:

@@ -163,6 +163,20 @@ class Block:
     taken: Any = None
 
 
+@dataclass(frozen=True)
+class Relation:
+    """Records of a split that a step's query reads itself: `rows` of them, which `sql` selects in their order and in exactly the
+    columns of `ReadRequest.projected` from the local `file`. `split` has the same records for `Source.read`, for when the query
+    fails on one of them. `drifted` names columns of the data that the schema lacks.
+    """
+
+    sql: str
+    rows: int
+    file: str
+    split: Split
+    drifted: tuple[str, ...] = ()
+
+
 class Finding(NamedTuple):
     """One thing that `check` looked at: what, whether it is fine, what was found, and what to do. What is not `needed` only some
     uses of the system miss.
@@ -308,6 +322,12 @@ class Source(ABC):
         """Make sure that the run still has the messages that it took; `taken` are those of its blocks. Called right before the
         destinations are published. Raises Transient where the system has given some to others meanwhile.
         """
+    def relations(self, split: Split, request: ReadRequest) -> Sequence[Relation]:
+        """The whole split as relations, each of a few times `request.batch_bytes`; none where it has to be read. Raises
+        ConnectorError.
+        """
+        return ()
+
 
     def acknowledge(self, taken: Sequence[Any]) -> None:  # noqa: B027 - a log need not be told
         """Tell the system that these messages are published, so that it forgets them. Called once all destinations of the run

@@ -17,8 +17,9 @@ from beam_datahub.component.file_sink import Encoder, FileSink, FileWriteOptions
 from beam_datahub.component.file_store import local_path, reading
 from beam_datahub.component.files import DataFile, FileSource, record_batch
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Split
+from beam_datahub.component.source import Block, Discovery, Drift, Origin, ReadRequest, Relation, Split
 from beam_datahub.errors import LossyWrite, TargetUnusable, UnreadableData
+from beam_datahub.kernels.parquet_relation import portions, readable, selection
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.types import canonical, sql_type
 
@@ -28,6 +29,8 @@ _GROUP_BYTES = 64 * 1024 * 1024
 # A text column gets a dictionary when so few of its values differ; for others it costs time and saves nothing.
 _DICTIONARY_SHARE = 0.1
 _SAMPLE_ROWS = 10_000
+# As many batches as a query reads at once, so that each core has row groups of its own.
+_RELATION_BATCHES = 4
 _PROBE_ROWS = 1024
 
 
@@ -50,7 +53,7 @@ class ParquetSource(FileSource):
     """Reads Parquet files, only the columns that are needed, split by row groups."""
 
     Options = ParquetReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="row group")
+    capabilities = SourceCapabilities(columns=True, splits="row group", relations=True)
     examples = (Example("All files of a folder", {"connection": {"path": "data/orders/"}}),)
     whole_originals = False
     extensions: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".parq")
@@ -96,6 +99,23 @@ class ParquetSource(FileSource):
             for fitted in blocks:
                 yield fitted.block(Origin(file.path, first_row=first_row), drifted)
                 first_row += fitted.records
+
+    def file_relations(self, file: DataFile, path: str, split: Split, request: ReadRequest) -> Sequence[Relation]:
+        with _opened(file) as found:
+            drifted = tuple(name for name in found.schema_arrow.names if name not in request.schema.names)
+            if drifted and request.contract.columns in (Drift.FREEZE, Drift.DISCARD_ROW):
+                return ()
+            if not readable(found, path, request.projected):
+                return ()
+            first, last = split.detail or (0, found.num_row_groups)
+            sizes = _group_bytes(found, (first, last), request.columns)
+            if max(sizes, default=0) > _RELATION_BATCHES * request.batch_bytes:
+                return ()
+            relations = []
+            for groups in portions(sizes, first, _RELATION_BATCHES * request.batch_bytes):
+                sql, rows = selection(found, path, request.projected, groups)
+                relations.append(Relation(sql, rows, path, Split(split.name, detail=groups), drifted))
+            return relations
 
 
 @contextmanager
@@ -166,6 +186,13 @@ def _row_bytes(found: pq.ParquetFile, group: int, columns: list[str]) -> int:
     for batch in found.iter_batches(batch_size=_PROBE_ROWS, row_groups=[group], columns=columns):
         return int(batch.nbytes // batch.num_rows)
     return 0
+
+
+def _group_bytes(found: pq.ParquetFile, groups: tuple[int, int], columns: Sequence[str]) -> list[int]:
+    """What each row group takes in memory."""
+    metadata = [found.metadata.row_group(i) for i in range(*groups)]
+    row_bytes = _row_bytes(found, groups[0], list(columns)) if metadata else 0
+    return [max(row_bytes * group.num_rows, _footer_bytes(group, columns)) for group in metadata]
 
 
 def _footer_bytes(group: Any, columns: Sequence[str]) -> int:

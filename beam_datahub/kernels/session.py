@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from beam_datahub.kernels.scratch import scratch_prefix
-from beam_datahub.kernels.types import JSON, canonical, from_duckdb, quoted, sql_type
+from beam_datahub.kernels.types import JSON, canonical, from_duckdb, literal, quoted, sql_type
 
 # Rows per slice that one DuckDB thread scans at a time: an Arrow scan is parallel over batches, not within one.
 _SLICE_ROWS = 61_440
@@ -38,10 +38,17 @@ class KernelSession:
     """Runs SQL over named Arrow tables; not safe for use by several threads at once.
 
     `threads`: kernel threads, all cores when None. `memory_bytes`: DuckDB's budget, past which it spills to `spill_dir`;
-    a small one means fewer threads, and less than 64 MiB means 64 MiB.
+    a small one means fewer threads, and less than 64 MiB means 64 MiB. `file` is the one that queries may read.
     """
 
-    def __init__(self, *, threads: int | None = None, memory_bytes: int | None = None, spill_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        memory_bytes: int | None = None,
+        spill_dir: str | None = None,
+        file: str | None = None,
+    ) -> None:
         self.threads = threads or os.cpu_count() or 1
         if memory_bytes is not None:
             # Every thread needs room of its own before a query can begin to spill.
@@ -67,7 +74,8 @@ class KernelSession:
         from beam_datahub.kernels.functions import register_functions
 
         register_functions(self._connection)
-        self._connection.execute(_SETTINGS + "; SET enable_external_access=false; SET lock_configuration=true")
+        allowed = f"; SET parquet_metadata_cache=true; SET allowed_paths=[{literal(file)}]" if file is not None else ""
+        self._connection.execute(f"{_SETTINGS}{allowed}; SET enable_external_access=false; SET lock_configuration=true")
 
     def put(self, name: str, data: pa.Table | pa.RecordBatch) -> None:
         """Give the session `data` under `name`, by reference; replaces what was there."""
