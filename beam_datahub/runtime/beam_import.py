@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -26,6 +27,8 @@ _OPTIONAL = (
     "bson",
     "pandas",
 )
+# URLs of databases and of brokers: their clients are none of Beam's.
+_OTHER_URLS = re.compile(r"\b(?:postgres|mysql|mariadb|mongodb|redis|nats|amqp|mqtt)[a-z0-9+]*://")
 
 
 class _Absent(MetaPathFinder):
@@ -40,7 +43,7 @@ class _Absent(MetaPathFinder):
 
 def needs_cloud(document: SpecDocument) -> bool:
     """Whether a spec names a URL, so that one of Beam's filesystems beyond the local one may be wanted."""
-    return "://" in repr(document.integration)
+    return "://" in _OTHER_URLS.sub("", repr(document.integration))
 
 
 def import_beam(*, cloud: bool) -> None:
