@@ -6,9 +6,7 @@ lacking() {
     command -v mvn >/dev/null 2>&1 || return 0
     return 1
 }
-if lacking && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jdk-headless maven) >/dev/null 2>&1 || true
-fi
+lacking && bash "$(dirname -- "$0")/apt.sh" openjdk-17-jdk-headless maven || true
 if lacking; then
     echo "there are no Java and Maven here; on Debian: apt-get install openjdk-17-jdk-headless maven" >&2
     exit 3

@@ -17,9 +17,7 @@ fi
 
 # Debian keeps the server outside of a user's PATH.
 PATH=$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/opt/mariadb/bin
-if ! command -v mariadbd >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server) >/dev/null 2>&1 || true
-fi
+command -v mariadbd >/dev/null 2>&1 || bash "$(dirname -- "$0")/apt.sh" mariadb-server || true
 for program in mariadbd mariadb-install-db; do
     command -v $program >/dev/null 2>&1 || {
         echo "there is no MariaDB server here ($program); on Debian: apt-get install mariadb-server" >&2

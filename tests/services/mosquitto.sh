@@ -23,14 +23,7 @@ if [ "$action" = stop ]; then
     exit 0
 fi
 
-if ! command -v mosquitto >/dev/null 2>&1; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        echo "there is no mosquitto here; on Debian: apt-get install mosquitto" >&2
-        exit 3
-    fi
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mosquitto; } \
-        >/tmp/mosquitto-apt.log 2>&1 || { echo "apt-get cannot install mosquitto: $(tail -n 1 /tmp/mosquitto-apt.log)" >&2; exit 3; }
-fi
+command -v mosquitto >/dev/null 2>&1 || bash "$(dirname -- "$0")/apt.sh" mosquitto
 mkdir -p "$folder"
 [ -f "$folder/users" ] || mosquitto_passwd -b -c "$folder/users" etl right 2>/dev/null
 # Below the ephemeral ports, and others where somebody has taken them.

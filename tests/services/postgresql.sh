@@ -11,8 +11,7 @@ for bin in "$(command -v pg_ctl 2>/dev/null | xargs -r dirname)" /usr/lib/postgr
         found=$bin
     fi
 done
-if [ -z "${found:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql) >/dev/null 2>&1 || true
+if [ -z "${found:-}" ] && bash "$(dirname -- "$0")/apt.sh" postgresql; then
     for bin in /usr/lib/postgresql/*/bin; do
         [ -x "$bin/pg_ctl" ] && found=$bin
     done

@@ -18,14 +18,7 @@ if [ "$action" = stop ]; then
     exit 0
 fi
 
-if ! command -v rabbitmq-server >/dev/null 2>&1; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        echo "there is no rabbitmq-server here; on Debian: apt-get install rabbitmq-server" >&2
-        exit 3
-    fi
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends rabbitmq-server; } \
-        >/tmp/rabbitmq-apt.log 2>&1 || { echo "apt-get cannot install rabbitmq-server: $(tail -n 1 /tmp/rabbitmq-apt.log)" >&2; exit 3; }
-fi
+command -v rabbitmq-server >/dev/null 2>&1 || bash "$(dirname -- "$0")/apt.sh" rabbitmq-server
 mkdir -p "$folder/log"
 for _ in 1 2 3 4; do
     # Below the ephemeral ports, and others where somebody has taken them.

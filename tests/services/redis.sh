@@ -15,14 +15,7 @@ if [ "$action" = stop ]; then
     exit 0
 fi
 
-if ! command -v redis-server >/dev/null 2>&1; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        echo "there is no redis-server here; on Debian: apt-get install redis-server" >&2
-        exit 3
-    fi
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server; } \
-        >/tmp/redis-apt.log 2>&1 || { echo "apt-get cannot install redis-server: $(tail -n 1 /tmp/redis-apt.log)" >&2; exit 3; }
-fi
+command -v redis-server >/dev/null 2>&1 || bash "$(dirname -- "$0")/apt.sh" redis-server
 mkdir -p "$folder"
 # Below the ephemeral ports, and others where somebody has taken them.
 for _ in 1 2 3 4; do
