@@ -21,6 +21,7 @@ from beam_datahub.security import redact
 
 START_SECONDS = 180.0
 _TAIL_BYTES = 64 * 1024
+_ATTEMPTS = 3
 
 # The kernel kills the server with the thread that started it. `exec` keeps that promise, and a program of its own needs no
 # code between fork and exec in a process that is full of threads.
@@ -33,10 +34,11 @@ if os.getppid() != int(sys.argv[1]):
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
+_TAKEN = r"(?i)address already in use|BindException"
 # What a server's log says when it cannot go on → what the user reads.
 _CAUSES: tuple[tuple[str, str, str | None], ...] = (
     (r"OutOfMemoryError", "it ran out of memory", "give it more: --engine-option --job_server_jvm_properties=-Xmx4g"),
-    (r"Address already in use|BindException", "a port that it listens on is taken", "leave --job_port out, or name another"),
+    (_TAKEN, "a port that it listens on is taken", "leave --job_port out, or name another"),
     (r"UnsupportedClassVersionError", "this Java is too old for it", "install Java 17, or name it in JAVA_HOME"),
     (r"Could not reserve enough space|Cannot allocate memory", "the machine has too little memory for it", None),
     (r"Unable to access jarfile|Could not find or load main class", "its jar is damaged", "remove it from the cache"),
@@ -65,10 +67,24 @@ class JobServer:
         self.endpoint = ""
 
     def __enter__(self) -> Self:
-        command = self._command
-        ports = _free_ports(command.ports, command.job_port)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        attempt = 1
+        while True:
+            try:
+                self._start(again=attempt > 1)
+                return self
+            except BaseException as failure:
+                self.stop()
+                taken = isinstance(failure, EngineFailed) and re.search(_TAKEN, _tail(self.log))
+                if not taken or self._command.job_port or attempt == _ATTEMPTS:
+                    raise
+            attempt += 1
+
+    def _start(self, *, again: bool) -> None:
+        command = self._command
+        # A port that is free now may be taken by the time that the server listens on it.
+        ports = _free_ports(command.ports, command.job_port)
+        with self.log.open("wb" if again else "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command.program(ports)],
                 stdin=subprocess.DEVNULL,
@@ -78,13 +94,8 @@ class JobServer:
                 env={**os.environ, **command.environment},
                 start_new_session=True,
             )
-        try:
-            self._wait(ports[0])
-        except BaseException:
-            self.stop()
-            raise
+        self._wait(ports[0])
         self.endpoint = f"localhost:{ports[0]}"
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()

@@ -131,6 +131,23 @@ def test_a_server_and_what_it_started_end_with_the_block(tmp_path: Path) -> None
     assert subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout == ""
 
 
+def test_a_server_whose_port_somebody_else_has_taken_meanwhile_gets_another(tmp_path: Path) -> None:
+    listen = """
+import os, pathlib, socket, sys, time
+first = pathlib.Path("first")
+if not first.exists():
+    first.write_text(sys.argv[1])
+    sys.exit("listen tcp: bind: address already in use")
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(600)
+"""
+    command = ServerCommand("the server", lambda ports: [sys.executable, "-c", listen, str(ports[0])])
+    with JobServer(command, str(tmp_path), str(tmp_path)) as running:
+        assert running.lost() is None
+        assert running.endpoint
+    assert (tmp_path / "first").exists()
+
+
 def test_nobody_answers_at_a_wrong_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("beam_datahub.runtime.engines.portable.CONNECT_SECONDS", 0.2)
     options = EngineOptions(options=("--job_endpoint=localhost:1",))
