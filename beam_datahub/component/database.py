@@ -6,7 +6,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,8 @@ class Session(ABC):
             late.set()
             # What is told while no statement is under way is not heard: it is told until the end.
             while True:
-                self.interrupt()
+                with suppress(Exception):
+                    self.interrupt()
                 if over.wait(_AGAIN_SECONDS):
                     return
 
