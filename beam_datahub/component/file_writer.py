@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from beam_datahub.component.file_sink import FileSink, OpenFile
 
 _WAITING_BATCHES = 2
+# Batches that take little are written together: to encode one has a price of its own.
+_SMALL_BYTES, _GROUP_BYTES = 1 << 20, 4 << 20
 _OPEN_FILES = 64
 
 
@@ -84,14 +86,18 @@ class BundleWriter(Writer):
             raise self._failure
 
     def _work(self) -> None:
-        while (batch := self._queue.get()) is not None:
+        for group in _groups(self._taken(), min(_GROUP_BYTES, int(self._sink.options.target_file_size))):
             # After a failure the queue is drained, so that no caller waits on it for ever.
             if self._failure is None:
                 try:
                     with writing(self._publication.target.path):
-                        self._stage(batch)
+                        self._stage(pa.concat_batches(group) if len(group) > 1 else group[0])
                 except BaseException as error:
                     self._failure = error
+
+    def _taken(self) -> Iterator[pa.RecordBatch]:
+        while (batch := self._queue.get()) is not None:
+            yield batch
 
     def _stage(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
@@ -121,6 +127,26 @@ class BundleWriter(Writer):
         part = self._parts[folder]
         self._receipts.append(Receipt(part.file.path, part.rows, part.file.close(), part.name))
         del self._parts[folder]
+
+
+def _groups(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[list[pa.RecordBatch]]:
+    """The batches in their order, small ones that follow one another together, up to `most` bytes."""
+    group: list[pa.RecordBatch] = []
+    room = most
+    for batch in batches:
+        # A slice holds the whole of what it was cut from.
+        size = batch.get_total_buffer_size()
+        small = size <= _SMALL_BYTES
+        if group and not (small and size <= room and batch.schema.equals(group[0].schema)):
+            yield group
+            group, room = [], most
+        if small:
+            group.append(batch)
+            room -= size
+        else:
+            yield [batch]
+    if group:
+        yield group
 
 
 def _by_partition(batch: pa.RecordBatch, columns: Sequence[str], schema: pa.Schema) -> Iterator[tuple[str, pa.RecordBatch]]:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_datahub.kernels.byte_places import Ranked, count_of, places_of
+
 Offsets = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -78,9 +80,9 @@ class Scan:
     @cached_property
     def line_ends(self) -> Offsets:
         """The offsets just behind every line break, quoted or not."""
-        ends = np.flatnonzero(self._bytes == _LF) + 1
+        ends = places_of(self._bytes, _LF) + 1
         if b"\r" in self.data:
-            returns = np.flatnonzero(self._bytes == _CR) + 1
+            returns = places_of(self._bytes, _CR) + 1
             last = len(self.data)
             pending = returns == last
             inner = returns[~pending]
@@ -154,7 +156,7 @@ class Scan:
         sign = self.dialect.escapes
         if sign is None or sign not in self.data:
             return None
-        found = np.flatnonzero(self._bytes == ord(sign))
+        found = places_of(self._bytes, ord(sign))
         starts = np.flatnonzero(np.diff(found, prepend=-2) != 1)
         # Within a run of escapes the first escapes the second, the third the fourth, and so on.
         rank = np.arange(len(found)) - np.repeat(starts, np.diff(starts, append=len(found)))
@@ -167,7 +169,7 @@ class Scan:
         sign = self.dialect.quote
         if sign is None or sign.encode() not in self.data:
             return none, none, False
-        quotes = np.flatnonzero(self._bytes == ord(sign))
+        quotes = places_of(self._bytes, ord(sign))
         if self._escaped is not None:
             quotes = quotes[~np.isin(quotes, self._escaped, assume_unique=True)]
         if not has_comment(self.data, self.dialect) and self._regular(quotes):
@@ -246,8 +248,8 @@ def last_record_end(data: bytes, dialect: Dialect) -> int:
 
 def count_lines(data: bytes) -> int:
     """How many line breaks `data` has, whatever their kind."""
-    # Four times as fast as bytes.count where breaks are dense.
-    lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LF))
+    # Several times as fast as bytes.count where breaks are dense.
+    lines = count_of(np.frombuffer(data, np.uint8), _LF)
     if b"\r" in data:
         lines += data.count(b"\r") - data.count(b"\r\n")
     return lines
@@ -268,6 +270,10 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def some(self, kept: Offsets) -> Records:
+        """The records at these indices."""
+        return Records(self.data, self.starts[kept], self.ends[kept], self.nexts[kept], self.line_ends)
 
     def raw(self, index: int) -> bytes:
         """The bytes of one record, without its line break."""
@@ -306,26 +312,41 @@ def records_of(data: bytes, dialect: Dialect) -> Records:
     return Records(data, starts[keep], ends[keep], nexts[keep], scan.line_ends)
 
 
-def lines_of(data: bytes, count: int, dialect: Dialect) -> Records | None:
-    """The `count` records of `data` where each of its lines is one, which takes half as long to find; else None."""
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+class Lines:
+    """The records of a piece of text of which each line is one; any of them are found without a list of all.
+
+    `returns`: there are carriage returns, all of them before line feeds.
+    """
+
+    def __init__(self, data: bytes, *, returns: bool) -> None:
+        self._data, self._text, self._returns = data, np.frombuffer(data, np.uint8), returns
+        self._breaks = Ranked(self._text, _LF)
+
+    def __len__(self) -> int:
+        return len(self._breaks) + (len(self._data) > 0 and not self._data.endswith(b"\n"))
+
+    def some(self, kept: Offsets) -> Records:
+        """The records at these indices; where other lines end is not told."""
+        starts, nexts = np.zeros(len(kept), np.int64), np.full(len(kept), len(self._data), np.int64)
+        later, ended = kept > 0, kept < len(self._breaks)
+        starts[later] = self._breaks.nth(kept[later] - 1) + 1
+        nexts[ended] = self._breaks.nth(kept[ended]) + 1
+        ends = nexts - ended
+        if self._returns:
+            ends -= ended & (ends > starts) & (self._text[np.maximum(ends - 1, 0)] == _CR)
+        return Records(self._data, starts, ends, nexts, nexts[ended])
+
+
+def lines_of(data: bytes, count: int, dialect: Dialect) -> Lines | None:
+    """The `count` records of `data` where each of its lines is one, which takes a quarter as long to find; else None."""
+    returns = b"\r" in data
+    if returns and data.count(b"\r") != data.count(b"\r\n"):
         return None
     last = data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
     if (dialect.escapes is not None and dialect.escapes in data) or Scan(last, dialect).unclosed:
         return None
-    text = np.frombuffer(data, np.uint8)
-    nexts = np.flatnonzero(text == _LF) + 1
-    whole = not len(data) or data.endswith(b"\n")
-    if len(nexts) + (not whole) != count:
-        return None
-    ends = nexts - 1
-    if b"\r" in data:
-        ends = ends - ((ends > 0) & (text[np.maximum(ends - 1, 0)] == _CR))
-    lines = nexts
-    if not whole:
-        nexts, ends = np.append(nexts, len(data)), np.append(ends, len(data))
-    starts = np.concatenate([np.zeros(min(1, len(nexts)), np.int64), nexts[:-1]])
-    return Records(data, starts, ends, nexts, lines)
+    lines = Lines(data, returns=returns)
+    return lines if len(lines) == count else None
 
 
 def has_comment(data: bytes, dialect: Dialect) -> bool:

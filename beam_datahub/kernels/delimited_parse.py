@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from beam_datahub.kernels.delimited import Dialect, Offsets, Records, Scan, as_text, has_comment, lines_of, records_of
+from beam_datahub.kernels.delimited import Dialect, Lines, Offsets, Records, Scan, as_text, has_comment, lines_of, records_of
+from beam_datahub.kernels.delimited_odd import OddTexts
 from beam_datahub.kernels.delimited_stream import Piece
 from beam_datahub.kernels.delimited_values import (
     may_be_too_big,
@@ -61,7 +62,7 @@ class Parsed:
     parser: Parser = field(repr=False)
 
     @cached_property
-    def records(self) -> Records:
+    def records(self) -> Records | Lines:
         """The records of the piece, by position."""
         if self.piece.overlong is not None:
             size = len(self.piece.data)
@@ -73,17 +74,20 @@ class Parsed:
     def originals(self, positions: Sequence[int]) -> list[str]:
         """The records as JSON objects of text; those that cannot be parsed as they stand in the file."""
         refused = {one.position for one in self.refused}
-        clean = [position for position in positions if position not in refused]
-        rows = iter(self.parser.texts(self.records.only(np.array(clean, np.int64))))
-        return [as_text(self.records.raw(p)).rstrip("\r\n") if p in refused else next(rows) for p in positions]
+        wanted = self.records.some(np.array(positions, np.int64))
+        clean = [i for i, position in enumerate(positions) if position not in refused]
+        rows = iter(self.parser.texts(wanted.only(np.array(clean, np.int64))))
+        return [as_text(wanted.raw(i)).rstrip("\r\n") if p in refused else next(rows) for i, p in enumerate(positions)]
 
     def lines(self, positions: Sequence[int]) -> list[int | None]:
         """The 1-based lines of the file on which the records begin."""
+        if isinstance(self.records, Lines):
+            return [self.piece.line + 1 + position for position in positions]
         # In a file, a line break is one even where an escape makes it part of a value.
         dialect = self.parser.dialect
         plain = self.piece.overlong is None and (dialect.escapes is None or dialect.escapes not in self.piece.data)
         ends = self.records.line_ends if plain else Scan(self.piece.data, Dialect(quote=None)).line_ends
-        before = np.searchsorted(ends, self.records.starts[np.array(positions, np.int64)], side="right")
+        before = np.searchsorted(ends, self.records.some(np.array(positions, np.int64)).starts, side="right")
         return [self.piece.line + 1 + int(count) for count in before]
 
 
@@ -95,6 +99,8 @@ class Parser:
 
     def __init__(self, names: Sequence[str], columns: Sequence[Column], dialect: Dialect) -> None:
         self.names, self.columns, self.dialect = tuple(names), tuple(columns), dialect
+        # Of columns that are read as text, by their place among `columns`.
+        self.odd_texts: dict[str, OddTexts] = {}
         self._as_text = {
             i
             for i, column in enumerate(columns)
@@ -160,7 +166,9 @@ class Parser:
             for number, _, found in odd
             if number not in mended
         ]
-        rows = np.setdiff1d(np.arange(count), np.array([number for number, _, _ in odd], np.int64), assume_unique=True)
+        even = np.ones(count, bool)
+        even[[number for number, _, _ in odd]] = False
+        rows = np.flatnonzero(even)
         if not mends:
             return main, rows, refused, count
         tables, places = [main], [rows]

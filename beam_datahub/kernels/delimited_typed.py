@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.kernels.delimited import Dialect, Offsets
+from beam_datahub.kernels.delimited_odd import OddTexts, remembered
 from beam_datahub.kernels.delimited_parse import Parsed, cast
 from beam_datahub.kernels.delimited_values import (
     Wanted,
@@ -19,8 +20,9 @@ from beam_datahub.kernels.delimited_values import (
     may_be_too_big,
     reads_quickly,
 )
-from beam_datahub.kernels.session import KernelSession, conform
+from beam_datahub.kernels.session import conform
 from beam_datahub.kernels.types import quoted, sql_type
+from beam_datahub.kernels.workbench import over
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Misfits:
     values: pa.Array
 
 
-def typed(parsed: Parsed, sql: Callable[[], KernelSession]) -> tuple[pa.Table, list[Misfits]]:
+def typed(parsed: Parsed) -> tuple[pa.Table, list[Misfits]]:
     """The rows of `parsed` in the wanted types, null where a value is not of its type, and these values."""
     columns = parsed.parser.columns
     schema = pa.schema([column.field for column in columns])
@@ -43,10 +45,13 @@ def typed(parsed: Parsed, sql: Callable[[], KernelSession]) -> tuple[pa.Table, l
     wanted = [
         Wanted(str(i), columns[i].field.type, dialect.formats_of(columns[i].field.name, columns[i].field.type)) for i in late
     ]
-    found = _read_mostly(parsed.table, wanted, dialect, sql())
+    usual = [one for one in wanted if reads_quickly(one, dialect)]
+    odd = parsed.parser.odd_texts
+    found = _read_known(parsed.table, usual, odd)
+    found |= _read_mostly(parsed.table, [one for one in usual if one.column not in found], dialect, odd)
     rest = [one for one in wanted if one.column not in found]
     if rest:
-        found |= _read_all(parsed.table.select([one.column for one in rest]), rest, dialect, sql())
+        found |= _read_all(parsed.table.select([one.column for one in rest]), rest, dialect)
     arrays = list(parsed.table.columns)
     misfits = []
     for i in late:
@@ -60,15 +65,13 @@ def typed(parsed: Parsed, sql: Callable[[], KernelSession]) -> tuple[pa.Table, l
 _Read = dict[str, tuple[pa.ChunkedArray, Offsets]]
 
 
-def _read_all(texts: pa.Table, wanted: Sequence[Wanted], dialect: Dialect, session: KernelSession) -> _Read:
+def _read_all(texts: pa.Table, wanted: Sequence[Wanted], dialect: Dialect) -> _Read:
     """The columns in their types, and the rows of their misfits."""
-    session.put("texts", texts)
     fields = []
     for n, one in enumerate(wanted):
         fields += [pa.field(f"v{n}", one.data_type), pa.field(f"m{n}", pa.bool_())]
     names = ", ".join(field.name for field in fields)
-    found = session.query(f"SELECT {names} FROM ({conversion('texts', wanted, dialect)})", pa.schema(fields))
-    session.drop("texts")
+    found = conform(over(texts, f"SELECT {names} FROM ({conversion('t', wanted, dialect)})"), pa.schema(fields))
     read: _Read = {}
     for n, one in enumerate(wanted):
         array, rows = found.column(2 * n), np.flatnonzero(found.column(2 * n + 1).to_numpy())
@@ -78,43 +81,69 @@ def _read_all(texts: pa.Table, wanted: Sequence[Wanted], dialect: Dialect, sessi
     return read
 
 
-def _read_mostly(table: pa.Table, wanted: Sequence[Wanted], dialect: Dialect, session: KernelSession) -> _Read:
+def _read_known(table: pa.Table, usual: Sequence[Wanted], odd: Mapping[str, OddTexts]) -> _Read:
+    """Like `_read_all`, for those columns of which Arrow reads all values but such as earlier pieces had."""
+    read: _Read = {}
+    for one in usual:
+        known = odd.get(one.column)
+        if not known:
+            continue
+        places = pc.index_in(table.column(one.column).combine_chunks(), known.texts)
+        mask = places.is_valid()
+        array = _cast_but(table.column(one.column), mask, one.data_type)
+        if array is None:
+            continue
+        rows, places = np.flatnonzero(mask), places.drop_null()
+        mended = pc.replace_with_mask(array, mask, known.values.take(places)) if not known.misfits.all() else array
+        read[one.column] = pa.chunked_array([mended]), rows[known.misfits[places.to_numpy()]]
+    return read
+
+
+def _cast_but(texts: pa.ChunkedArray, odd: pa.BooleanArray, data_type: pa.DataType) -> pa.Array | None:
+    """The values that Arrow reads, null where `odd`; None where it does not read one of the others, or not surely right."""
+    try:
+        array = cast(pc.if_else(odd, pa.scalar(None, pa.string()), texts), data_type)
+    except pa.ArrowInvalid:
+        return None
+    return None if may_be_too_big(array) else array.combine_chunks()
+
+
+def _read_mostly(table: pa.Table, usual: Sequence[Wanted], dialect: Dialect, odd: dict[str, OddTexts]) -> _Read:
     """Like `_read_all`, for those columns of which Arrow reads all values but a few: the exact conversion takes twice as long
-    and is left to these few.
+    and is left to these few, which are entered in `odd`.
     """
-    usual = [one for one in wanted if reads_quickly(one, dialect)]
     if not usual:
         return {}
-    session.put("texts", table.select([one.column for one in usual]))
     unread = (
-        f"{name} IS NOT NULL AND TRY_CAST({name} AS {sql_type(one.data_type)}) IS NULL"
-        for one in usual
+        f"{name} IS NOT NULL AND TRY_CAST({name} AS {sql_type(one.data_type)}) IS NULL AS c{n}"
+        for n, one in enumerate(usual)
         if (name := quoted(one.column))
     )
-    masks = session.fetch(f"SELECT {', '.join(f'{test} AS c{n}' for n, test in enumerate(unread))} FROM texts")
-    session.drop("texts")
-    read: dict[Wanted, pa.Array] = {}
-    for one, mask in zip(usual, masks.columns, strict=True):
-        try:
-            array = cast(pc.if_else(mask, pa.scalar(None, pa.string()), table.column(one.column)), one.data_type)
-        except pa.ArrowInvalid:
-            continue
-        if not may_be_too_big(array):
-            read[one] = array.combine_chunks()
-    if not read:
+    masks = over(table.select([one.column for one in usual]), f"SELECT {', '.join(unread)} FROM t")
+    arrays: dict[Wanted, tuple[pa.Array, pa.BooleanArray]] = {}
+    for one, column in zip(usual, masks.columns, strict=True):
+        mask = column.combine_chunks()
+        array = _cast_but(table.column(one.column), mask, one.data_type)
+        if array is not None:
+            arrays[one] = array, mask
+    if not arrays:
         return {}
     # One query for the rows in which any of the columns has a value of another form: to plan one takes milliseconds.
-    some = np.logical_or.reduce([masks.column(f"c{usual.index(one)}").to_numpy() for one in read])
+    some = np.logical_or.reduce([np.asarray(mask) for _, mask in arrays.values()])
     rows = np.flatnonzero(some)
     if not len(rows):
-        return {one.column: (pa.chunked_array([array]), rows) for one, array in read.items()}
-    few = table.select([one.column for one in read]).take(pa.array(rows))
-    exact = _read_all(few, list(read), dialect, session)
+        return {one.column: (pa.chunked_array([array]), rows) for one, (array, _) in arrays.items()}
+    few = table.select([one.column for one in arrays]).take(pa.array(rows))
+    exact = _read_all(few, list(arrays), dialect)
     found: _Read = {}
-    for one, array in read.items():
-        values, odd = exact[one.column]
+    for one, (array, mask) in arrays.items():
+        values, misfits = exact[one.column]
         mended = pc.replace_with_mask(array, pa.array(some), values.combine_chunks())
-        found[one.column] = pa.chunked_array([mended]), rows[odd]
+        found[one.column] = pa.chunked_array([mended]), rows[misfits]
+        places = np.flatnonzero(np.asarray(mask)[rows])
+        if len(places):
+            texts, its = few.column(one.column).take(places).combine_chunks(), values.take(places).combine_chunks()
+            odd[one.column] = remembered(odd.get(one.column), texts, its, np.isin(places, misfits))
     return found
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.kernels.types import JSON, literal, quoted
 from beam_datahub.kernels.workbench import over
@@ -21,12 +23,31 @@ def json_rows(batch: pa.RecordBatch, *, decimals: str = "number", ending: str = 
     """
     if not batch.num_columns:
         return pa.chunked_array([pa.array(["{}" + ending] * batch.num_rows, pa.string())])
+    if all(_stands_as_it_is(column) for column in batch.columns):
+        return pa.chunked_array([_quoted_texts(batch, ending)])
     parts = []
     for i, field in enumerate(batch.schema):
         opening = ("{" if i == 0 else ",") + json.dumps(field.name, ensure_ascii=False) + ":"
         parts += [literal(opening), f"coalesce({_text(quoted(f'c{i}'), field.type, decimals)}, 'null')"]
     table = pa.Table.from_batches([batch]).rename_columns([f"c{i}" for i in range(batch.num_columns)])
     return over(table, f"SELECT concat({', '.join(parts)}, {literal('}' + ending)}) AS l FROM t").column(0)
+
+
+def _stands_as_it_is(column: pa.Array) -> bool:
+    """Whether a column is text without nulls, and without a sign that JSON escapes."""
+    if not pa.types.is_string(column.type) or column.null_count:
+        return False
+    signs = np.frombuffer(joined(pa.chunked_array([column])), np.uint8)
+    return not ((signs < ord(" ")) | (signs == ord('"')) | (signs == ord("\\"))).any()
+
+
+def _quoted_texts(batch: pa.RecordBatch, ending: str) -> pa.StringArray:
+    """What `json_rows` gives where all columns stand as they are: to plan its query takes longer than to join a thousand rows."""
+    parts, before = [], "{"
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        parts += [f'{before}{json.dumps(name, ensure_ascii=False)}:"', column]
+        before = '",'
+    return pc.binary_join_element_wise(*parts, '"}' + ending, "")
 
 
 def _text(value: str, data_type: pa.DataType, decimals: str) -> str:

@@ -16,37 +16,29 @@ from beam_datahub.kernels.delimited_parse import Parsed, Refused
 from beam_datahub.kernels.delimited_stream import Piece
 from beam_datahub.kernels.delimited_typed import Misfits, typed
 from beam_datahub.kernels.rejection import REJECTION, rejections
-from beam_datahub.kernels.session import KernelSession, single_batch
+from beam_datahub.kernels.session import single_batch
 from beam_datahub.kernels.types import with_article
 
 _SHOWN = 80
 
 
 class Blocks:
-    """Makes blocks of parsed pieces: types what is still text, and does with misfits what the contract says."""
+    """Makes blocks of parsed pieces: types what is still text, and does with misfits what the contract says.
+
+    May be used by several threads at once.
+    """
 
     def __init__(self, file: DataFile, request: ReadRequest, drifted: tuple[str, ...], offsets: bool, from_start: bool) -> None:
         self._file, self._request, self._drifted = file, request, drifted
-        self._offsets, self._from_start, self._records = offsets, from_start, 0
-        self._session: KernelSession | None = None
-
-    def close(self) -> None:
-        """Release what was needed to convert texts."""
-        if self._session is not None:
-            self._session.close()
-
-    def _sql(self) -> KernelSession:
-        """The session that converts texts; most files need none."""
-        if self._session is None:
-            self._session = KernelSession(threads=self._request.threads)
-        return self._session
+        self._offsets, self._from_start = offsets, from_start
 
     def block(self, parsed: Parsed) -> Block:
-        """The rows of a parsed piece that are of the wanted types, and the rejected records."""
-        table, misfits = typed(parsed, self._sql)
+        """The rows of a parsed piece that are of the wanted types, and the rejected records.
+
+        Without offsets the place of its first record among those of the file is not known here: it is 0.
+        """
+        table, misfits = typed(parsed)
         contract = self._request.contract
-        first = self._records
-        self._records += parsed.total
         places = np.arange(table.num_rows) if parsed.positions is None else parsed.positions
         keep = np.ones(table.num_rows, bool)
         rejected = [_refused(parsed.refused)] if parsed.refused else []
@@ -66,9 +58,12 @@ class Blocks:
         positions = None if parsed.positions is None and keep.all() else pa.array(places[keep])
         if not keep.all():
             table = table.filter(pa.array(keep))
+        if rejected:
+            # Found here, on a thread that works ahead, and not by whoever asks for the originals.
+            _ = parsed.records
         return Block(
             single_batch(table.replace_schema_metadata(None)),
-            self._origin(parsed.piece, first),
+            self._origin(parsed.piece),
             pa.concat_tables(rejected).sort_by("row") if rejected else None,
             positions,
             parsed.originals,
@@ -76,10 +71,8 @@ class Blocks:
             self._drifted,
         )
 
-    def _origin(self, piece: Piece, first: int) -> Origin:
-        if self._offsets:
-            return Origin(self._file.path, piece.start, piece.end, 0)
-        return Origin(self._file.path, None, None, first)
+    def _origin(self, piece: Piece) -> Origin:
+        return Origin(self._file.path, piece.start, piece.end) if self._offsets else Origin(self._file.path)
 
     def _drift(self, parsed: Parsed, misfit: Misfits) -> SchemaDrift:
         row = int(misfit.rows[0])

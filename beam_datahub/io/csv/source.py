@@ -23,7 +23,7 @@ from beam_datahub.io.csv.originals import csv_parts
 from beam_datahub.io.csv.stream import TextStream
 from beam_datahub.kernels.delimited_parse import Column, Parser
 from beam_datahub.kernels.delimited_sniff import Head, infer, repeated
-from beam_datahub.kernels.delimited_stream import pieces
+from beam_datahub.kernels.delimited_stream import Piece, pieces
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.session import KernelSession
 
@@ -130,11 +130,15 @@ class CsvSource(FileSource):
             first = min(request.batch_bytes, 1 << 20)
             found = pieces(read, head.dialect, request.batch_bytes, start=start, line=head.line, first=first)
             blocks = Blocks(file, request, drifted, stream.offsets_known, not split.start)
-            try:
-                for parsed in read_ahead(found, parser.parse, threads=max(1, request.threads)):
-                    yield blocks.block(parsed)
-            finally:
-                blocks.close()
+
+            def work(piece: Piece) -> tuple[int, Block]:
+                parsed = parser.parse(piece)
+                return parsed.total, blocks.block(parsed)
+
+            first = 0
+            for count, block in read_ahead(found, work, threads=max(1, request.threads)):
+                yield block if stream.offsets_known else replace(block, origin=replace(block.origin, first_row=first))
+                first += count
 
     def parts_of(self, file: str | None, originals: Sequence[str], schema: pa.Schema, folder: str) -> Sequence[Part]:
         return list(csv_parts(self, file, originals, schema, folder))

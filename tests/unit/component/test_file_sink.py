@@ -54,6 +54,17 @@ def test_nothing_is_visible_before_the_commit_and_all_of_it_after(name: str, mod
     assert not (tmp_path / ".beam-datahub" / "staging").exists()
 
 
+def test_small_batches_and_large_ones_keep_their_order(tmp_path: Path) -> None:
+    destination, wanted = sink("jsonl", str(tmp_path / "out.jsonl")), request()
+    destination.prepare(wanted)
+    counts = [1, 2, 200_000, 3, 100_000, 100_000, 100_000, 0, 100_000, 100_000, 100_000, 4, 200_000]
+    ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+    staged = stage(destination, wanted, [rows(*range(end - count, end)) for count, end in zip(counts, ends, strict=True)])
+    assert destination.commit(wanted, staged).rows == ends[-1]
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert lines == [f'{{"a":{n}}}' for n in range(ends[-1])]
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 @pytest.mark.parametrize("mode", ["append", "overwrite"])
 def test_a_repeated_commit_changes_nothing_and_says_the_same(name: str, mode: str, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from beam_datahub.kernels.delimited import Dialect
 from beam_datahub.kernels.delimited_parse import Column, Parser
 from beam_datahub.kernels.delimited_stream import Piece
 from beam_datahub.kernels.delimited_typed import typed
-from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import JSON, TIMESTAMP, TIMESTAMPTZ
 
 INTEGERS = [
@@ -242,13 +241,7 @@ TYPES: dict[pa.DataType, list[str]] = {
 MISFIT = "misfit"
 
 
-@pytest.fixture(scope="module")
-def session() -> Any:
-    with KernelSession(threads=1) as opened:
-        yield opened
-
-
-def value_of(text: str, kind: pa.DataType, dialect: Dialect, session: KernelSession, *, as_text: bool) -> Any:
+def value_of(text: str, kind: pa.DataType, dialect: Dialect, *, as_text: bool) -> Any:
     """The value that a quoted field of this text has, or MISFIT."""
     parser = Parser(["a"], [Column(pa.field("a", kind), 0)], dialect)
     if as_text:
@@ -257,7 +250,7 @@ def value_of(text: str, kind: pa.DataType, dialect: Dialect, session: KernelSess
     parsed = parser.parse(Piece(data, 0, len(data), 0))
     if not as_text and parsed.as_text:
         return None
-    table, misfits = typed(parsed, lambda: session)
+    table, misfits = typed(parsed)
     if misfits:
         return MISFIT
     value = table.column(0).combine_chunks()
@@ -266,12 +259,12 @@ def value_of(text: str, kind: pa.DataType, dialect: Dialect, session: KernelSess
 
 @pytest.mark.parametrize("kind", TYPES, ids=str)
 @pytest.mark.parametrize("point", [".", ","])
-def test_what_reads_straight_converts_from_text_to_the_same(kind: pa.DataType, point: str, session: KernelSession) -> None:
+def test_what_reads_straight_converts_from_text_to_the_same(kind: pa.DataType, point: str) -> None:
     dialect = Dialect(delimiter=";", decimal_point=point)
     for text in dict.fromkeys(TYPES[kind] + [text.replace(".", ",") for text in TYPES[kind]]):
-        straight = value_of(text, kind, dialect, session, as_text=False)
+        straight = value_of(text, kind, dialect, as_text=False)
         if straight is not None:
-            assert value_of(text, kind, dialect, session, as_text=True) == straight, text
+            assert value_of(text, kind, dialect, as_text=True) == straight, text
 
 
 @pytest.mark.parametrize(
@@ -307,23 +300,55 @@ def test_what_reads_straight_converts_from_text_to_the_same(kind: pa.DataType, p
         (pa.list_(pa.int64()), "[1, 2]", [1, 2]),
     ],
 )
-def test_a_text_has_this_value(kind: pa.DataType, text: str, value: Any, session: KernelSession) -> None:
+def test_a_text_has_this_value(kind: pa.DataType, text: str, value: Any) -> None:
     data = f'"{text}"\n'.encode()
     parsed = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";")).parse(Piece(data, 0, len(data), 0))
-    table, misfits = typed(parsed, lambda: session)
+    table, misfits = typed(parsed)
     assert (MISFIT if misfits else table.column(0).to_pylist()[0]) == value
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=str)
-def test_a_value_is_read_alike_beside_values_that_are_not_of_the_type(kind: pa.DataType, session: KernelSession) -> None:
-    alone = {text: value_of(text, kind, Dialect(delimiter=";"), session, as_text=True) for text in TYPES[kind] if ";" not in text}
+def test_a_value_is_read_alike_beside_values_that_are_not_of_the_type(kind: pa.DataType) -> None:
+    alone = {text: value_of(text, kind, Dialect(delimiter=";"), as_text=True) for text in TYPES[kind] if ";" not in text}
     texts = [text for text in alone if text.strip()]
     data = "".join(f'"{text}"\n' if "," in text else f"{text}\n" for text in [*texts, "no value", *texts]).encode()
     parser = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";"))
-    table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)), lambda: session)
+    table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)))
     odd = set(misfits[0].rows.tolist())
     column = table.column(0)
     values = column.to_pylist() if pa.types.is_decimal(kind) else column.cast(pa.string()).to_pylist()
     for row, text in enumerate([*texts, "no value", *texts]):
         wanted = MISFIT if text == "no value" else alone[text]
         assert (MISFIT if row in odd else [values[row]]) == wanted, text
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.float64(), pa.decimal128(6, 2), TIMESTAMP], ids=str)
+def test_an_odd_value_is_read_alike_when_it_comes_again(kind: pa.DataType) -> None:
+    dialect = Dialect(delimiter=";")
+    parser = Parser(["a"], [Column(pa.field("a", kind), 0)], dialect)
+    good = "2024-05-06" if kind == TIMESTAMP else "7"
+    recalled = 0
+    for text in [text for text in TYPES[kind] if ";" not in text and "," not in text and text.strip()][::2]:
+        alone = value_of(text, kind, dialect, as_text=True)
+        data = f"{good}\n{text}\nno value\n{good}\n{text}\n".encode()
+        for _ in range(2):
+            table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)))
+            odd = dict(zip(misfits[0].rows.tolist(), misfits[0].values.to_pylist(), strict=True))
+            column = table.column(0)
+            values = column.to_pylist() if pa.types.is_decimal(kind) else column.cast(pa.string()).to_pylist()
+            assert odd.pop(2) == "no value"
+            for row in (1, 4):
+                assert (MISFIT if odd.pop(row, None) == text else [values[row]]) == alone, text
+            assert not odd
+        recalled += text in parser.odd_texts["0"].texts.to_pylist()
+    assert recalled > 3
+
+
+def test_a_column_of_many_odd_values_is_read_all_the_same() -> None:
+    parser = Parser(["a"], [Column(pa.field("a", pa.int64()), 0)], Dialect())
+    for start in (0, 50, 100):
+        data = "".join(f"{n}\nno {n}\n" for n in range(start, start + 50)).encode()
+        table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)))
+        assert misfits[0].values.to_pylist() == [f"no {n}" for n in range(start, start + 50)]
+        assert table.column(0).to_pylist() == [value for n in range(start, start + 50) for value in (n, None)]
+    assert not parser.odd_texts["0"]
