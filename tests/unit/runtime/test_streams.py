@@ -69,25 +69,23 @@ TAPS = Taps()
 
 
 class _Tap(Follower):
-    def __init__(self, name: str, at: int, columns: tuple[str, ...], seam: int | None) -> None:
-        self._name, self._at, self._columns, self._seam = name, at, columns, seam
+    def __init__(self, name: str, at: int, columns: tuple[str, ...]) -> None:
+        self._name, self._at, self._columns = name, at, columns
 
     def take(self, seconds: float, batch_bytes: int) -> Arrival:
         with TAPS.lock:
             if TAPS.fails and self._at >= 20:
                 raise TAPS.fails.pop()
             rows = TAPS.rows[self._name]
-            some = rows[self._at : min(self._at + 7, self._seam or len(rows))]
+            some = rows[self._at : self._at + 7]
             self._at += len(some)
             behind = len(rows) - self._at
-            at_seam = self._at == self._seam
-            self._seam = None if at_seam else self._seam
         if not some:
             threading.Event().wait(min(seconds, 0.05))
-            return Arrival(None, self._at, behind, at_seam)
+            return Arrival(None, self._at, behind)
         at = [n * 1_000_000 for n in some]
         batch = pa.record_batch({"n": some, "k": [f"k{n % 3}" for n in some], "at": at}, SCHEMA).select(list(self._columns))
-        return Arrival(Block(batch), self._at, behind, at_seam)
+        return Arrival(Block(batch), self._at, behind)
 
     def published(self, position: Any) -> None:
         TAPS.published[self._name] = position
@@ -101,7 +99,7 @@ class TapSource(Source):
 
     Connection: ClassVar[type[Config]] = Config
     Options = Config
-    capabilities = SourceCapabilities(unbounded=True, resumes="offset", seams=True)
+    capabilities = SourceCapabilities(unbounded=True, resumes="offset")
 
     def check(self) -> Report:
         return Report(())
@@ -120,7 +118,7 @@ class TapSource(Source):
             yield Partition(name, request.reached.get(name, 0))
 
     def follow(self, partition: Partition, request: ReadRequest) -> Follower:
-        return _Tap(partition.name, partition.position, request.columns, partition.seam)
+        return _Tap(partition.name, partition.position, request.columns)
 
 
 class AwaySink(JsonlSink):
@@ -374,57 +372,3 @@ def test_a_stream_of_windows_that_is_stopped_goes_on_with_the_windows_that_were_
     found = out(tmp_path, column="rows")
     assert (len(found), sum(found)) == (21, 140)
     assert sum(out(tmp_path)) == sum(range(140))
-
-
-CHAIN = """\
-name: tap
-type: real-time
-stream: {commit_every: 200ms, latency: 100ms}
-source: {name: tap, connector: tap, connection: {}, event_time: at}
-transformations:
-  - {id: seen, type: filtering, config: {where: n >= 0}}
-  - id: short
-    type: aggregation
-    input: seen
-    config: {by: [k], measures: {n: sum(n), rows: count(*)}}
-    window: {type: fixed, size: 20 seconds, on: at}
-  - id: long
-    type: aggregation
-    input: short
-    config: {measures: {n: sum(n), rows: sum(rows)}}
-    window: {type: fixed, size: 60 seconds, on: window_start}
-destinations:
-  - {id: raw, input: seen, connector: jsonl, connection: {path: OUT/raw/}, write_mode: append}
-  - {id: out, input: short, connector: jsonl, connection: {path: OUT/short/}, write_mode: append}
-  - {id: longer, input: long, connector: jsonl, connection: {path: OUT/long/}, write_mode: append}
-"""
-
-
-def test_what_a_killed_stream_of_windows_has_published_does_not_come_again(stream: Stream, tmp_path: Path, taps: Taps) -> None:
-    taps.rows = {"a": [n for n in range(100) if n not in (6, 7)]}
-    kept = Kept()
-
-    def stop(state: StreamState) -> bool:
-        if state.written.get("out", 0) >= 12 and len(taps.rows["a"]) == 98:
-            # Late for the first window, and some for the fifth one, which is open.
-            taps.rows["a"] += [6, 100, 101]
-        if state.rejected:
-            raise KeyboardInterrupt
-        return False
-
-    with pytest.raises(KeyboardInterrupt):
-        stream(CHAIN, kept, stop=stop)
-    assert kept.positions["a"] < kept.positions["windows"]["read"]["a"][1]
-    taps.rows["a"] += [7, *range(102, 150)]
-    result = stream(CHAIN, kept)
-    assert result.status == "completed"
-    assert out(tmp_path, "out/raw") == list(range(150))
-    shown = [path.read_text().splitlines() for path in (tmp_path / "out/short").glob("*.jsonl")]
-    windows = [(row["window_start"], row["k"], row["rows"]) for lines in shown for row in map(json.loads, lines)]
-    assert len(windows) == len({window[:2] for window in windows}) == 21
-    # The seventh window ends at 140.
-    assert sum(rows for *_, rows in windows) == 140 - 2
-    assert out(tmp_path, "out/long", "rows") == [60 - 2, 60]
-    assert out(tmp_path, "out/long") == [sum(range(60)) - 6 - 7, sum(range(60, 120))]
-    late = [json.loads(each)["n"] for each in out(tmp_path, "dead", "original")]
-    assert sorted(late) == [6, 7]
