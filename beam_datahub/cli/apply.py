@@ -29,9 +29,11 @@ def command(spec: str, parameters: tuple[tuple[str, str], ...], store: str | Non
     From then on it can be run by its name. SPEC is checked as `validate` does; sources that cannot be reached from here are told
     of, and no obstacle. `--set` gives values only for checking SPEC.
     """
+    from beam_datahub.cli.run import warn
     from beam_datahub.cli.session import session
     from beam_datahub.cli.specs import opened, spec_file, with_connections
     from beam_datahub.errors import InvalidValue, UnknownName
+    from beam_datahub.runtime.event_bus import tell_waiting
     from beam_datahub.runtime.store_link import locate, opened_store
     from beam_datahub.security import redact
     from beam_datahub.spec.tree import read_text
@@ -55,9 +57,13 @@ def command(spec: str, parameters: tuple[tuple[str, str], ...], store: str | Non
             before = link.reader.integrations.version(name)
         except UnknownName:
             before = None
-        version, is_new = writer.integrations.apply(
-            name, text, description=document.integration.description, path=str(file.resolve()), steps=list(_steps(document))
-        )
+        with writer.together():
+            version, is_new = writer.integrations.apply(
+                name, text, description=document.integration.description, path=str(file.resolve()), steps=list(_steps(document))
+            )
+            if is_new and before is None:
+                writer.events.add(_told_of(document, version.version))
+        tell_waiting(link, location, warn)
     changes = list(differences(before.spec, text, str(file))) if before is not None and is_new else []
     if as_json:
         found = {"integration": name, "version": version.version, "new": is_new, "changes": [_facts(*each) for each in changes]}
@@ -90,6 +96,14 @@ def _check(document: SpecDocument) -> None:
             raise ErrorGroup(wrong) from None
         for each in errors:
             warn(f"not all of it could be checked: {each}")
+
+
+def _told_of(document: SpecDocument, version: int) -> list[dict[str, Any]]:
+    """The event for those who follow what the hub does, where there are any."""
+    from beam_datahub.runtime.event_bus import wanted_events
+    from beam_datahub.runtime.hub_events import CREATED, of_registration
+
+    return [of_registration(document.integration, version)] if CREATED in wanted_events() else []
 
 
 def _steps(document: SpecDocument) -> Iterator[Any]:

@@ -35,6 +35,7 @@ COMMANDS = {
     "diff": "diff",
     "lineage": "lineage",
     "connections": "connections",
+    "events": "hub_events",
     "schemas": "schemas",
     "store": "store",
     "connectors": "connectors",

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from beam_datahub.component.file_owner import owner
 from beam_datahub.errors import DataHubError, Interrupted, ReplayUnfinished
 from beam_datahub.kernels.scratch import sweep_scratch
+from beam_datahub.runtime.event_bus import tell_waiting
+from beam_datahub.runtime.event_record import failure_events, record_events
 from beam_datahub.runtime.increments import take_turn
 from beam_datahub.runtime.profile_record import record_profiles
 from beam_datahub.runtime.quality_record import record_violations, write_page
@@ -128,6 +130,7 @@ PARTS: list[Callable[[RunRecord], None]] = [
     write_page,
     _lineage,
     record_subjects,
+    record_events,
 ]
 
 
@@ -345,7 +348,8 @@ class Recorder:
         LOGGER.log(logging.WARNING if stopped else logging.ERROR, "the run %s: %s", status, error["reason"])
         reports = {"log": str(self.folder / "run.log")} if self._log is not None else {}
         drift = frozen_drift(plan, failure, self.facts.run_id) if plan is not None else []
-        self._end(RunEnd(status, seconds=seconds, error=_redacted(error), reports=reports), [*undo, *drift])
+        told = [] if stopped else failure_events(self.facts, failure)
+        self._end(RunEnd(status, seconds=seconds, error=_redacted(error), reports=reports), [*undo, *drift, *told])
 
     def _end(self, end: RunEnd, calls: Sequence[Call]) -> None:
         run_id = self.facts.run_id
@@ -376,6 +380,8 @@ class Recorder:
         try:
             if failure is not None and not self._ended.is_set():
                 self.failed(failure)
+            if self.recorded:
+                tell_waiting(self.store, self.location, self._warn)
         finally:
             self.close()
 

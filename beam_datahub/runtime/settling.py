@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_datahub.errors import DataHubError, ReplayUnfinished
+from beam_datahub.runtime.event_bus import wanted_events
+from beam_datahub.runtime.hub_events import COMPLETED, of_settled
 from beam_datahub.runtime.increments import moves
 from beam_datahub.runtime.store_link import StoreLink, later
 from beam_datahub.store.records import RunEnd, RunStep
@@ -74,6 +76,8 @@ def _finish(store: StoreLink, run: Run, journal: str) -> bool:
     calls = [later("runs.end", run.run_id, end), *moves(run.integration, run.run_id, _to_move(store, run, report["cursors"]))]
     if end.status == "failed":
         calls.append(later("runs.unmark_replayed", run.run_id))
+    elif COMPLETED in wanted_events():
+        calls.append(later("events.add", [of_settled(run, end)]))
     store.together(calls)
     LOGGER.warning("%s had died while it published; it is complete now", what)
     return end.status != "failed"

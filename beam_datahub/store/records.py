@@ -202,6 +202,17 @@ class Violation(NewViolation):
 
 
 @dataclass(frozen=True)
+class HubEvent:
+    """An event of the hub itself. `document` is what is sent; `sent_at` None: it waits for that."""
+
+    event_id: str
+    type: str
+    document: Mapping[str, Any]
+    created_at: datetime | None = None
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Connection:
     """A named connection. `options` are in clear, `sealed` maps the names of its secret options to sealed texts."""
 

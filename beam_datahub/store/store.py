@@ -20,6 +20,7 @@ from beam_datahub.store.access import Reading, Writing
 from beam_datahub.store.connections import ConnectionReader, ConnectionWriter
 from beam_datahub.store.cursors import CursorReader, CursorWriter
 from beam_datahub.store.database import BUSY_SECONDS, engine, understood
+from beam_datahub.store.events import EventReader, EventWriter
 from beam_datahub.store.integrations import IntegrationReader, IntegrationWriter
 from beam_datahub.store.journal import JournalReader, JournalWriter
 from beam_datahub.store.lineage import LineageReader, LineageWriter
@@ -45,6 +46,7 @@ class StoreReader:
         self.lineage = LineageReader(reading)
         self.profiles = ProfileReader(reading)
         self.journal = JournalReader(reading)
+        self.events = EventReader(reading)
         self.views = ViewReader(reading)
 
 
@@ -62,6 +64,7 @@ class StoreWriter:
         self.lineage = LineageWriter(writing)
         self.profiles = ProfileWriter(writing)
         self.journal = JournalWriter(writing)
+        self.events = EventWriter(writing)
 
     @property
     def who(self) -> str:

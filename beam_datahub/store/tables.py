@@ -361,3 +361,15 @@ audit = Table(
     Index(None, "kind", "name"),
     Index(None, "at"),
 )
+
+events = Table(
+    "events",
+    METADATA,
+    _id(),
+    Column("event_id", String, nullable=False, unique=True),
+    Column("type", String, nullable=False),
+    Column("document", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Index(None, "sent_at"),
+)

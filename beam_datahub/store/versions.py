@@ -17,7 +17,7 @@ from beam_datahub.store.location import Location
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Revisions are numbered, so that a store of a later one is recognised without knowing it.
-HEAD = "0001"
+HEAD = "0002"
 
 # Both of these make a database a store.
 _TABLES = {"alembic_version", "run_steps"}

@@ -38,13 +38,13 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_a_store_is_made_once_and_told_of(shop: Path, cli: Run) -> None:
-    assert "made a store of version 0001 at" in cli("store", "init").output
+    assert "made a store of version 0002 at" in cli("store", "init").output
     again = cli("store", "init")
     assert (again.exit_code, "there is a store" in again.output) == (0, True)
     assert (shop / ".beam-datahub/.gitignore").read_text() == "*\n"
     cli("run", "shop.yaml", "-q")
     facts = json.loads(cli("store", "info", "--json").stdout)
-    assert (facts["version"], facts["rows"]["runs"]) == ("0001", 1)
+    assert (facts["version"], facts["rows"]["runs"]) == ("0002", 1)
     assert facts["bytes"] > 10_000
     assert "run steps" in cli("store", "info").output
     assert "nothing is wrong" in cli("store", "check").output
@@ -261,8 +261,8 @@ MORE = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 def upgrade():
     op.add_column("runs", sa.Column("more", sa.String()))
@@ -283,12 +283,12 @@ def newer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """What a later release brings."""
     folder = tmp_path_factory.mktemp("newer") / "migrations"
     shutil.copytree(versions.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    file = folder / "versions" / "0002_more.py"
+    file = folder / "versions" / "0003_more.py"
     file.write_text(MORE.format(then=""))
 
     def begin() -> None:
         monkeypatch.setattr(versions, "MIGRATIONS", folder)
-        monkeypatch.setattr(versions, "HEAD", "0002")
+        monkeypatch.setattr(versions, "HEAD", "0003")
 
     return Newer(file, begin)
 
@@ -302,11 +302,11 @@ def test_an_older_file_is_upgraded_whole_and_a_copy_kept(shop: Path, cli: Run, n
     assert cli("store", "upgrade").exit_code == 70
     newer.file.write_text(MORE.format(then=""))
     done = cli("store", "upgrade", "--backup", "before.db")
-    assert "upgraded from version 0001 to 0002" in done.output, done.output
-    assert "of the newest version 0002" in cli("store", "upgrade").output
+    assert "upgraded from version 0002 to 0003" in done.output, done.output
+    assert "of the newest version 0003" in cli("store", "upgrade").output
     assert len(listed(cli)) == 1
     with opened(shop / "before.db") as copy:
-        assert copy.execute("select version_num from alembic_version").fetchone() == ("0001",)
+        assert copy.execute("select version_num from alembic_version").fetchone() == ("0002",)
 
 
 def test_an_older_file_is_upgraded_by_the_next_run(shop: Path, cli: Run, newer: Newer) -> None:
@@ -321,7 +321,7 @@ def test_an_older_database_that_is_shared_waits_for_a_person(shop: Path, cli: Ru
     newer.begin()
     refused = cli("run", "shop.yaml", "-q", "--store", server)
     assert (refused.exit_code, "[DH213]" in refused.stderr, "store upgrade" in refused.stderr) == (4, True, True), refused.output
-    assert "to 0002" in cli("store", "upgrade", "--store", server).output
+    assert "to 0003" in cli("store", "upgrade", "--store", server).output
     assert cli("run", "shop.yaml", "-q", "--store", server).exit_code == 0
     assert len(listed(cli, "--store", server)) == 2
 
