@@ -59,7 +59,8 @@ def test_small_batches_and_large_ones_keep_their_order(tmp_path: Path) -> None:
     destination.prepare(wanted)
     counts = [1, 2, 200_000, 3, 100_000, 100_000, 100_000, 0, 100_000, 100_000, 100_000, 4, 200_000]
     ends = [sum(counts[: i + 1]) for i in range(len(counts))]
-    staged = stage(destination, wanted, [rows(*range(end - count, end)) for count, end in zip(counts, ends, strict=True)])
+    batches = [rows(*range(end - count, end)) for count, end in zip(counts, ends, strict=True)]
+    staged = stage(destination, wanted, [pa.concat_tables(batches)])
     assert destination.commit(wanted, staged).rows == ends[-1]
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
     assert lines == [f'{{"a":{n}}}' for n in range(ends[-1])]
