@@ -264,7 +264,7 @@ def main() -> None:
     """Print what was measured, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="rows of PostgreSQL to read and to load")
-    parser.add_argument("--mariadb-rows", type=int, default=1_000_000, help="rows of MariaDB; none: 0")
+    parser.add_argument("--mariadb-rows", type=int, default=500_000, help="rows of MariaDB; none: 0")
     parser.add_argument("--rounds", type=int, default=2, help="how often each contestant runs")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}")
     given = parser.parse_args()
