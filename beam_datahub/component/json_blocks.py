@@ -41,23 +41,34 @@ class JsonReader:
 
     def blocks(self, lines: Iterable[Lines], *, ranges: bool = True) -> Iterator[Block]:
         """The blocks of all lines. `ranges`: offsets and line numbers are those of the file."""
-        request = self._request
+        request, looked_at = self._request, self._looked_at(lines)
         if request.threads < 2 or request.limit is not None:
-            for some in lines:
-                yield self._block(some, ranges)
+            for some, look in looked_at:
+                yield self._block(some, ranges, look)
             return
-        # One block is cut and parsed while the one before is being worked on.
-        yield from read_ahead(lines, lambda some: self._block(some, ranges), threads=1)
+        # Each block is parsed by one thread: cut among several, its parts would have to be put together again.
+        yield from read_ahead(looked_at, lambda each: self._block(each[0], ranges, each[1]), threads=request.threads)
 
-    def _block(self, lines: Lines, ranges: bool) -> Block:
+    def _looked_at(self, lines: Iterable[Lines]) -> Iterator[tuple[Lines, bool]]:
+        """Blocks, and whether to search each for keys that the schema does not know: the first one and where `look_again` was
+        said, or all where such keys are forbidden.
+        """
+        columns = self._contract.columns
+        for some in lines:
+            look = columns == Drift.FREEZE or (columns != Drift.DISCARD_ROW and not self._looked)
+            look = look and not some.overlong
+            self._looked = self._looked or look
+            yield some, look
+
+    def _block(self, lines: Lines, ranges: bool, look: bool) -> Block:
         origin = Origin(self._path, lines.start, lines.end) if ranges else Origin(self._path, first_row=lines.start)
         schema = self._request.projected
         if lines.overlong:
             refused = rejections([0], "malformed", f"the record is longer than {self._longest} bytes")
             head = lines.data.decode(errors="replace") + "…"
             return Block(_empty(schema), origin, refused, pa.array([], pa.int64()), lambda _: [head], lambda _: [lines.line])
-        drifted = self._strangers(lines)
-        parsed = self._parser.parse(lines.data, self._request.threads)
+        drifted = self._strangers(lines) if look else ()
+        parsed = self._parser.parse(lines.data)
         columns, positions, rejected = self._judged(parsed)
         rows = len(parsed.lines) if positions is None else len(positions)
         return Block(
@@ -92,13 +103,9 @@ class JsonReader:
         return [column.filter(fine) for column in parsed.columns], positions.filter(fine), rejected
 
     def _strangers(self, lines: Lines) -> tuple[str, ...]:
-        """Keys that the schema does not know: of the first block and where `look_again` was said, or of all where they are forbidden."""
-        columns = self._contract.columns
-        if columns == Drift.DISCARD_ROW or (self._looked and columns != Drift.FREEZE):
-            return ()
-        self._looked = True
+        """Keys that the schema does not know."""
         found = self._parser.strangers(lines.data)
-        if found and columns == Drift.FREEZE:
+        if found and self._contract.columns == Drift.FREEZE:
             raise SchemaDrift(
                 f"'{self._path}' has the key '{found[0]}', which the schema does not have",
                 hint="add it to the source's schema, or loosen contract.columns",

@@ -26,7 +26,6 @@ from beam_datahub.kernels.workbench import over
 _ROW = re.compile(r" in row (\d+)$")
 _COLUMN = re.compile(r"Column\(/([^/)]+)")
 _WORDED = 20
-_TOGETHER_BYTES = 1 << 20
 
 # A reason code, what the dead letter says, and the column at fault.
 Fact = tuple[str, str, str | None]
@@ -61,26 +60,25 @@ class JsonLines:
         self._shape = pa.schema([pa.field(field.name, _shape(field.type)) for field in self._typed])
         self._defects = False
 
-    def parse(self, data: bytes, threads: int) -> Parsed:
+    def parse(self, data: bytes) -> Parsed:
         """The records of whole lines; blank lines are none."""
         lines = lines_of(data)
         if not self._defects and not self._refuse_unknown:
-            found = self._fast(data, lines, threads)
+            found = self._fast(data, lines)
             if found is not None:
                 return found
-        found = self._slow(lines.filter(_filled(lines)), threads)
+        found = self._slow(lines.filter(_filled(lines)))
         self._defects = bool(found.rejected.num_rows or found.misfits.num_rows)
         return found
 
-    def _fast(self, data: bytes, lines: pa.Array, threads: int) -> Parsed | None:
+    def _fast(self, data: bytes, lines: pa.Array) -> Parsed | None:
         if isinstance(lines, pa.BinaryArray) or _long(lines, self._longest) or _deep(lines):
             return None
         # The parser takes a bare null for a record, and crashes on a block of just that.
         if not pc.all(pc.starts_with(lines, "{")).as_py():
             return None
-        block = max(1 << 20, len(data) // threads + 1) if threads > 1 else len(data) + 1
         try:
-            table = _read(pa.py_buffer(data), self._shape, block, threads=threads > 1)
+            table = _read(pa.py_buffer(data), self._shape)
             if table.num_rows != len(lines):
                 return None
             columns = {field.name: _strict(whole(table.column(field.name)), field.type) for field in self._typed}
@@ -93,7 +91,7 @@ class JsonLines:
             columns.update({field.name: array for field, array in zip(self._loose, arrays, strict=True)})
         return Parsed([columns[name] for name in self._schema.names], lines, no_rejections(), no_rejections())
 
-    def _slow(self, lines: pa.Array, threads: int) -> Parsed:
+    def _slow(self, lines: pa.Array) -> Parsed:
         kept, texts, rejected = self._sound(lines)
         strict = [field for field in self._typed if is_nested(field.type)]
         others = [field for field in self._schema if field not in strict]
@@ -103,7 +101,7 @@ class JsonLines:
             _misfits(field, mask, whole(shown.column(i))) for i, (field, mask) in enumerate(zip(others, masks, strict=True))
         ]
         # The typed parser also sees what is wrong with keys that nobody asked for.
-        nested, faults = _read_each(texts, pa.schema([pa.field(f.name, _shape(f.type)) for f in strict]), threads)
+        nested, faults = _read_each(texts, pa.schema([pa.field(f.name, _shape(f.type)) for f in strict]))
         for field in strict:
             columns[field.name], mask = _lenient(nested[field.name], field.type)
             misfits.append(_misfits(field, mask, nested[field.name]))
@@ -256,10 +254,11 @@ def _shown(text: str) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _read(data: pa.Buffer, shape: pa.Schema, block: int, *, threads: bool) -> pa.Table:
+def _read(data: pa.Buffer, shape: pa.Schema) -> pa.Table:
+    # Only without threads does the parser's message tell the row at fault.
     return pj.read_json(
         pa.BufferReader(data),
-        read_options=pj.ReadOptions(use_threads=threads, block_size=block),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
         # Without a column the parser would infer all; this one is in no data.
         parse_options=pj.ParseOptions(
             explicit_schema=shape if len(shape) else pa.schema([("\x00", pa.null())]), unexpected_field_behavior="ignore"
@@ -267,21 +266,18 @@ def _read(data: pa.Buffer, shape: pa.Schema, block: int, *, threads: bool) -> pa
     )
 
 
-def _read_each(lines: pa.Array, shape: pa.Schema, threads: int) -> tuple[dict[str, pa.Array], dict[int, Fact]]:
+def _read_each(lines: pa.Array, shape: pa.Schema) -> tuple[dict[str, pa.Array], dict[int, Fact]]:
     """The typed columns of all lines (null where a line is refused), and why the parser refuses lines."""
     bad: dict[int, Fact] = {}
     pieces: list[pa.Table] = [shape.empty_table()]
-    waiting, tried = [(0, len(lines))], False
+    waiting = [(0, len(lines))]
     while waiting:
         start, end = waiting.pop()
         if start >= end:
             continue
         data = pa.py_buffer("\n".join(lines.slice(start, end - start).to_pylist()).encode())
-        # Only without threads does the parser's message tell the row; most often there is none to tell.
-        together = threads > 1 and not tried and len(data) > _TOGETHER_BYTES
-        tried = True
         try:
-            table = _read(data, shape, len(data) // threads + 1 if together else len(data) + 1, threads=together)
+            table = _read(data, shape)
             if table.num_rows != end - start:
                 raise pa.ArrowInvalid("not one record in a line")
             pieces.append(table)
@@ -289,9 +285,6 @@ def _read_each(lines: pa.Array, shape: pa.Schema, threads: int) -> tuple[dict[st
             if end - start == 1:
                 bad[start] = _fact(str(error))
                 pieces.append(pa.Table.from_arrays([pa.nulls(1, f.type) for f in shape], schema=shape))
-                continue
-            if together:
-                waiting.append((start, end))
                 continue
             row = _ROW.search(str(error))
             middle = start + int(row.group(1)) if row else (start + end) // 2
