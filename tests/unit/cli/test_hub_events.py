@@ -54,8 +54,8 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str) -> Path
     return tmp_path
 
 
-def connect(cli: Run, address: str) -> None:
-    settings = ("--set", f"bootstrap_servers={address}", "--set", "connect_timeout_seconds=2", "--replace")
+def connect(cli: Run, address: str, seconds: int = 60) -> None:
+    settings = ("--set", f"bootstrap_servers={address}", "--set", f"connect_timeout_seconds={seconds}", "--replace")
     done = cli("connections", "add", "bus", "kafka", *settings)
     assert done.exit_code == 0, done.output
 
@@ -110,7 +110,7 @@ def test_events_wait_for_a_bus_that_is_down_and_are_sent_in_their_order(
 ) -> None:
     types = "[sync.completed, errors]"
     (people / ".beam-datahub/events.yaml").write_text(f"events: {{connection: bus, prefix: {prefix}, types: {types}}}\n")
-    connect(cli, nobody())
+    connect(cli, nobody(), seconds=1)
     done = cli("run", "people.yaml")
     assert (done.exit_code, "events of the hub are not sent, and wait in the store" in done.stderr) == (0, True), done.output
     assert "waits" in cli("events").stdout
