@@ -106,6 +106,8 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
         read = nodes[source].operator
         assert isinstance(read, Read)
         there = known.get(source, {})
+        if moves and not span.whole:
+            _check_same(plan.name, source, positions.unit, there, {} if known.keys() & wanted.positions.keys() else known)
         revisions = {name: cursor.revision for name, cursor in there.items()}
         reached = {} if span.whole else {name: cursor.value["last"] for name, cursor in there.items()}
         read = replace(read, positions=replace(positions, revisions=revisions, moves=moves))
@@ -117,6 +119,27 @@ def bound(plan: Plan, store: StoreLink | None, span: Span, *, limited: bool = Fa
         assert isinstance(read, Read)
         nodes[source] = nodes[source].with_(operator=replace(read, request=replace(read.request, takes=moves)))
     return plan.replaced(nodes)
+
+
+def _check_same(
+    integration: str, source: str, unit: str, there: Mapping[str, Cursor], others: Mapping[str, Mapping[str, Cursor]]
+) -> None:
+    """Refuse positions that are not of this log, and a log that has none while one that is gone from the spec has.
+
+    Raises InvalidValue.
+    """
+    for cursor in there.values():
+        if cursor.value["column"] != unit:
+            raise InvalidValue(
+                f"'{source}' was read by its {cursor.value['column']} so far, and is read by its {unit} now",
+                hint=f"give it another name, or begin anew: beam-datahub state reset {integration} {source}",
+            )
+    for gone, parts in others.items():
+        if any(cursor.value["column"] == unit for cursor in parts.values()):
+            raise InvalidValue(
+                f"'{source}' would be read from its beginning: how far was read is kept for '{gone}', which the spec has not",
+                hint=f"call it '{gone}' again, or forget that: beam-datahub state reset {integration} {gone}",
+            )
 
 
 def _is_queue(read: Read) -> bool:

@@ -282,6 +282,24 @@ def test_a_source_is_told_what_is_published(stream: Stream, taps: Taps) -> None:
     stream(stop=lambda state: taps.published == {"a": 100, "b": 100})
 
 
+def test_a_changed_spec_goes_on_where_the_stream_was(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    kept = Kept()
+    stream(kept=kept)
+    more = "  - {id: wide, type: mapping, config: {keep: all, fields: {twice: n * 2}}}\ndestinations:\n"
+    more += f"  - {{id: more, connector: jsonl, connection: {{path: {tmp_path}/more/}}, write_mode: append}}\n"
+    changed = SPEC.replace("n % 2 = 1", "n % 2 = 0").replace("destinations:\n", more)
+    taps.rows["a"] += range(200, 230)
+    assert stream(changed, kept).read == 30
+    # The even ones since then have another column, and one more place.
+    assert out(tmp_path) == [*range(1, 200, 2), *range(200, 230, 2)]
+    assert out(tmp_path, "more", "twice") == list(range(400, 460, 4))
+    taps.rows["a"] += range(230, 240)
+    fewer = "\n".join(line for line in changed.splitlines() if "id: out" not in line)
+    assert stream(fewer, kept).read == 10
+    assert out(tmp_path) == [*range(1, 200, 2), *range(200, 230, 2)]
+    assert out(tmp_path, "more") == list(range(200, 240, 2))
+
+
 def test_too_many_rejected_records_end_the_stream_where_they_are(stream: Stream, tmp_path: Path, taps: Taps) -> None:
     taps.rows = {"a": [*range(30), *[-1] * 30]}
     step = "  - {id: fine, type: validation, config: {rules: {n: {min: 0}}}}\n"
