@@ -322,12 +322,12 @@ class Source(ABC):
         """Make sure that the run still has the messages that it took; `taken` are those of its blocks. Called right before the
         destinations are published. Raises Transient where the system has given some to others meanwhile.
         """
+
     def relations(self, split: Split, request: ReadRequest) -> Sequence[Relation]:
         """The whole split as relations, each of a few times `request.batch_bytes`; none where it has to be read. Raises
         ConnectorError.
         """
         return ()
-
 
     def acknowledge(self, taken: Sequence[Any]) -> None:  # noqa: B027 - a log need not be told
         """Tell the system that these messages are published, so that it forgets them. Called once all destinations of the run
