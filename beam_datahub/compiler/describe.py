@@ -296,8 +296,9 @@ def _join(node: Node, join: Join, physical: Plan, traits: dict[str, object]) -> 
         left if left == right else f"{left} = {right}" for left, right in zip(join.left_keys, join.right_keys, strict=True)
     )
     nearest = f", nearest {join.asof[0]} {join.asof[2]} {join.asof[1]}" if join.asof else ""
+    near = f", within {join.within[2] / 1e6:g} s before and {join.within[3] / 1e6:g} s after" if join.within else ""
     side = spec_name(node.inputs[1])
-    facts = [f"{join.kind.value} join with {side} on {keys}{nearest}", _JOINED[strategy].format(side=side)]
+    facts = [f"{join.kind.value} join with {side} on {keys}{nearest}{near}", _JOINED[strategy].format(side=side)]
     why = ask.join.why if ask is not None else _why(node.id, physical)
     if why is not None:
         facts[-1] += f" ({why})"

@@ -30,13 +30,28 @@ _DROPPING = {JoinKind.LEFT: "JOIN", JoinKind.ASOF: "ASOF JOIN"}
 
 def join_sql(join: Join, left: str, right: str, *extra: str) -> str:
     """The join of the relations `left` and `right`, with `extra` select items (over the aliases l and r)."""
-    select = [_item(join, *column) for column in join.columns] + list(extra)
+    near = _near(join)
+    # The nearest row may be too far away: then there is no match.
+    select = [_item(join, *column, near=near if join.asof is not None else None) for column in join.columns] + list(extra)
     conditions = [f"l.{quoted(a)} = r.{quoted(b)}" for a, b in zip(join.left_keys, join.right_keys, strict=True)]
     if join.asof is not None:
         conditions.append(f"l.{quoted(join.asof[0])} {join.asof[2]} r.{quoted(join.asof[1])}")
+    elif near is not None:
+        conditions.append(near)
     on = " AND ".join(conditions) or "true"
     word = _DROPPING.get(join.kind, _WORDS[join.kind]) if join.unmatched == "drop" else _WORDS[join.kind]
-    return f"SELECT {', '.join(select)} FROM {left} l {word} {right} r ON {on}"
+    where = f" WHERE {near}" if near is not None and join.asof is not None and join.unmatched == "drop" else ""
+    return f"SELECT {', '.join(select)} FROM {left} l {word} {right} r ON {on}{where}"
+
+
+def _near(join: Join) -> str | None:
+    """Whether the time of a right row lies near enough to that of a left one."""
+    if join.within is None:
+        return None
+    left, right = (
+        f"epoch_us(CAST({side}.{quoted(name)} AS TIMESTAMP))" for side, name in zip("lr", join.within[:2], strict=True)
+    )
+    return f"{right} BETWEEN {left} - {join.within[2]} AND {left} + {join.within[3]}"
 
 
 def nearest_of_ties(join: Join, relation: str, columns: Sequence[str]) -> str:
@@ -51,10 +66,12 @@ def nearest_of_ties(join: Join, relation: str, columns: Sequence[str]) -> str:
     return f"(SELECT * FROM {relation} QUALIFY {first})" if first else f"(SELECT DISTINCT * FROM {relation})"
 
 
-def _item(join: Join, name: str, side: int, origin: str) -> str:
+def _item(join: Join, name: str, side: int, origin: str, near: str | None) -> str:
     if side == -1:
         right = join.right_keys[join.left_keys.index(origin)]
         return f"coalesce(l.{quoted(origin)}, r.{quoted(right)}) AS {quoted(name)}"
+    if side == 1 and near is not None:
+        return f"CASE WHEN {near} THEN r.{quoted(origin)} END AS {quoted(name)}"
     return f"{'lr'[side]}.{quoted(origin)} AS {quoted(name)}"
 
 

@@ -188,7 +188,8 @@ class Join:
 
     `columns` are the output: (name, side 0 or 1, column of that side); a FULL or RIGHT join takes a key from either
     side where `side` is -1. `asof` is (left column, right column, operator, one of >= > <= <): the nearest match, and of equally
-    near ones the first by its other columns.
+    near ones the first by its other columns. `within` is (left column, right column, before, after), columns of time and
+    microseconds: only rows match that lie at most so far before or after the left one.
     `unmatched` and `ambiguous`: what becomes of a left row without a match, or with several, in an enrichment:
     "keep" (as the kind says), "drop" (filtered) or "reject". `asking`: how a source on the right may be asked by keys; None:
     not at all. `why` says why the `strategy` was chosen, where there was a choice.
@@ -199,6 +200,7 @@ class Join:
     right_keys: tuple[str, ...]
     columns: tuple[tuple[str, int, str], ...]
     asof: tuple[str, str, str] | None = None
+    within: tuple[str, str, int, int] | None = None
     unmatched: str = "keep"
     ambiguous: str = "keep"
     strategy: str | None = None

@@ -125,7 +125,11 @@ def _per_key(node: Node, operator: PerKey, schema: pa.Schema) -> Uses:
 
 
 def _join(node: Node, join: Join) -> Uses:
-    pairs = [*zip(join.left_keys, join.right_keys, strict=True), *([(join.asof[0], join.asof[1])] if join.asof else [])]
+    pairs = [
+        *zip(join.left_keys, join.right_keys, strict=True),
+        *([(join.asof[0], join.asof[1])] if join.asof else []),
+        *([join.within[:2]] if join.within else []),
+    ]
     text = "on " + ", ".join(left if left == right else f"{left} = {right}" for left, right in pairs)
     return Uses(
         {name: [(origin, IDENTITY) for origin in origins] for name, origins in node.lineage.items()},

@@ -14,12 +14,30 @@ from beam_datahub.component.matching import On, check_comparable, matched_keys
 from beam_datahub.component.operators import Join, JoinKind, Operator, Rows
 from beam_datahub.component.registry import register
 from beam_datahub.component.transform import Scope, Transform
+from beam_datahub.component.windowing import time_column
 from beam_datahub.errors import InvalidValue, UnknownColumn
 from beam_datahub.kernels.types import visible
 from beam_datahub.kernels.windows import END, START
+from beam_datahub.spec.durations import Seconds
 
 # Name → (side, column); side -1 is the key of whichever side has the row.
 _Outputs = dict[str, tuple[int, str]]
+
+
+class Within(Config):
+    """How near in time two rows must lie to match."""
+
+    left: str
+    """The column of time of the first input: a date or a timestamp."""
+
+    right: str
+    """The column of time of the second input."""
+
+    before: Seconds = 0.0
+    """How long before the first input's row one of the second may lie, such as `10 minutes`."""
+
+    after: Seconds = 0.0
+    """How long after the first input's row one of the second may lie."""
 
 
 class AsOf(Config):
@@ -37,6 +55,9 @@ class AsOf(Config):
     exact_matches: bool = True
     """Whether an equal value matches; without it, only an earlier (or later) one does."""
 
+    within: Seconds | None = None
+    """How far apart in time the two may lie, such as `1 day`; beyond that there is no match."""
+
 
 class JoinConfig(Config):
     """Options of a join."""
@@ -52,6 +73,9 @@ class JoinConfig(Config):
 
     asof: AsOf | None = None
     """Match each row of the first input with the nearest one of the second instead; goes with `inner` and `left`."""
+
+    within: Within | None = None
+    """Match only rows that lie near each other in time; goes with `inner`, `left`, `semi` and `anti`."""
 
     columns: tuple[str, ...] | dict[str, str] | None = None
     """The output's columns: a list, or a mapping new name → column, where a column may be written `input.column`.
@@ -133,6 +157,24 @@ class JoinTransform(Transform):
                 {"sku": "a", "sold": 1, "price": None},
             ],
         ),
+        Example(
+            title="What was clicked in the ten minutes before each order",
+            config={
+                "on": "user",
+                "within": {"left": "placed", "right": "at", "before": "10 minutes"},
+                "columns": ["user", "placed", "page"],
+            },
+            given={
+                "orders": [{"user": 7, "placed": "2025-01-01 12:10:00"}],
+                "clicks": [
+                    {"user": 7, "page": "lamp", "at": "2025-01-01 12:00:00"},
+                    {"user": 7, "page": "desk", "at": "2025-01-01 11:59:59"},
+                    {"user": 7, "page": "mat", "at": "2025-01-01 12:10:01"},
+                ],
+            },
+            schema={"orders": {"placed": "timestamp"}, "clicks": {"at": "timestamp"}},
+            expect=[{"user": 7, "placed": "2025-01-01 12:10:00", "page": "lamp"}],
+        ),
     )
 
     def compile(self, inputs: Mapping[str, pa.Schema], scope: Scope) -> Sequence[Operator]:
@@ -144,7 +186,7 @@ class JoinTransform(Transform):
         windowing = scope.windowing
         (left_name, left), (right_name, right) = ((name, visible(schema)) for name, schema in inputs.items())
         left_keys, right_keys = matched_keys(self.config.on, left, right, scope)
-        kind, asof = JoinKind(self.config.kind), self._asof(left, right, scope)
+        kind, asof, within = JoinKind(self.config.kind), self._asof(left, right, scope), self._within(left, right, scope)
         outputs, qualified = _outputs(kind, (left_name, left, left_keys), (right_name, right, right_keys))
         windows: tuple[str, ...] = ()
         if windowing is not None:
@@ -165,6 +207,7 @@ class JoinTransform(Transform):
                 (*right_keys, *windows),
                 (*self._chosen(outputs, qualified, scope), *((name, side, name) for name in windows)),
                 asof=asof,
+                within=within,
                 unmatched="drop" if asof is not None and kind == JoinKind.INNER else "keep",
                 windowing=windowing,
             )
@@ -185,6 +228,30 @@ class JoinTransform(Transform):
         check_comparable(left_column, left, right_column, right, scope, "asof")
         operator = (">" if asof.direction == "backward" else "<") + ("=" if asof.exact_matches else "")
         return left_column, right_column, operator
+
+    def _within(self, left: pa.Schema, right: pa.Schema, scope: Scope) -> tuple[str, str, int, int] | None:
+        within, asof = self.config.within, self.config.asof
+        if within is not None and asof is not None:
+            reason = "`within` does not go with `asof`, which has its own"
+            scope.error(InvalidValue(reason, hint="write it under `asof`"), "within")
+            return None
+        if asof is not None and asof.within is not None:
+            span = round(asof.within * 1_000_000)
+            sides, at = (asof.left, asof.right), ("asof",)
+            before, after = (span, 0) if asof.direction == "backward" else (0, span)
+        elif within is not None:
+            if self.config.kind not in ("inner", "left", "semi", "anti"):
+                reason = f"`within` does not go with a {self.config.kind} join"
+                scope.error(InvalidValue(reason, hint="use `inner`, `left`, `semi` or `anti`"), "within")
+            sides, at = (within.left, within.right), ("within",)
+            before, after = round(within.before * 1_000_000), round(within.after * 1_000_000)
+        else:
+            return None
+        found = [
+            time_column(name, schema, scope, *at, side)
+            for name, schema, side in zip(sides, (left, right), ("left", "right"), strict=True)
+        ]
+        return None if found[0] is None or found[1] is None else (found[0], found[1], before, after)
 
     def _chosen(self, outputs: _Outputs, qualified: _Outputs, scope: Scope) -> tuple[tuple[str, int, str], ...]:
         columns = self.config.columns

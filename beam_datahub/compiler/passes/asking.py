@@ -52,7 +52,7 @@ def why_not(join: Join, left: pa.Schema, source: Node) -> str | None:
         return f"'{read.connector}' cannot be asked by keys"
     if read.increment is not None or read.positions is not None:
         return f"'{source.step}' is read incrementally"
-    if join.kind is not JoinKind.LEFT or join.asof is not None:
+    if join.kind is not JoinKind.LEFT or join.asof is not None or join.within is not None:
         return "it is no plain lookup"
     for a, b in zip(join.left_keys, join.right_keys, strict=True):
         here, there = left.field(a).type, source.schema.field(b).type

@@ -96,6 +96,8 @@ def _join_needs(join: Join, index: int, wanted: set[str], schema: pa.Schema) -> 
             # Every column tells equally near rows apart.
             return set(schema.names)
         used.add(join.asof[index])
+    if join.within is not None:
+        used.add(join.within[:2][index])
     return used | {origin for name, side, origin in join.columns if name in wanted and side == index}
 
 

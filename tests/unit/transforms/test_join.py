@@ -69,3 +69,45 @@ def test_a_wrong_join_is_refused(config: dict[str, object], words: str) -> None:
 def test_a_join_has_two_inputs() -> None:
     with pytest.raises(DataHubError, match="takes 2 inputs, not 3"):
         run_step("join", {"on": "k"}, {"a": LEFT, "b": RIGHT, "c": RIGHT})
+
+
+NEAR = {"left": "t", "right": "t", "before": "10 minutes", "after": "1 minute"}
+SALES = [{"k": 1, "t": "2025-01-01 12:10:00"}, {"k": 1, "t": "2025-01-01 13:00:00"}, {"k": None, "t": "2025-01-01 12:10:00"}]
+PRICES = [
+    {"k": 1, "t": f"2025-01-01 {time}", "price": price}
+    for time, price in (("11:59:59", 1), ("12:00:00", 2), ("12:05:00", 3), ("12:11:00", 4), ("12:11:01", 5))
+]
+TIMED = {"left": {"t": "timestamp"}, "right": {"t": "timestamp"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "prices"),
+    [
+        ({"within": NEAR, "kind": "left"}, [2, 3, 4, None, None]),
+        ({"asof": {"left": "t", "right": "t", "within": "5 minutes"}, "kind": "left"}, [3, None, None]),
+        ({"asof": {"left": "t", "right": "t", "within": "1 minute", "direction": "forward"}}, [4]),
+    ],
+)
+def test_rows_match_that_are_near_in_time(config: dict[str, object], prices: list[int | None]) -> None:
+    found = run_step("join", {"on": "k", "columns": ["price"], **config}, {"left": SALES, "right": PRICES}, schema=TIMED)
+    assert sorted((row["price"] for row in found.rows), key=str) == sorted(prices, key=str)
+
+
+def test_rows_without_one_near_them_are_left_by_an_anti_join() -> None:
+    config = {"on": "k", "kind": "anti", "within": NEAR, "columns": ["t"]}
+    found = run_step("join", config, {"left": SALES, "right": PRICES}, schema=TIMED)
+    assert sorted(row["t"].hour for row in found.rows) == [12, 13]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"within": NEAR, "kind": "full"}, "does not go with a full join"),
+        ({"within": NEAR, "asof": {"left": "t", "right": "t"}}, "which has its own"),
+        ({"within": {**NEAR, "left": "k"}}, "goes by a timestamp"),
+        ({"within": {**NEAR, "before": "long"}}, "no length of time"),
+    ],
+)
+def test_a_wrong_nearness_is_refused(config: dict[str, object], words: str) -> None:
+    with pytest.raises(DataHubError, match=words):
+        run_step("join", {"on": "k", **config}, {"left": SALES, "right": PRICES}, schema=TIMED)
