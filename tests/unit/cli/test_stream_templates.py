@@ -89,7 +89,9 @@ def test_the_views_of_each_full_minute_are_counted_by_page(template: Template, k
     views = Counter(
         (each["viewed_at"][:16], each["page"]) for each in sample("kafka-per-minute", "views.jsonl") if each["milliseconds"] >= 0
     )
-    assert {(each["window_start"][:16], each["page"]): each["views"] for each in last.values()} == {
+    # The fifth minute is not over, unless the topic was silent for a minute of the clock on the wall.
+    found = {(each["window_start"][:16], each["page"]): each["views"] for each in last.values()}
+    assert {key: count for key, count in found.items() if key[0] < "2025-06-01T12:04"} == {
         key: count for key, count in views.items() if key[0] < "2025-06-01T12:04"
     }
     letters = Topic(kafka, name=names["rejected"], make=False).values()
