@@ -61,10 +61,8 @@ def run_stream(plan: Plan, request: StreamRequest) -> RunResult:
     Raises the DataHubError that ended it; what was published until then stays, and another run goes on from there.
     """
     chosen = engine(request.run.engine)
-    # Flink starts such jobs reliably with short bundles only.
-    usual = ("--streaming", *(("--max_bundle_time_mills=100",) if chosen.name == "flink" else ()))
     options = chosen.completed(request.run.options)
-    run = replace(request.run, options=replace(options, options=(*usual, *options.options)))
+    run = replace(request.run, options=replace(options, options=("--streaming", *chosen.stream_options, *options.options)))
     with _TURN:
         stream = _Stream(plan, replace(request, run=run))
         with _signals(stream.ask_to_stop):

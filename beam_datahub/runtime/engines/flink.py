@@ -38,6 +38,8 @@ class Flink(PortableEngine):
     name = "flink"
     summary = "Apache Flink: embedded, or a cluster by --engine-option --flink_master=HOST:PORT"
     streams = True
+    # Jobs without an end start reliably with short bundles only.
+    stream_options = ("--max_bundle_time_mills=100",)
     master_option = "--flink_master"
     faults = (
         (

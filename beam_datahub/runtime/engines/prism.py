@@ -25,6 +25,8 @@ class Prism(PortableEngine):
     name = "prism"
     summary = "Beam's portable local runner, with workers beside the launcher"
     streams = True
+    # Splitting a slow bundle, it gives the rest to another while the same key's state is still being written, which is then lost.
+    stream_options = ("--experiments=prism_disable_sdf_split",)
     cannot = ("data that outgrows the memory", "more than one machine")
 
     def readiness(self) -> Readiness:

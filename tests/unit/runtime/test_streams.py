@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import pytest
 
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.compiler.plan import Plan, Read
+from beam_datahub.compiler.window_shard import WindowShard
 from beam_datahub.component.capabilities import SourceCapabilities
 from beam_datahub.component.config import Config
 from beam_datahub.component.registry import _registered, register
@@ -372,6 +374,22 @@ transformations:
 destinations:
   - {id: out, connector: jsonl, connection: {path: OUT}, write_mode: append}
 """
+
+
+def test_windows_keep_all_rows_where_a_batch_takes_long(
+    stream: Stream, tmp_path: Path, taps: Taps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An engine that gives half of a slow bundle to another one loses what the first wrote of the same key.
+    taken = WindowShard.taken
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(0.7)
+        return taken(*given)
+
+    monkeypatch.setattr(WindowShard, "taken", slowly)
+    taps.rows = {"a": list(range(0, 110, 2)), "b": list(range(1, 110, 2))}
+    stream(WINDOWS)
+    assert sum(out(tmp_path, column="rows")) == 100
 
 
 def test_a_stream_of_windows_that_is_stopped_goes_on_with_the_windows_that_were_open(
