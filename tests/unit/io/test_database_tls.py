@@ -160,6 +160,7 @@ def _postgresql(url: str, certificates: Path) -> Iterator[Secured]:
                         os.chown(path, owner.st_uid, owner.st_gid)
             before = rules.read_text()
             rules.write_text(f"host all secured 127.0.0.1/32 scram-sha-256\nhost all secured ::1/128 scram-sha-256\n{before}")
+            server.execute("drop role if exists secured")
             server.execute(f"create role secured login password '{PASSWORD}'".encode())
             server.execute("select pg_reload_conf()")
         found = Secured("postgresql", url, certificates, folder)
