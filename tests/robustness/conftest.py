@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,25 @@ class Done:
         return found
 
 
+def resident_peak(pid: int) -> int:
+    """The most memory that a process has held until now, in bytes; 0 for one that has ended.
+
+    What the system counts for an ended child begins with the memory of the process that started it.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 class Running:
     """A command line that goes on while the test looks at what it does."""
 
     def __init__(
         self, arguments: list[str], folder: Path, environment: dict[str, str], preexec: Callable[[], None] | None
     ) -> None:
-        self.folder = folder
+        self.folder, self.peak = folder, 0
         self._out, self._err = folder / f".out-{time.monotonic_ns()}", folder / f".err-{time.monotonic_ns()}"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -112,7 +125,8 @@ class Running:
         if self.process.returncode is None:
             end = time.monotonic() + PATIENCE_SECONDS
             while True:
-                pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+                self.peak = max(self.peak, resident_peak(self.process.pid))
+                pid, status = os.waitpid(self.process.pid, os.WNOHANG)
                 if pid:
                     break
                 if time.monotonic() > end:
@@ -120,7 +134,6 @@ class Running:
                     pytest.fail(f"the command hangs: {self.process.args}\n{self._err.read_text()}")
                 time.sleep(0.01)
             self.process.returncode = os.waitstatus_to_exitcode(status)
-            self.peak = usage.ru_maxrss * 1024
         texts = [path.read_text(errors="replace") for path in (self._out, self._err)]
         return Done(self.process.returncode, *texts, self.peak)
 

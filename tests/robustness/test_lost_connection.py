@@ -85,9 +85,22 @@ class Line:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
     """Beam's job server for Flink."""
+    with _running(str(tmp_path_factory.mktemp("server"))) as running:
+        yield running
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[JobServer]:
+    """Another one, which a test may kill."""
+    (tmp_path / "server").mkdir()
+    with _running(str(tmp_path / "server")) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _running(folder: str) -> Iterator[JobServer]:
     service_output("java")
     obtained(flink_jar)
-    folder = str(tmp_path_factory.mktemp("server"))
     chosen = engine("flink")
     assert isinstance(chosen, Flink)
     with JobServer(chosen.server(EngineOptions(), Start(folder, folder)), folder, folder) as running:
@@ -181,12 +194,12 @@ def test_a_run_outlasts_a_cut_line_and_a_server_that_stands_still(
 
 
 def test_a_server_that_is_gone_for_good_is_told_of_and_the_next_run_is_right(
-    server: JobServer, tmp_path: Path, heard: Callable[[str], None]
+    mortal: JobServer, tmp_path: Path, heard: Callable[[str], None]
 ) -> None:
-    assert server.pid is not None
+    assert mortal.pid is not None
     work = Work(tmp_path)
-    work.start(f"--job_endpoint={server.endpoint}", "--job_server_timeout=10")
-    os.kill(server.pid, signal.SIGKILL)
+    work.start(f"--job_endpoint={mortal.endpoint}", "--job_server_timeout=10")
+    os.kill(mortal.pid, signal.SIGKILL)
     heard("the connection to the job service is lost")
     work.thread.join(120)
     assert isinstance(work.failure, EngineFailed)
