@@ -80,5 +80,6 @@ def send(store: str | None, as_json: bool) -> None:
     with opened_store(store, is_there=True) as link:
         done = send_waiting(link, link.location)
     if done.problem is not None:
-        raise TargetUnusable(f"{done.count} events were sent, the others wait: {done.problem}")
+        hint = f"look at {settings_file()} and its connection: beam-datahub connections list"
+        raise TargetUnusable(f"{done.count} events were sent, the others wait: {done.problem}", hint=hint)
     click.echo(json.dumps({"sent": done.count}) if as_json else f"{done.count} sent")

@@ -145,7 +145,8 @@ def _name_of(named: str, parameters: Iterable[tuple[str, str]]) -> str:
     """The name of an integration, where that may be its spec's file."""
     from beam_datahub.cli.specs import opened
 
-    return opened(named, parameters).integration.name if os.path.isfile(named) else named
+    is_file = named.endswith((".yaml", ".yml", ".json")) or os.path.isfile(named)
+    return opened(named, parameters).integration.name if is_file else named
 
 
 def _reset(link: StoreHere, integration: str, source: str | None, unknown: Any, *, yes: bool) -> None:

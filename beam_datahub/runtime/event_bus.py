@@ -85,19 +85,11 @@ def bus_settings() -> BusSettings | None:
         if os.environ.get(VARIABLE):
             raise InvalidValue(f"{VARIABLE} names a file that is not there: {path}")
         return None
-    from beam_datahub.spec.tree import read_text, read_tree
+    from beam_datahub.spec.settings_file import section
 
-    tree = read_tree(read_text(path), str(path))
-    if tree.errors:
-        raise tree.errors[0]
-    given = tree.value.get("events") if isinstance(tree.value, dict) and set(tree.value) == {"events"} else None
-    if not isinstance(given, dict):
-        raise InvalidValue("must be `events:` and below it a `connection`", place=Place(str(path), 1))
-    try:
-        return BusSettings.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidValue(first["msg"], place=tree.place("events", *first["loc"])) from error
+    with section(path, "events", "a `connection`") as (findings, given):
+        found = findings.validate(BusSettings, given, ("events",))
+    return found
 
 
 def wanted_events() -> tuple[str, ...]:
@@ -178,12 +170,15 @@ def _sink(settings: BusSettings, topic: str, connector: str, given: Mapping[str,
     # Names of streams and of queues have no dots everywhere.
     names = {"{topic}": topic, "{stream}": topic.replace(".", "-")}
     options = {"format": "text", **_TARGETS.get(connector, {}), **settings.options}
+    from beam_datahub.spec.words import spec_errors
+
+    connection = kind.Connection.model_validate(dict(given))
+    filled = {key: _filled(value, names) for key, value in options.items()}
     try:
-        connection = kind.Connection.model_validate(dict(given))
-        chosen = kind.Options.model_validate({key: _filled(value, names) for key, value in options.items()})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidValue(f"{settings_file()}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        chosen = kind.Options.model_validate(filled)
+    except ValidationError as failure:
+        keys, error = spec_errors(kind.Options, filled, failure)[0]
+        raise error.at(Place(str(settings_file()), None, ("events", "options", *keys))) from failure
     made: Sink = kind(connection.resolved(str(project_folder())), chosen)
     return made
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from beam_datahub.errors import InvalidValue, Place
-from beam_datahub.spec.tree import read_text, read_tree
+from beam_datahub.spec.settings_file import section
 from beam_datahub.store.location import FOLDER, project_folder
 
 FILE = "engines.yaml"
@@ -50,18 +49,6 @@ def profiles() -> Mapping[str, Profile]:
     path = profiles_file()
     if not path.is_file():
         return {}
-    tree = read_tree(read_text(path), str(path))
-    if tree.errors:
-        raise tree.errors[0]
-    listed = tree.value.get("engines") if isinstance(tree.value, dict) and set(tree.value) == {"engines"} else None
-    if not isinstance(listed, dict):
-        raise InvalidValue("must be `engines:` and below it a name for each", place=Place(str(path), 1))
-    found = {}
-    for name, given in listed.items():
-        try:
-            found[str(name)] = Profile.model_validate(given)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            keys = ("engines", str(name), *first["loc"])
-            raise InvalidValue(first["msg"], place=tree.place(*keys)) from error
-    return found
+    with section(path, "engines", "a name for each") as (findings, listed):
+        found = {str(name): findings.validate(Profile, given, ("engines", str(name))) for name, given in listed.items()}
+    return {name: profile for name, profile in found.items() if profile is not None}

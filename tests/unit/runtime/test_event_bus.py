@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from beam_datahub.errors import DataHubError, Place
 from beam_datahub.runtime import event_bus
-from beam_datahub.runtime.event_bus import send_waiting
+from beam_datahub.runtime.event_bus import bus_settings, send_waiting
 from beam_datahub.runtime.hub_events import ERRORS, event
 from beam_datahub.runtime.store_link import StoreHere, locate
 from beam_datahub.store.records import Connection
@@ -45,3 +46,13 @@ def test_events_reach_the_queues_of(connector: str, store: StoreHere, request: p
     store.writer.events.add([event(ERRORS, "people", {"run": str(n)}) for n in range(3)])
     assert send_waiting(store, store.location) == event_bus.Sending(3)
     assert send_waiting(store, store.location) == event_bus.Sending(0)
+
+
+def test_a_mistyped_setting_of_the_bus_gets_its_place_and_what_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "events.yaml"
+    file.write_text("events:\n  connection: bus\n  optons: {}\n")
+    monkeypatch.setenv("BEAM_DATAHUB_EVENTS", str(file))
+    with pytest.raises(DataHubError) as raised:
+        bus_settings()
+    assert raised.value.place == Place(str(file), 3, ("events", "optons"))
+    assert "options" in (raised.value.hint or "")
