@@ -4,16 +4,19 @@
 For each destination and write mode: a run is killed with -9 somewhere between its start and its end; the table must be as
 before, or as after the whole run. Then the same input is run again to its end: the table must have just the rows that a plain
 loop over all inputs says, nothing may be left of staging, no entry of the ledger may be open, and the run's books must balance.
-A third of the moments lie anywhere, a third in the second half of a run, and a third while it publishes.
+A third of the moments lie anywhere, a third in the second half of a run, and a third while it publishes. The run that follows a
+killed one may be killed as well, and the one after it.
 
 Runs are processes of their own, forked from one that has everything imported. Bundles that fail are tried without processes:
-staged, given up or staged again at random, and committed twice. Counts add up in bench/data/faults.json over several calls.
+staged, given up or staged again at random, and committed twice. Counts add up in bench/data/faults.json over several calls,
+which may go on at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import json
 import os
 import random
@@ -287,8 +290,15 @@ class Series:
             raise RuntimeError(f"left over: {found['staging']}, {found['open']} open entries")
 
     def killed(self) -> None:
-        """Kill a run, see that it was there as a whole or not at all, and run it again to the end."""
+        """Kill a run, and up to two of those that are to follow it, and run the same again to the end."""
         given = self.prepare()
+        for _ in range(self.chance.randrange(1, 4)):
+            if self.there(given, self.broken_off()):
+                break
+        self.whole(given)
+
+    def broken_off(self) -> int | None:
+        """Begin a run and kill it, unless it ends before; gives how it ended."""
         kind, mark = self.chance.randrange(3), self.folder / "publishing"
         mark.unlink(missing_ok=True)
         child = begun(self.folder / "spec.yaml")
@@ -302,16 +312,20 @@ class Series:
         if status is None:
             os.kill(child, signal.SIGKILL)
             status = ended(child, PATIENCE_SECONDS)
+        self.counts["killed"] += status == -signal.SIGKILL
+        return status
+
+    def there(self, given: list[Row], status: int | None) -> bool:
+        """Whether a run that was broken off is there; raises RuntimeError where it is neither as a whole nor not at all."""
         found = normal(apart(lambda: self.place.state(self.mode))["rows"])
         if found == self.model.after(given).table():
             self.model = self.model.after(given)
             self.counts["after" if status == -signal.SIGKILL else "too late"] += 1
-        elif found == self.model.table() and status == -signal.SIGKILL:
+            return True
+        if found == self.model.table() and status == -signal.SIGKILL:
             self.counts["before"] += 1
-        else:
-            raise RuntimeError(f"half of a run is there ({status}): {difference(found, self.model.table())}")
-        self.counts["killed"] += status == -signal.SIGKILL
-        self.whole(given)
+            return False
+        raise RuntimeError(f"half of a run is there ({status}): {difference(found, self.model.table())}")
 
     def go(self, kills: int) -> dict[str, int]:
         """So many kills; a round that goes wrong is told, counted, and the series begins anew."""
@@ -472,10 +486,8 @@ def main() -> None:
     arguments = parser.parse_args()
     # The servers are stopped also where this is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    COUNTS.parent.mkdir(exist_ok=True)
-    counts: dict[str, dict[str, int]] = {}
-    if COUNTS.exists() and not arguments.anew:
-        counts = json.loads(COUNTS.read_text())
+    if arguments.anew:
+        COUNTS.unlink(missing_ok=True)
     imported()
     sinks = arguments.sinks.split(",")
     with tempfile.TemporaryDirectory(dir="/tmp") as scratch:
@@ -492,38 +504,51 @@ def main() -> None:
                     servers[sink] = told.stdout.split()[-1]
             for mode in arguments.modes.split(","):
                 for sink in sinks:
-                    kept = counts.setdefault(f"{sink} {mode}", {})
-                    one_series(sink, mode, arguments.kills, arguments.seed, Path(scratch), servers, kept)
-                    COUNTS.write_text(json.dumps(counts, indent=1))
-                    RESULTS.write_text(report(counts))
+                    one_series(sink, mode, arguments.kills, arguments.seed, Path(scratch), servers)
         finally:
             for sink in servers:
                 subprocess.run(["bash", ROOT / "tests" / "services" / SERVICES[sink], "stop", Path(scratch) / sink], check=False)
 
 
-def one_series(sink: str, mode: str, kills: int, seed: int, scratch: Path, servers: dict[str, str], kept: dict[str, int]) -> None:
+def one_series(sink: str, mode: str, kills: int, seed: int, scratch: Path, servers: dict[str, str]) -> None:
     """What of the kills and bundles of one destination and mode is still to be done."""
-    while kept.get("killed", 0) < kills:
+    pair = f"{sink} {mode}"
+    while (kept := counted({}).get(pair, {})).get("killed", 0) < kills:
         folder = Path(tempfile.mkdtemp(dir=scratch))
-        series = Series(new_place(sink, mode, folder, servers), mode, folder, random.Random(f"{seed} {sink} {mode} {kept}"))
+        series = Series(new_place(sink, mode, folder, servers), mode, folder, random.Random(f"{seed} {pair} {kept}"))
         try:
             series.go(min(10, kills - kept.get("killed", 0)))
         except RuntimeError as error:
             series.counts["wrong"] += 1
-            print(f"{sink} {mode}, round {series.number} (seed {seed}): {error}", flush=True)
-        for name, count in series.counts.items():
-            kept[name] = kept.get(name, 0) + count
-        print(sink, mode, kept, f"{series.usual:.2f} s a run", flush=True)
-        if kept.get("wrong", 0) > 5:
+            print(f"{pair}, round {series.number} (seed {seed}): {error}", flush=True)
+        kept = counted({pair: series.counts})[pair]
+        print(pair, kept, f"{series.usual:.2f} s a run", flush=True)
+        if kept["wrong"] > 5:
             return
     if not kept.get("bundles"):
         folder = Path(tempfile.mkdtemp(dir=scratch))
         place = new_place(sink, mode, folder, servers)
         try:
-            kept["bundles"] = apart(lambda: bundles(place, mode, ROUNDS // 5, seed))
+            counted({pair: {"bundles": apart(lambda: bundles(place, mode, ROUNDS // 5, seed))}})
         except RuntimeError as error:
-            kept["bundles wrong"] = kept.get("bundles wrong", 0) + 1
-            print(f"{sink} {mode}, bundles (seed {seed}): {error}", flush=True)
+            counted({pair: {"bundles wrong": 1}})
+            print(f"{pair}, bundles (seed {seed}): {error}", flush=True)
+
+
+def counted(more: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """All counts, once these are added to them and to the page; several processes may count at the same time."""
+    COUNTS.parent.mkdir(exist_ok=True)
+    with COUNTS.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        counts: dict[str, dict[str, int]] = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+        for pair, found in more.items():
+            kept = counts.setdefault(pair, {})
+            for name, count in found.items():
+                kept[name] = kept.get(name, 0) + count
+        if more:
+            COUNTS.write_text(json.dumps(counts, indent=1))
+            RESULTS.write_text(report(counts))
+    return counts
 
 
 if __name__ == "__main__":
