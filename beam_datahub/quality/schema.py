@@ -11,7 +11,7 @@ from beam_datahub.component.config import Config
 from beam_datahub.component.inspection import Settled
 from beam_datahub.component.registry import register
 from beam_datahub.component.rule import Rule, RuleExample, RuleScope
-from beam_datahub.errors import MissingValue
+from beam_datahub.errors import InvalidValue, MissingValue
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.types import sql_type, visible
 
@@ -24,6 +24,12 @@ class SchemaConfig(Config):
 
     count: int | None = Field(default=None, ge=0)
     """How many columns there must be."""
+
+    min_count: int | None = Field(default=None, ge=0)
+    """How many columns there must be at least."""
+
+    max_count: int | None = Field(default=None, ge=0)
+    """How many columns there may be at most."""
 
     others: bool = True
     """Whether there may be further columns."""
@@ -53,6 +59,12 @@ class SchemaRule(Rule):
             given=[{"name": "a", "id": 1, "more": 1.5}],
             holds=False,
         ),
+        RuleExample(
+            title="A table that does not grow wide unnoticed",
+            options={"min_count": 1, "max_count": 2},
+            given=[{"id": 1, "name": "a", "more": 1.5}],
+            holds=False,
+        ),
     )
 
     def compile(
@@ -61,8 +73,12 @@ class SchemaRule(Rule):
         """The schema holds what is wanted."""
         columns = self.config.columns
         wanted: dict[str, str | None] = dict(columns) if isinstance(columns, dict) else dict.fromkeys(columns)
-        if not wanted and self.config.count is None:
+        least, most = self.config.min_count, self.config.max_count
+        if not wanted and (self.config.count, least, most) == (None, None, None):
             scope.error(MissingValue("there is no column", hint="name those that must be there, or their `count`"), "columns")
+            return None
+        if least is not None and most is not None and least > most:
+            scope.error(InvalidValue(f"no count is at least {least} and at most {most}"), "min_count")
             return None
         types = {name: scope.data_type(kind, "columns", name) for name, kind in wanted.items() if kind is not None}
         shown = visible(schema)
@@ -74,6 +90,10 @@ class SchemaRule(Rule):
         ]
         if self.config.count is not None and len(shown) != self.config.count:
             faults.append(f"there are {len(shown)} columns, not {self.config.count}")
+        if least is not None and len(shown) < least:
+            faults.append(f"there are {len(shown)} columns, not at least {least}")
+        if most is not None and len(shown) > most:
+            faults.append(f"there are {len(shown)} columns, not at most {most}")
         if not self.config.others:
             faults += [f"'{name}' is one too many" for name in shown.names if name not in wanted]
         present = [name for name in shown.names if name in wanted]

@@ -48,7 +48,7 @@ class StatisticsConfig(Config):
     ) = None
     """What is computed of its values, nulls left out: the least, the greatest, their sum, mean, median, standard deviation (of a
     sample) or a quantile, how many distinct ones there are, also as a share of all values, or the share of nulls. All are
-    exact."""
+    exact. The sum and the mean of a column of true and false are the number and the share of those that are true."""
 
     quantile: float | None = Field(default=None, ge=0, le=1)
     """For `figure: quantile`: which, as 0.95; between two values it is interpolated."""
@@ -97,6 +97,12 @@ class Statistics(Rule):
             holds=False,
         ),
         RuleExample(
+            title="At least half of the customers have agreed",
+            options={"field": "agreed", "figure": "mean", "min": 0.5},
+            given=[{"agreed": True}, {"agreed": False}, {"agreed": None}],
+            holds=True,
+        ),
+        RuleExample(
             title="Each shop has sent something",
             options={"field": "shop", "contains": ["north", "south"]},
             given=[{"shop": "south"}, {"shop": "north"}, {"shop": "south"}],
@@ -113,7 +119,8 @@ class Statistics(Rule):
         if name is None or not self._says_something(scope):
             return None
         kind = schema.field(name).type
-        if config.figure in _OF_NUMBERS and not is_number(kind):
+        of_truths = config.figure in ("sum", "mean") and pa.types.is_boolean(kind)
+        if config.figure in _OF_NUMBERS and not is_number(kind) and not of_truths:
             scope.error(InvalidValue(f"a {config.figure} is of numbers, and '{name}' is {sql_type(kind)}"), "figure")
             return None
         measure = compile_measure(self._sql(name, kind, scope), schema, scope, "field")
@@ -155,7 +162,8 @@ class Statistics(Rule):
 
     def _sql(self, name: str, kind: pa.DataType, scope: RuleScope) -> str:
         if self.config.contains is None:
-            return _FIGURES[str(self.config.figure)].format(quoted(name), self.config.quantile)
+            value = f"{quoted(name)}::int" if pa.types.is_boolean(kind) and self.config.figure in _OF_NUMBERS else quoted(name)
+            return _FIGURES[str(self.config.figure)].format(value, self.config.quantile)
         wanted = tuple(dict.fromkeys(self.config.contains))
         listed = list_sql(wanted, kind, name, scope, "contains")
         return f"{len(wanted)} - count(distinct {quoted(name)}) filter (where {quoted(name)} in ({listed}))"
