@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from beam_datahub.lineage.model import DIRECT, IDENTITY, INDIRECT, Flow
-
-AGGREGATION, TRANSFORMATION = Flow(DIRECT, "AGGREGATION"), Flow(DIRECT, "TRANSFORMATION")
-CONDITIONAL, FILTER, JOIN = Flow(INDIRECT, "CONDITIONAL"), Flow(INDIRECT, "FILTER"), Flow(INDIRECT, "JOIN")
-GROUP_BY, SORT, WINDOW = Flow(INDIRECT, "GROUP_BY"), Flow(INDIRECT, "SORT"), Flow(INDIRECT, "WINDOW")
-# What an expression needs for a column to only decide in it.
-_DECIDES = re.compile(r"\b(case|if|iff|over)\b", re.IGNORECASE)
+from beam_datahub.lineage.model import (
+    AGGREGATION,
+    CONDITIONAL,
+    FILTER,
+    GROUP_BY,
+    IDENTITY,
+    INDIRECT,
+    JOIN,
+    SORT,
+    TRANSFORMATION,
+    WINDOW,
+    Flow,
+)
 
 
 @dataclass
@@ -30,8 +35,6 @@ class QueryUses:
 
 def expression_uses(text: str, columns: Sequence[str]) -> list[tuple[str, Flow]]:
     """How a scalar expression uses `columns`: conditions of `case` and `if` decide, everything else goes in."""
-    if not _DECIDES.search(text):
-        return [(name, TRANSFORMATION) for name in columns]
     try:
         tree = parse_one(text, dialect="duckdb")
     except SqlglotError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,22 +12,14 @@ from beam_datahub.compiler.plan import Node
 from beam_datahub.component.inspection import Inspect
 from beam_datahub.component.operators import Aggregate, Apply, Join, PerKey, Route, Rows
 from beam_datahub.kernels.expressions import Expression
-from beam_datahub.lineage.model import IDENTITY, Flow
-from beam_datahub.lineage.queries import (
-    AGGREGATION,
-    FILTER,
-    GROUP_BY,
-    JOIN,
-    SORT,
-    TRANSFORMATION,
-    expression_uses,
-    query_uses,
-)
+from beam_datahub.lineage.model import AGGREGATION, FILTER, GROUP_BY, IDENTITY, JOIN, SORT, TRANSFORMATION, Flow
 
 # An input column: the number of the input, and its name there.
 Input = tuple[int, str]
 # The transformations whose values are masked.
 _MASKS = frozenset(("mask",))
+# What an expression needs for a column to only decide in it.
+_DECIDES = re.compile(r"\b(case|if|iff|over)\b", re.IGNORECASE)
 
 
 @dataclass
@@ -73,7 +66,7 @@ def _rows(node: Node, rows: Rows) -> Uses:
         if expression.is_column:
             columns[column.name] = [((0, expression.columns[0]), IDENTITY)]
             continue
-        flows = expression_uses(expression.text, expression.columns)
+        flows = _expression(expression)
         columns[column.name] = [((0, name), Flow(flow.kind, flow.subtype, masks)) for name, flow in flows]
     if rows.columns is None:
         columns = {name: [((0, name), IDENTITY)] for name in node.schema.names}
@@ -81,6 +74,15 @@ def _rows(node: Node, rows: Rows) -> Uses:
     for check in rows.checks:
         conditions += _condition(check.condition)
     return Uses(columns, conditions)
+
+
+def _expression(expression: Expression) -> Sequence[tuple[str, Flow]]:
+    """How an expression uses its columns; the parser of SQL, which takes long to import, is for those in which one may decide."""
+    if not _DECIDES.search(expression.text):
+        return [(name, TRANSFORMATION) for name in expression.columns]
+    from beam_datahub.lineage.queries import expression_uses
+
+    return expression_uses(expression.text, expression.columns)
 
 
 def _refused(inspect: Inspect) -> list[tuple[Input, Flow, str]]:
@@ -115,6 +117,8 @@ def _grouped(keys: Sequence[str]) -> list[tuple[Input, Flow, str]]:
 
 
 def _per_key(node: Node, operator: PerKey, schema: pa.Schema) -> Uses:
+    from beam_datahub.lineage.queries import query_uses
+
     found = query_uses(operator.sql, operator.lineage, schema.names)
     grouped = _grouped(operator.keys)
     known = {name for (_, name), _, _ in grouped}

@@ -129,6 +129,8 @@ def _is_bound_to_connection(connector: str) -> bool:
 def pipeline(runner: str, arguments: Sequence[str]) -> Any:
     """A Beam pipeline; the last of several values of an option counts."""
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
-    return beam.Pipeline(runner=runner, options=PipelineOptions(list(arguments)))
+    from beam_datahub.runtime.beam_shortcuts import RememberedOptions, remember_arguments
+
+    remember_arguments()
+    return beam.Pipeline(runner=runner, options=RememberedOptions(list(arguments)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,10 @@ def test_datasets_have_the_names_that_openlineage_gives_them(folder: Path) -> No
 def test_steps_are_traced_too(folder: Path) -> None:
     found = step_lineage(build(loads((folder / "shop.yaml").read_text())))
     assert [origin for origin, _ in found["priced"]["gross"]] == [("orders", "amount"), ("orders", "qty")]
+
+
+def test_plain_expressions_are_traced_without_the_parser_of_sql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "beam_datahub.lineage.queries", None)
+    lineage = one_step("{id: m, type: mapping, config: {fields: {x: upper(c), y: a}}}")
+    assert of(lineage, "out", "x") == {("s.c", "DIRECT", "TRANSFORMATION")}
+    assert of(lineage, "out", "y") == {("s.a", "DIRECT", "IDENTITY")}
