@@ -49,8 +49,13 @@ def follow(plan: Plan, request: RunRequest, until: Following, recorder: Recorder
                 until_idle=until.until_idle,
                 show=show,
                 stop=(lambda: recorder.cancelled) if recorder is not None else None,
+                earlier=_died(recorder) if recorder is not None else (),
             ),
         )
+
+
+def _died(recorder: Recorder) -> tuple[str, ...]:
+    return tuple(run.run_id for run in recorder.store.reader.runs.unfinished(recorder.facts.integration))
 
 
 def _backfilled(plan: Plan, request: RunRequest, recorder: Recorder) -> Plan | RunResult:

@@ -32,7 +32,8 @@ class StreamState:
 class StreamRequest:
     """How to run a stream. `keep` records, in one transaction, where the cursors go and what the stream has done so far; it
     raises where that cannot be. The stream ends by itself after `seconds`, with `until_idle` once it has caught up, or when
-    `stop` says so; SIGINT and SIGTERM end it as well, the second one at once.
+    `stop` says so; SIGINT and SIGTERM end it as well, the second one at once. `earlier` are runs of the same integration that
+    have died, and may have left a job on a cluster.
     """
 
     run: RunRequest
@@ -43,3 +44,4 @@ class StreamRequest:
     until_idle: bool = False
     show: Callable[[StreamState], None] | None = None
     stop: Callable[[], bool] | None = None
+    earlier: tuple[str, ...] = ()

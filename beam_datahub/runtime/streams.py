@@ -7,7 +7,6 @@ follow at any time: after a failure, for new partitions, after the machine went 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from beam_datahub.compiler.lower import Lowering, StreamLowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Read, Write
 from beam_datahub.compiler.settled import CLOCK, clock_of
-from beam_datahub.compiler.stream_control import SAY_SECONDS, Control, ControlFile
+from beam_datahub.compiler.stream_control import SAY_SECONDS, Control
 from beam_datahub.compiler.streaming import apart, followed, is_windowed
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
@@ -36,6 +35,7 @@ from beam_datahub.runtime.beam_manners import let_workers_end_quietly, quiet_bea
 from beam_datahub.runtime.engines import Start, engine
 from beam_datahub.runtime.launch import _TURN, RunResult, _abort, _budget, _kernel, _prepare, _result, _translated
 from beam_datahub.runtime.stream_epochs import Judged, Publisher
+from beam_datahub.runtime.stream_places import AttemptPlace, end_left_behind
 from beam_datahub.runtime.stream_request import StreamRequest, StreamState
 
 LOGGER = logging.getLogger("beam_datahub.run")
@@ -110,6 +110,7 @@ class _Stream:
         publisher = self._publisher
         _prepare(self._writes)
         PROGRESS.reset()
+        end_left_behind(self._request.run.options.given("temp_location"), self._request.earlier)
         try:
             self._list()
             publisher.keep_starts(self._known)
@@ -141,8 +142,10 @@ class _Stream:
         told = _translated(failure)
         LOGGER.warning("the stream begins again from what is published: %s", told)
         self._request.run.tell(f"begins again from what is published: {told}")
-        self._wait(self._spec.backoff.pause(self._failures))
-        return self._stopping
+        stopped = self._wait(self._spec.backoff.pause(self._failures))
+        if stopped and publisher.epochs is None:
+            raise failure
+        return stopped
 
     def _report(self) -> dict[str, Any]:
         epochs, verdict = self._publisher.epochs, self._publisher.verdict
@@ -161,26 +164,29 @@ class _Stream:
         self._anew = False
         request = self._request.run
         prefix, name = scratch_prefix("stream"), f"{request.run_id}-{self._attempt}"
-        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder, ExitStack() as stack:
-            shared = request.options.given("temp_location")
-            place = f"{shared.rstrip('/')}/{name}" if shared else folder
-            if "://" not in place:
-                os.makedirs(f"{place}/reports", exist_ok=True)
-            control = ControlFile(f"{place}/control.json")
+        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+            with AttemptPlace(request.options.given("temp_location"), folder, name) as place:
+                failure = self._job(folder, place, name)
+                place.is_over = failure is None
+            return failure
+
+    def _job(self, folder: str, place: AttemptPlace, name: str) -> BaseException | None:
+        request = self._request.run
+        with ExitStack() as stack:
             try:
-                control.write(self._control())
+                place.control.write(self._control())
                 let_workers_end_quietly()
                 stack.enter_context(quiet_beam())
                 start = Start(folder, request.log_folder or folder, request.tell, f"{self._plan.name}-{name}")
                 chosen = engine(request.engine)
                 pipeline = stack.enter_context(chosen.started(request.options, start))
-                self._lowered(pipeline, name, place, control, in_process=chosen.in_process)
+                self._lowered(pipeline, name, place, in_process=chosen.in_process)
                 running = pipeline.run()
             except Exception as failure:
                 return failure
             stack.callback(FOLLOWERS.close, name)
             try:
-                return self._watched(running, f"{place}/reports", control)
+                return self._watched(running, place)
             except Judged:
                 _cancel(running)
                 return None
@@ -188,9 +194,9 @@ class _Stream:
                 _cancel(running)
                 return failure
 
-    def _lowered(self, pipeline: Any, name: str, place: str, control: ControlFile, *, in_process: bool) -> None:
+    def _lowered(self, pipeline: Any, name: str, place: AttemptPlace, *, in_process: bool) -> None:
         latency, times = min(self._spec.latency, self._spec.commit_every), self._request.event_times
-        work = {source: StreamWork(name, latency, control, times.get(source)) for source in self._names}
+        work = {source: StreamWork(name, latency, place.control, times.get(source)) for source in self._names}
         request = self._request.run
         lowering = Lowering(
             identity=Identity(request.run_id, self._plan.name, sealed=bool(self._plan.metadata.get("sealed"))),
@@ -199,7 +205,7 @@ class _Stream:
             shards=request.options.shards or engine(request.engine).shards,
             reshuffle_splits=not in_process,
             budget=_budget(self._plan),
-            stream=StreamLowering(self._partitions, work, f"{place}/reports"),
+            stream=StreamLowering(self._partitions, work, place.reports),
             started_at=self._began,
         )
         clock = clock_of(self._publisher.reached)
@@ -208,7 +214,7 @@ class _Stream:
         ledger = lower(self._physical, pipeline, lowering)
         self._publisher.begin(Terms(ledger, tuple(self._writes), lowering.budget, self._physical.rules, self._began))
 
-    def _watched(self, running: Any, reports: str, control: ControlFile) -> BaseException | None:
+    def _watched(self, running: Any, place: AttemptPlace) -> BaseException | None:
         """Publish what the job stages, until it ends; gives what broke it."""
         publisher, failures, told = self._publisher, [], self._control()
         ended = threading.Event()
@@ -226,7 +232,7 @@ class _Stream:
         try:
             while waiter.is_alive():
                 waiter.join(_TICK_SECONDS)
-                publisher.collect(reports)
+                publisher.collect(place.reports)
                 if self._windowed and (self._stopping or self._anew) and publisher.pending is None:
                     # Ended by itself, the engine would take open windows for complete.
                     publisher.commit()
@@ -240,7 +246,7 @@ class _Stream:
                     publisher.commit_when_due()
                 self._look_round()
                 if (now := self._control()) != told or now.at - told.at > SAY_SECONDS:
-                    control.write(now)
+                    place.control.write(now)
                     told = now
                 if give_up is None and (self._stopping or self._anew):
                     give_up = time.monotonic() + _DRAIN_SECONDS
@@ -252,7 +258,7 @@ class _Stream:
                     failures.clear()
                     break
             # What was staged in full is published, also of a job that broke.
-            publisher.collect(reports)
+            publisher.collect(place.reports)
             if publisher.pending is None or not failures:
                 publisher.finish(self._wait_or_stop)
         finally:
@@ -265,11 +271,12 @@ class _Stream:
 
     def _look_round(self) -> None:
         request, epochs = self._request, self._publisher.epochs
-        assert epochs is not None
         if request.stop is not None and request.stop():
             self._stopping = True
         if request.seconds is not None and time.monotonic() - self._started >= request.seconds:
             self._stopping = True
+        if epochs is None:
+            return
         if request.until_idle and not self._stopping and self._publisher.pending is None:
             is_done = epochs.caught_up()
             # Windows that are over by now still have to tell.
@@ -312,11 +319,13 @@ class _Stream:
         published = {source: dict(parts) for source, parts in publisher.reached.items()}
         return Control(published, paused or (ends and self._windowed), stopping=ends and not self._windowed)
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> bool:
+        """Whether the stream was told to end meanwhile."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stopping:
             time.sleep(_TICK_SECONDS)
             self._look_round()
+        return self._stopping
 
     def _wait_or_stop(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -383,7 +392,6 @@ def _may_pass(failure: BaseException) -> bool:
 
 
 def _told(failure: BaseException) -> BaseException:
-    """What a stream that broke says of what is published."""
     if isinstance(failure, Interrupted):
         return Interrupted("the stream was stopped at once: what was not published is read again by the next run")
     return failure

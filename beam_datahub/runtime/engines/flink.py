@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from beam_datahub.runtime.engines.cache import kept, obtain
 from beam_datahub.runtime.engines.declaration import EngineOptions, Readiness, Start
+from beam_datahub.runtime.engines.flink_jobs import end_jobs
 from beam_datahub.runtime.engines.jars import clean, java_readiness, named_path, note_origin
 from beam_datahub.runtime.engines.java import QUICK_START, beam_cached, beam_version, download, java, opened, run_maven
 from beam_datahub.runtime.engines.portable import PortableEngine, cores, jvm_properties, port_of
@@ -64,6 +67,17 @@ class Flink(PortableEngine):
         if options.given("flink_master") is None and options.given("job_endpoint") is None:
             usual.append(f"--parallelism={cores()}")
         return usual
+
+    @contextmanager
+    def started(self, options: EngineOptions, start: Start) -> Iterator[Any]:
+        """A pipeline for the job server; on a cluster nothing of the run stays when the block is left."""
+        master = options.given("flink_master")
+        with super().started(options, start) as pipeline:
+            try:
+                yield pipeline
+            finally:
+                if master is not None and not master.startswith("[") and start.job_name:
+                    end_jobs(master, start.job_name)
 
     def server(self, options: EngineOptions, start: Start) -> ServerCommand:
         """Beam's job server for Flink, with an embedded cluster unless a master is named."""

@@ -184,6 +184,7 @@ def stream(prism: str, tmp_path: Path) -> Stream:
         *,
         stop: Callable[[StreamState], bool] | None = None,
         engine: str = "prism",
+        program: str = prism,
     ) -> RunResult:
         document = loads(spec.replace("OUT", f"{tmp_path}/out/"))
         run_id = new_run_id()
@@ -196,7 +197,7 @@ def stream(prism: str, tmp_path: Path) -> Stream:
                 stopped.append(True)
 
         request = StreamRequest(
-            RunRequest(run_id, engine, EngineOptions(shards=1, options=(f"--prism_location={prism}",) * (engine == "prism"))),
+            RunRequest(run_id, engine, EngineOptions(shards=1, options=(f"--prism_location={program}",) * (engine == "prism"))),
             plan.metadata["stream"],
             plan.metadata["event_times"],
             kept,
@@ -248,6 +249,14 @@ def test_a_failure_that_passes_neither_loses_nor_doubles_anything(stream: Stream
     assert not taps.fails
     assert out(tmp_path) == list(range(1, 200, 2))
     assert result.read == 200
+
+
+def test_an_engine_that_dies_while_it_starts_is_started_again(stream: Stream, tmp_path: Path, taps: Taps, prism: str) -> None:
+    program = tmp_path / "dies-once"
+    program.write_text(f'#!/bin/sh\n[ -e {tmp_path}/died ] || {{ touch {tmp_path}/died; kill -9 $$; }}\nexec {prism} "$@"\n')
+    program.chmod(0o755)
+    assert stream(program=str(program)).read == 200
+    assert out(tmp_path) == list(range(1, 200, 2))
 
 
 def test_a_failure_that_stays_ends_the_stream_and_leaves_what_is_published(stream: Stream, tmp_path: Path, taps: Taps) -> None:
