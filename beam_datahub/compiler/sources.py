@@ -13,7 +13,7 @@ from beam_datahub.compiler.plan import Node, Positions, Read
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
 from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnknownColumn, UnreadableData
 from beam_datahub.kernels.expressions import data_type
-from beam_datahub.kernels.types import is_hidden, sql_type
+from beam_datahub.kernels.types import is_hidden, nameless, sql_type
 from beam_datahub.spec import EventTimeSpec, IncrementalSpec, SourceSpec, SubjectSpec
 
 
@@ -38,6 +38,11 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     if twice:
         raise UnreadableData(
             f"the source '{spec.name}' has columns that differ at most in case: {', '.join(twice)}",
+            hint="rename them where they come from, or declare the source's `schema` with those that you need",
+        )
+    if unspeakable := nameless(schema):
+        raise UnreadableData(
+            f"the source '{spec.name}' has columns with a NUL character in their names: {', '.join(map(repr, unspeakable))}",
             hint="rename them where they come from, or declare the source's `schema` with those that you need",
         )
     hidden = next((name for name in schema.names if is_hidden(name)), None)

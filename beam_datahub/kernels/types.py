@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -155,6 +156,15 @@ def quoted(name: str) -> str:
 def literal(value: str) -> str:
     """`value` as a DuckDB text literal."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def nameless(schema: Iterable[pa.Field]) -> list[str]:
+    """The names of columns, and of the fields inside them, that no query can say: those with a NUL character."""
+    found = []
+    for field in schema:
+        inner = [field.type.field(i) for i in range(field.type.num_fields)]
+        found += [field.name] * ("\0" in field.name) + nameless(inner)
+    return found
 
 
 def is_hidden(name: str) -> bool:

@@ -114,6 +114,11 @@ class CsvSource(FileSource):
                 f"'{file.path}' has several columns called {', '.join(repr(name) for name in twice)}",
                 hint="names differ by more than case; name all columns by the option `columns`",
             )
+        if any("\0" in name for name in names):
+            raise UnreadableData(
+                f"the header of '{file.path}' has a NUL character, so that it hardly is a CSV file",
+                hint="if it is one, name its columns by the option `columns`, and look at `encoding`",
+            )
         return names
 
     def read_file(self, file: DataFile, split: Split, request: ReadRequest) -> Iterator[Block]:
