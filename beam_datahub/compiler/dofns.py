@@ -32,7 +32,7 @@ from beam_datahub.component.source import Block, Relation, Split
 from beam_datahub.component.told_progress import tell_progress
 from beam_datahub.errors import Interrupted
 from beam_datahub.kernels.increment import Taking
-from beam_datahub.kernels.session import KernelSession, conform, single_batch
+from beam_datahub.kernels.session import KernelSession, batches_of, conform, single_batch
 from beam_datahub.kernels.types import empty_table
 
 REJECTED, REPORT, VIOLATING = "rejected", "report", "violating"
@@ -259,8 +259,7 @@ class RunStage(KernelDoFn):
             self.enter(source_id, read=relation.rows, out=relation.rows)
             yield from self._drift(source_id, relation.drifted)
             self._enter_result(result)
-            if result.table.num_rows:
-                yield single_batch(result.table)
+            yield from batches_of(result.table)
         if not relations:
             yield from self._read_blocks(read, source_id, split)
 
@@ -326,7 +325,7 @@ class RunStage(KernelDoFn):
         if not result.table.num_rows:
             return
         if not self._carry:
-            yield single_batch(result.table)
+            yield from batches_of(result.table)
             return
         positions = result.rows
         if block is not None and block.positions is not None:

@@ -24,7 +24,8 @@ from beam_datahub.component.sink import Receipt, Writer, WriteRequest
 if TYPE_CHECKING:
     from beam_datahub.component.file_sink import FileSink, OpenFile
 
-_WAITING_BATCHES = 2
+# What may wait for the thread that encodes: about the result of one query over a part of a file.
+_WAITING_BYTES = 64 << 20
 # Batches that take little are written together: to encode one has a price of its own.
 _SMALL_BYTES, _GROUP_BYTES = 1 << 20, 4 << 20
 _OPEN_FILES = 64
@@ -47,7 +48,8 @@ class BundleWriter(Writer):
         self._parts: OrderedDict[str, _Part] = OrderedDict()
         self._receipts: list[Receipt] = []
         self._failure: BaseException | None = None
-        self._queue: queue.Queue[pa.RecordBatch | None] = queue.Queue(_WAITING_BATCHES)
+        self._queue: queue.SimpleQueue[pa.RecordBatch | None] = queue.SimpleQueue()
+        self._waiting, self._room = 0, threading.Condition()
         self._thread: threading.Thread | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -55,6 +57,10 @@ class BundleWriter(Writer):
             self._thread = threading.Thread(target=self._work, name=f"write {self._request.step}", daemon=True)
             self._thread.start()
         self._raise_failure()
+        with self._room:
+            # One that is larger than all that may wait goes alone.
+            self._room.wait_for(lambda: self._waiting < _WAITING_BYTES)
+            self._waiting += batch.nbytes
         self._queue.put(batch)
 
     def close(self) -> Sequence[Receipt]:
@@ -97,6 +103,9 @@ class BundleWriter(Writer):
 
     def _taken(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._queue.get()) is not None:
+            with self._room:
+                self._waiting -= batch.nbytes
+                self._room.notify()
             yield batch
 
     def _stage(self, batch: pa.RecordBatch) -> None:

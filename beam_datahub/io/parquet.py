@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from beam_datahub.component.arrow_blocks import Fitted, Fitting
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
@@ -44,7 +45,7 @@ class ParquetWriteOptions(FileWriteOptions):
     codec: Literal["snappy", "zstd", "gzip", "lz4", "none"] = "snappy"
     """How pages are compressed: `snappy` is fastest, `zstd` about a third smaller."""
 
-    row_group_rows: int = _GROUP_ROWS
+    row_group_rows: int = Field(default=_GROUP_ROWS, gt=0)
     """Rows of a row group."""
 
 
@@ -270,8 +271,13 @@ class _ParquetEncoder(Encoder):
         if self._rows >= self._options.row_group_rows or self._bytes >= _GROUP_BYTES:
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, *, ends: bool = False) -> None:
         table = pa.Table.from_batches(self._held, self._schema)
+        # Where only the rows are enough, what is left over begins the next row group.
+        most = self._options.row_group_rows
+        left = table.slice(table.num_rows - table.num_rows % most) if not ends and self._bytes < _GROUP_BYTES else None
+        if left is not None:
+            table = table.slice(0, table.num_rows - left.num_rows)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._stream,
@@ -281,12 +287,13 @@ class _ParquetEncoder(Encoder):
                 store_schema=True,
             )
         if table.num_rows:
-            self._writer.write_table(table, row_group_size=self._options.row_group_rows)
-        self._held, self._rows, self._bytes = [], 0, 0
+            self._writer.write_table(table, row_group_size=most)
+        self._held = left.to_batches() if left is not None else []
+        self._rows, self._bytes = sum(b.num_rows for b in self._held), sum(b.nbytes for b in self._held)
 
     def close(self) -> None:
         if self._held or self._writer is None:
-            self._flush()
+            self._flush(ends=True)
         assert self._writer is not None
         self._writer.close()
 

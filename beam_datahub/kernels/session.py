@@ -22,6 +22,8 @@ from beam_datahub.kernels.types import JSON, canonical, from_duckdb, literal, qu
 
 # Rows per slice that one DuckDB thread scans at a time: an Arrow scan is parallel over batches, not within one.
 _SLICE_ROWS = 61_440
+# What a batch takes at least where a table is given on in several.
+_LEAST_BATCH_BYTES = 1 << 20
 # Rows per batch of a streamed result.
 _STREAM_ROWS = 122_880
 
@@ -283,3 +285,22 @@ def single_batch(table: pa.Table) -> pa.RecordBatch:
     if not batches:
         return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in table.schema], schema=table.schema)
     return pa.concat_batches(batches)
+
+
+def batches_of(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """`table` as batches, none where it has no rows: as it lies in memory, small neighbours together.
+
+    A query gives its result in pieces, one for each thread's share; to make one batch of them would copy it all.
+    """
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in table.to_batches():
+        if not batch.num_rows:
+            continue
+        held.append(batch)
+        size += batch.nbytes
+        if size >= _LEAST_BATCH_BYTES:
+            yield held[0] if len(held) == 1 else pa.concat_batches(held)
+            held, size = [], 0
+    if held:
+        yield held[0] if len(held) == 1 else pa.concat_batches(held)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from beam_datahub.component import file_publish
+from beam_datahub.component import file_publish, file_writer
 from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.component.file_publish import Publication
 from beam_datahub.component.sink import WriteRequest
@@ -54,7 +54,9 @@ def test_nothing_is_visible_before_the_commit_and_all_of_it_after(name: str, mod
     assert not (tmp_path / ".beam-datahub" / "staging").exists()
 
 
-def test_small_batches_and_large_ones_keep_their_order(tmp_path: Path) -> None:
+def test_small_batches_and_large_ones_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Some of them have to wait until others are written.
+    monkeypatch.setattr(file_writer, "_WAITING_BYTES", 1 << 20)
     destination, wanted = sink("jsonl", str(tmp_path / "out.jsonl")), request()
     destination.prepare(wanted)
     counts = [1, 2, 200_000, 3, 100_000, 100_000, 100_000, 0, 100_000, 100_000, 100_000, 4, 200_000]

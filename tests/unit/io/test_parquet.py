@@ -139,6 +139,14 @@ def test_small_batches_do_not_become_small_row_groups(tmp_path: Path) -> None:
     assert pq.ParquetFile(tmp_path / "x.parquet").num_row_groups == 1
 
 
+def test_row_groups_are_full_however_many_rows_come_at_once(tmp_path: Path) -> None:
+    table = pa.table({"a": range(7300)})
+    write(sink("parquet", str(tmp_path / "x.parquet"), row_group_rows=1000), *(table.slice(i, 730) for i in range(0, 7300, 730)))
+    found = pq.ParquetFile(tmp_path / "x.parquet")
+    assert [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)] == [1000] * 7 + [300]
+    assert found.read()["a"].to_pylist() == list(range(7300))
+
+
 def test_a_file_with_other_columns_is_not_appended_to(tmp_path: Path) -> None:
     write(sink("parquet", str(tmp_path / "x.parquet")), pa.table({"a": [1]}), run="one")
     with pytest.raises(TargetUnusable, match="other columns"):
