@@ -28,3 +28,8 @@ def tls_hint(said: str) -> str | None:
         return None
     found = next((hint for pattern, hint in _HINTS if re.search(pattern, said, re.IGNORECASE)), None)
     return found or "look at `tls` and the server's certificate"
+
+
+def handshake_hint(said: str) -> str | None:
+    """What to do about a handshake that was refused, in the words of Python's own TLS; None where it is none, or broke off."""
+    return tls_hint(said) if re.search(r"\[SSL: (?!UNEXPECTED_EOF)", said) else None

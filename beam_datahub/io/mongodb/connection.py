@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from beam_datahub.component.config import Config
+from beam_datahub.component.database_tls import handshake_hint
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.source import Finding, Report
 from beam_datahub.errors import (
@@ -186,6 +187,7 @@ _MEANINGS: dict[int, tuple[type[DataHubError], str | None]] = {
     13: (AccessDenied, "have the database's administrator grant it"),
     18: (AccessDenied, "look at `user`, `password` and `auth_database`"),
     8000: (AccessDenied, "look at `user`, `password` and `auth_database`"),
+    14031: (TargetUnusable, "the server's disk is full"),
     2: (InvalidValue, None),
     9: (InvalidValue, None),
     73: (InvalidValue, "look at the collection's name"),
@@ -209,6 +211,9 @@ def meaning(error: Exception, refused: type[ConnectorError] = ConnectorError) ->
     if not isinstance(error, errors.PyMongoError):
         return None
     text = redact(re.sub(r" \(configured timeouts:[^)]*\)", "", str(error).split(", full error:")[0].split(", Timeout:")[0]))
+    # The client looks for a server until its time is up also where each tells it the same.
+    if (hint := handshake_hint(text)) is not None:
+        return AccessDenied(text, hint=hint)
     if isinstance(error, errors.ServerSelectionTimeoutError):
         return Transient(f"no server answers: {text}", hint="look at `host` and `port`, and whether it may be reached from here")
     if isinstance(error, errors.OperationFailure):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from beam_datahub.component.database_tls import handshake_hint
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.messages.connection import ServerConnection
 from beam_datahub.component.messages.source import reported
@@ -58,9 +59,10 @@ class RedisConnection(ServerConnection):
             once.ping()
         except AuthenticationError:
             raise
-        except RedisError:
+        except RedisError as error:
             # It may be away for a moment.
-            pass
+            if handshake_hint(str(error)) is not None:
+                raise
         finally:
             once.close()
 
@@ -155,8 +157,8 @@ def telling(place: str) -> Iterator[None]:
     except exceptions.AuthenticationError as error:
         raise AccessDenied(f"{place}: {redact(str(error))}", hint=_LOGIN) from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-        if "certificate" in str(error).lower() or "SSL" in str(error):
-            raise AccessDenied(f"{place}: {redact(str(error))}", hint="look at `tls` and the `tls_…` files") from error
+        if (hint := handshake_hint(str(error))) is not None:
+            raise AccessDenied(f"{place}: {redact(str(error))}", hint=hint) from error
         raise Transient(
             f"{place} does not answer: {redact(str(error))}", hint="look at `host` and `port`, and whether the server is up"
         ) from error

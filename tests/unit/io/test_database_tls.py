@@ -6,8 +6,12 @@ import datetime
 import ipaddress
 import os
 import shutil
+import socket
+import ssl
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,3 +275,44 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(secured: Secured
     with pytest.raises(Transient, match="time"):
         session.fetch(slow)
     session.close()
+
+
+@contextmanager
+def listener(certificates: Path, name: str) -> Iterator[tuple[int, list[object]]]:
+    """The port of a server that shows a certificate and says no more, and who came."""
+    came: list[object] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / f"{name}.crt", certificates / f"{name}.key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def shake() -> None:
+            while True:
+                try:
+                    near, address = server.accept()
+                except OSError:
+                    return
+                came.append(address)
+                with near, suppress(OSError), context.wrap_socket(near, server_side=True):
+                    pass
+
+        threading.Thread(target=shake, daemon=True).start()
+        yield server.getsockname()[1], came
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("connector", ["mongodb", "redis"])
+def test_an_expired_certificate_is_no_outage_that_is_waited_for(connector: str, certificates: Path) -> None:
+    kind: Any = component("source", connector)
+    where = {"mongodb": {"database": "shop", "connect_timeout_seconds": 1}, "redis": {}}[connector]
+    options = {"mongodb": {"collection": "t"}, "redis": {"pattern": "t:*"}}[connector]
+    with listener(certificates, "expired") as (port, came):
+        connection = kind.Connection(host="localhost", port=port, tls_ca=str(certificates / "ca.pem"), **where)
+        source = kind(connection, kind.Options(**options))
+        with pytest.raises(AccessDenied) as raised:
+            source.discover()
+        if connector == "redis":
+            assert len(came) == 1
+        (found,) = source.reach().findings
+    assert "the server's certificate has expired" in str(raised.value.hint)
+    assert not found.fine
+    assert "certificate has expired" in found.detail

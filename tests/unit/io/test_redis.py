@@ -363,7 +363,7 @@ def test_bundles_and_commits_that_are_repeated_at_random_change_nothing(keys: Ke
         assert len(keys.names()) == 2_800
 
 
-@pytest.mark.parametrize("killed", ["client", "server"])
+@pytest.mark.parametrize("killed", ["client", "server", "connection"])
 def test_a_commit_that_dies_between_two_chunks_goes_on_behind_the_first(
     keys: Keys, redis: Server, monkeypatch: pytest.MonkeyPatch, killed: str
 ) -> None:
@@ -380,9 +380,11 @@ def test_a_commit_that_dies_between_two_chunks_goes_on_behind_the_first(
         given.append(number)
         if len(given) == 1 and killed == "client":
             raise Died
-        if len(given) == 1:
+        if len(given) == 1 and killed == "server":
             redis.kill()
             redis.start()
+        if len(given) == 1 and killed == "connection":
+            keys.client.client_kill_filter(_type="normal", skipme=True)
 
     monkeypatch.setattr(Applying, "_give", dying)
     sink, wanted = keys.sink(), request()
@@ -396,6 +398,32 @@ def test_a_commit_that_dies_between_two_chunks_goes_on_behind_the_first(
     assert given == [0, 1, 2]
     assert len(keys.names()) == 2_500
     assert keys.hash(7)["name"] == ("changed since" if killed == "client" else "a")
+
+
+def test_a_server_without_memory_fails_the_run_and_the_next_one_is_whole(keys: Keys) -> None:
+    sink, wanted = keys.sink(), request()
+    sink.prepare(wanted)
+    receipts = stage(sink, wanted, [rows(*range(2_500))])
+    keys.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(TargetUnusable) as raised:
+            sink.commit(wanted, receipts)
+        assert "no memory left" in str(raised.value.hint)
+    finally:
+        keys.client.config_set("maxmemory", 0)
+    sink.abort(wanted)
+    assert keys.names() == []
+    write(keys.sink(), rows(*range(2_500)), run="next")
+    assert len(keys.names()) == 2_500
+
+
+def test_a_server_that_stands_still_for_a_while_is_waited_for(keys: Keys) -> None:
+    sink, wanted = keys.sink(), request()
+    sink.prepare(wanted)
+    receipts = stage(sink, wanted, [rows(*range(2_500))])
+    keys.client.client_pause(500)
+    assert sink.commit(wanted, receipts).rows == 2_500
+    assert len(keys.names()) == 2_500
 
 
 def test_what_is_claimed_comes_back_as_it_was_written(keys: Keys) -> None:
