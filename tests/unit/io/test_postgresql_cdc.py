@@ -18,7 +18,7 @@ from beam_datahub.component.registry import component
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.component.source import Contract, Drift, ReadRequest, Source
 from beam_datahub.errors import AccessDenied, InvalidValue, SchemaDrift, SourceMissing, UnreadableData
-from beam_datahub.testing.connectors import read, stage
+from beam_datahub.testing.connectors import stage
 from tests.unit.io.change_logs import Runs, workload
 from tests.unit.io.database_systems import System, made, new_database
 
@@ -541,29 +541,6 @@ def test_a_replica_equals_its_table_after_any_changes(shop: Shop, name: str, see
     expected = [(key, text, float(amount), note) for key, text, amount, note in shop.fetch("select * from t order by id")]
     assert [(key, text, float(amount), note) for key, text, amount, note in there] == expected
     assert len(expected) > 100
-
-
-def test_a_debezium_topic_gives_what_the_embedded_source_gives(shop: Shop, tmp_path: Any) -> None:
-    shop.run("alter table t replica identity full", "insert into t values (1, 'one', 1.5, null)")
-    runs = Runs(shop.source(changes="envelope", slot="embedded"))
-    runs.rows()
-    shop.run("update t set name = 'uno'", "delete from t")
-    embedded = runs.read()
-    # As Debezium's JSON converter writes them, with decimals as text.
-    lines = []
-    for row in embedded.to_pylist():
-        for image in (row["before"], row["after"]):
-            if image is not None:
-                image["amount"] = str(image["amount"])
-        row["source"] |= {"version": "2.7.4.Final", "sequence": '["1","2"]', "ts_us": 1, "ts_ns": 1, "xmin": None}
-        lines.append(json.dumps({**row, "ts_us": 1, "ts_ns": 1, "transaction": None}))
-    (tmp_path / "topic.jsonl").write_text("\n".join(lines))
-    kind: Any = component("source", "jsonl")
-    topic = kind(kind.Connection(path=str(tmp_path / "topic.jsonl")), kind.Options())
-    found = read(topic, embedded.schema)
-    assert found.rejected == []
-    assert found.table.equals(embedded)
-    assert [row["op"] for row in found.rows] == ["u", "d"]
 
 
 def followed(source: Source, reached: dict[str, Any]) -> tuple[Any, ReadRequest]:
