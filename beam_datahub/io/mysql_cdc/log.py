@@ -15,6 +15,7 @@ from beam_datahub.component.change_events import CREATED, DELETED, READ, TRUNCAT
 from beam_datahub.component.database import TableName
 from beam_datahub.errors import UnreadableData
 from beam_datahub.io.mysql_cdc.position import Position, number_of
+from beam_datahub.io.mysql_cdc.repeated import Began, Rows
 from beam_datahub.io.mysql_cdc.row_images import LoggedColumn, logged_column, row_images
 from beam_datahub.io.mysql_cdc.values import valued
 from beam_datahub.kernels.packed import Integers
@@ -83,49 +84,41 @@ class LogReader:
 
     def take(self, event: Any, file: str) -> Iterator[list[Changes]]:
         """Take an event of a file of the log; gives what is complete. Raises UnreadableData."""
-        from pymysqlreplication.event import GtidEvent, MariadbGtidEvent, QueryEvent
-        from pymysqlreplication.row_event import DeleteRowsEvent, RowsEvent, UpdateRowsEvent
-
         self.between = None
-        if isinstance(event, (GtidEvent, MariadbGtidEvent)):
+        if isinstance(event, Began):
             self._gtid = event.gtid
             if self._is_full():
-                self.between = (file, event.packet.log_pos - event.packet.event_size)
+                self.between = (file, event.start)
                 yield from self.rest()
-        elif isinstance(event, RowsEvent):
-            kind = UPDATED if isinstance(event, UpdateRowsEvent) else DELETED if isinstance(event, DeleteRowsEvent) else CREATED
+        elif isinstance(event, Rows):
             table, columns = self._table(event)
-            if table in self._positions:
-                yield from self._rows(event, kind, table, columns, file)
-        elif isinstance(event, QueryEvent) and (found := _TRUNCATE.match(event.query)):
+            if table in self._positions and self._is_new(event.end, table, file):
+                yield from self._rows(event, table, columns, file)
+        elif (found := _TRUNCATE.match(getattr(event, "query", ""))) is not None:
             named = TableName.parse(re.sub(r"\s*\.\s*", ".", found[1]).replace("`", '"'))
             table = TableName(named.name, named.schema or event.schema.decode())
-            if table in self._positions and self._is_new(event, table, file):
+            packet = event.packet
+            if table in self._positions and self._is_new(packet.log_pos, table, file):
                 group = self._groups.setdefault(table, _Events(table, ()))
-                group.order[TRUNCATED].append(self._note(event, file))
+                start = packet.log_pos - packet.event_size
+                group.order[TRUNCATED].append(self._note(file, start, packet.timestamp, packet.server_id))
 
-    def _rows(
-        self, event: Any, kind: int, table: TableName, columns: tuple[LoggedColumn, ...], file: str
-    ) -> Iterator[list[Changes]]:
-        if not self._is_new(event, table, file):
-            return
-        bitmaps = [event.columns_present_bitmap] + ([event.columns_present_bitmap2] if kind == UPDATED else [])
-        if any(sum(map(int.bit_count, bitmap)) < len(columns) for bitmap in bitmaps):
+    def _rows(self, event: Rows, table: TableName, columns: tuple[LoggedColumn, ...], file: str) -> Iterator[list[Changes]]:
+        if not event.is_whole:
             raise UnreadableData(
                 f"the log has a change of '{table}' without all of its columns", hint="SET GLOBAL binlog_row_image = FULL"
             )
         group = self._groups.get(table)
-        if group is not None and group.columns not in (columns, ()):
+        if group is not None and group.columns is not columns and group.columns not in (columns, ()):
             # The table was altered in between.
             yield from self.rest()
             group = None
         if group is None:
             group = self._groups[table] = _Events(table, columns)
         group.columns = columns
-        body = event.packet.read(event.event_size - event.packet.read_bytes)
-        group.bodies[kind].append(body)
-        group.order[kind].append(self._note(event, file))
-        self._size += len(body)
+        group.bodies[event.kind].append(event.body)
+        group.order[event.kind].append(self._note(file, event.start, event.time, event.server))
+        self._size += len(event.body)
         if self._size >= 2 * self._most or len(self._facts.files) >= 20 * _BATCH_EVENTS:
             # A large transaction comes in parts.
             yield from self.rest()
@@ -133,23 +126,23 @@ class LogReader:
     def _is_full(self) -> bool:
         return self._size >= self._most or len(self._facts.files) >= _BATCH_EVENTS
 
-    def _table(self, event: Any) -> tuple[TableName, tuple[LoggedColumn, ...]]:
-        there = event.table_map[event.table_id]
+    def _table(self, event: Rows) -> tuple[TableName, tuple[LoggedColumn, ...]]:
+        there = event.there
         known = self._columns.get(event.table_id)
         if known is None or known[0] is not there:
             columns = tuple(map(logged_column, there.columns))
             known = self._columns[event.table_id] = (there, TableName(there.table, there.schema), columns)
         return known[1], known[2]
 
-    def _is_new(self, event: Any, table: TableName, file: str) -> bool:
-        return self._all_alike or (number_of(file), event.packet.log_pos) > self._positions[table].place
+    def _is_new(self, end: int, table: TableName, file: str) -> bool:
+        return self._all_alike or (number_of(file), end) > self._positions[table].place
 
-    def _note(self, event: Any, file: str) -> int:
-        facts, packet = self._facts, event.packet
+    def _note(self, file: str, start: int, time: int, server: int) -> int:
+        facts = self._facts
         facts.files.append(file)
-        facts.starts.append(packet.log_pos - packet.event_size)
-        facts.times.append(packet.timestamp)
-        facts.servers.append(packet.server_id)
+        facts.starts.append(start)
+        facts.times.append(time)
+        facts.servers.append(server)
         facts.gtids.append(self._gtid)
         return len(facts.files) - 1
 
@@ -216,7 +209,8 @@ class LogReader:
         facts = self._facts
         events, turns = events[which], turns[which]
         starts = np.array(facts.starts, dtype=np.int64)[events]
-        files = np.array([number_of(file) for file in facts.files], dtype=np.int64)[events]
+        by_name = {file: number_of(file) for file in set(facts.files)}
+        files = np.array([by_name[file] for file in facts.files], dtype=np.int64)[events]
         chosen = pa.array(events)
         source = {
             **_named(group.table, len(which), "false"),

@@ -9,6 +9,7 @@ from beam_datahub.component.database import RowsRefused, TableName
 from beam_datahub.errors import AccessDenied, DataHubError, Transient
 from beam_datahub.io.mysql.connection import MysqlConnection, meaning
 from beam_datahub.io.mysql_cdc.position import Position, number_of
+from beam_datahub.io.mysql_cdc.repeated import Repeated, told, widened
 from beam_datahub.io.mysql_cdc.server import purged
 
 
@@ -22,11 +23,12 @@ def _once(connect: Callable[..., Any]) -> Callable[..., Any]:
 
     def connected(**settings: Any) -> Any:
         nonlocal begun
-        if settings.get("db") != "information_schema":
-            if begun:
-                raise _Lost
-            begun = True
-        return connect(**settings)
+        if settings.get("db") == "information_schema":
+            return connect(**settings)
+        if begun:
+            raise _Lost
+        begun = True
+        return widened(connect(**settings))
 
     return connected
 
@@ -38,7 +40,10 @@ _NO_LOG = 1236
 def events(
     connection: MysqlConnection, tables: Mapping[TableName, Position], start: Position, end: Position, server_id: int
 ) -> Iterator[tuple[Any, str]]:
-    """The events between two places that have to do with the tables, and the file of each. Raises ConnectorError."""
+    """The events between two places that have to do with the tables, `told` in few words, and the file of each.
+
+    Raises ConnectorError.
+    """
     import pymysql
     from pymysqlreplication import BinLogStreamReader, event, row_event
 
@@ -72,33 +77,47 @@ def events(
         pymysql_wrapper=_once(pymysql.connect),
     )
     last, file, number = end.place, "", 0
+    repeated = Repeated(stream)
     try:
-        for found in stream:
-            if isinstance(found, event.RotateEvent):
-                if number_of(found.next_binlog) > last[0]:
-                    return
+        while True:
+            known, is_end = repeated.take(last[1] if number == last[0] else None)
+            for each in known:
+                yield each, file
+            if is_end:
+                return
+            if known:
                 continue
+            found = stream.fetchone()
+            if found is None:
+                return
+            repeated.learn(found)
+            if isinstance(found, event.RotateEvent) and number_of(found.next_binlog) > last[0]:
+                return
             if stream.log_file != file:
                 file = stream.log_file
                 number = number_of(file)
+            if isinstance(found, event.RotateEvent):
+                continue
             place = (number, found.packet.log_pos)
             if place > last:
                 return
             if not isinstance(found, row_event.TableMapEvent):
-                yield found, file
+                yield told(found), file
             if place == last:
                 return
     except _Lost as error:
         # MariaDB ends a log that is read by GTIDs by closing the connection.
         if (number_of(stream.log_file or start.file), stream.log_pos or 0) < end.place:
             raise Transient("the connection broke while the binary log was read") from error
+    except OSError as error:
+        raise Transient("the connection broke while the binary log was read") from error
     except pymysql.Error as error:
-        raise _told(error, start) from error
+        raise _failed(error, start) from error
     finally:
         stream.close()
 
 
-def _told(error: Exception, start: Position) -> DataHubError:
+def _failed(error: Exception, start: Position) -> DataHubError:
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     if number == _NO_LOG:
         return purged(start)

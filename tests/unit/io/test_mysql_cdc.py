@@ -19,6 +19,7 @@ from beam_datahub.component.source import Contract, Drift, ReadRequest, Source
 from beam_datahub.errors import AccessDenied, ConnectorError, InvalidValue, SchemaDrift, SourceMissing, UnreadableData
 from beam_datahub.io.mysql_cdc import server
 from beam_datahub.io.mysql_cdc.position import Position
+from beam_datahub.io.mysql_cdc.repeated import told
 from beam_datahub.io.mysql_cdc.row_images import LoggedColumn, row_images
 from beam_datahub.io.mysql_cdc.values import valued
 from beam_datahub.testing.connectors import stage
@@ -315,6 +316,37 @@ def test_several_tables_keep_the_order_of_their_changes(shop: Shop) -> None:
     assert sorted((row["op"], row["source"]["table"]) for row in runs.rows()) == [("c", "u"), ("r", "w"), ("r", "w")]
     shop.run("insert into w values (3)", "insert into u values ('zz', 1)")
     assert [(row["op"], row["source"]["table"]) for row in runs.rows()] == [("c", "w"), ("c", "u")]
+
+
+@pytest.mark.parametrize("size", [150, 4096, 1 << 17])
+def test_small_changes_come_once_wherever_what_arrives_is_cut(shop: Shop, monkeypatch: Any, size: int) -> None:
+    """Whatever of the log arrives at once: whole events, parts of them, events of other tables and large ones between."""
+    monkeypatch.setattr("beam_datahub.io.mysql_cdc.repeated._BYTES", size)
+    seen_by_client = list[Any]()
+
+    def counted(event: Any) -> Any:
+        seen_by_client.append(event)
+        return told(event)
+
+    monkeypatch.setattr("beam_datahub.io.mysql_cdc.stream.told", counted)
+    shop.run("create table other (n int primary key, v longtext)")
+    runs = Runs(shop.source())
+    runs.rows()
+    expected: list[tuple[str, int, str]] = []
+    for number in range(40):
+        shop.run(f"insert into t values ({number}, 'a{number}', 1, null)", f"insert into other values ({number}, 'x')")
+        expected.append(("c", number, f"a{number}"))
+        if number % 4 == 1:
+            shop.run(f"update t set name = 'b{number}' where id = {number}", f"delete from t where id = {number - 1}")
+            expected += [("u", number, f"b{number}"), ("d", number - 1, f"a{number - 1}")]
+        if number == 20:
+            shop.run("insert into other values (1000, repeat('x', 300000))", "flush binary logs")
+            shop.run("alter table t add column more int", "alter table t drop column more")
+    assert brief(runs.rows()) == expected
+    shop.run("insert into t values (100, 'last', 1, null)")
+    assert brief(runs.rows()) == [("c", 100, "last")]
+    # What is alike is told without the client, which takes ten times as long.
+    assert size < 2**17 or len(seen_by_client) < 80
 
 
 def test_who_may_not_replicate_is_told_so(shop: Shop) -> None:
