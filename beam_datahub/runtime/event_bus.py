@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+import beam_datahub
 from beam_datahub.errors import DataHubError, InvalidValue, Place
 from beam_datahub.runtime.hub_events import ENVELOPE, TYPES, addressed
 from beam_datahub.security import Secrets, redact
@@ -44,7 +45,7 @@ _TARGETS: Mapping[str, Mapping[str, Any]] = {
 class BusSettings(BaseModel):
     """Where the events of the hub go."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=beam_datahub.documents_options)
 
     connection: str
     """The name of a stored connection."""
