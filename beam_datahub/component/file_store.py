@@ -78,7 +78,7 @@ def reading(path: str) -> Iterator[None]:
         yield
     except DataHubError:
         raise
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise UnreadableData(f"'{path}' cannot be read: {_words(error)}") from error
     except OSError as error:
         if _is_remote(error):

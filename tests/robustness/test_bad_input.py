@@ -71,6 +71,13 @@ UNREADABLE: dict[str, tuple[str, str, Callable[[], bytes] | None, str, str]] = {
     "gzip without its end": (CSV_GZ, "data.csv.gz", lambda: gzip.compress(ROWS)[:-4], "DH202", "runcated"),
     "no gzip at all": (CSV_GZ, "data.csv.gz", lambda: b"this is no gzip" * 50, "DH202", "cannot be read"),
     "corrupt parquet footer": (PARQUET_IN, "data.parquet", lambda: with_noise(parquet(numbers()), -300, -8), "DH202", "read"),
+    "parquet names that are no text": (
+        PARQUET_IN,
+        "data.parquet",
+        lambda: parquet(numbers()).replace(b"\x01b", b"\x01\xff"),
+        "DH202",
+        "utf-8",
+    ),
     "truncated parquet": (PARQUET_IN, "data.parquet", lambda: parquet(numbers())[:500_000], "DH202", "footer"),
     "corrupt parquet pages": (PARQUET_IN, "data.parquet", lambda: with_noise(parquet(numbers()), 5000, 9000), "DH202", "read"),
     "text called parquet": (PARQUET_IN, "data.parquet", lambda: b"a,b\n1,2\n", "DH202", "footer"),
