@@ -203,7 +203,7 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
     """Run a plan to its end, with progress on a terminal; a recorder keeps its log and its result."""
     from dataclasses import replace
 
-    from beam_datahub.cli.session import err, session
+    from beam_datahub.cli.session import err, may_be_watched, session
     from beam_datahub.cli.watch import progress
     from beam_datahub.compiler.increment import moves_cursors
     from beam_datahub.runtime.engines import EngineOptions
@@ -232,7 +232,8 @@ def run_plan(plan: Plan, run_id: str, how: Way, recorder: Recorder | None, *, jo
             recorder.ready()
             stack.enter_context(recorder.logging())
             recorder.follow(plan)
-        show = stack.enter_context(contextlib.nullcontext() if how.quiet else progress(err(), plan))
+        watched = not how.quiet and may_be_watched()
+        show = stack.enter_context(progress(err(), plan) if watched else contextlib.nullcontext())
 
         log_folder = str(recorder.folder) if recorder is not None else None
 

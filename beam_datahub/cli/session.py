@@ -42,6 +42,11 @@ def err() -> Console:
     return _console(stderr=True)
 
 
+def may_be_watched() -> bool:
+    """Whether the console for progress may be a terminal; to ask it itself takes the library that draws."""
+    return sys.stderr.isatty() or any(name in os.environ for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
+
+
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
