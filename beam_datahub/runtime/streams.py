@@ -115,7 +115,7 @@ class _Stream:
             self._list()
             publisher.keep_starts(self._known)
             while not self._is_over(self._attempted()):
-                self._list()
+                pass
             report = self._report()
         except BaseException as failure:
             raise _told(_translated(failure)) from failure
@@ -174,6 +174,8 @@ class _Stream:
         request = self._request.run
         with ExitStack() as stack:
             try:
+                if self._attempt > 1:
+                    self._list()
                 place.control.write(self._control())
                 let_workers_end_quietly()
                 stack.enter_context(quiet_beam())
