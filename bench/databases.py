@@ -159,6 +159,7 @@ class Bench:
             "csv": self.spec("to-csv", table("orders"), file("csv")),
             "load": self.spec("load", csv("orders.csv"), {**table("loaded"), **append}),
             "merge": self.spec("merge", csv("changed.csv"), merge),
+            "merge ten": self.spec("merge-ten", csv("ten.csv"), merge),
             "read ten": self.spec("read-ten", table("ten"), file("parquet")),
             "load ten": self.spec("load-ten", csv("ten.csv"), {**table("tiny"), **append}),
         }
@@ -182,6 +183,7 @@ class Bench:
         self.measure(f"load: {OURS}, ten rows", ours["load ten"], lambda: None)
         self.measure("merge: by hand", server.merging_by_hand(files / "changed.csv"), self.merged, server.merging)
         self.measure(f"merge: {OURS}", ours["merge"], self.merged, server.merging)
+        self.measure(f"merge: {OURS}, ten rows", ours["merge ten"], lambda: None, server.merging)
         if isinstance(server, Postgresql):
             self.peers(server)
 
@@ -365,7 +367,7 @@ def _start(bench: Bench, name: str) -> Spent:
     """What a contestant takes without rows to speak of; nothing of a system's own client."""
     kind, _, what = name.partition(": ")
     if what.startswith(OURS):
-        return bench.spent[f"{'read' if kind == 'read' else 'load'}: {OURS}, ten rows"] if "ten rows" not in what else _NOTHING
+        return bench.spent[f"{kind}: {OURS}, ten rows"] if "ten rows" not in what else _NOTHING
     return bench.spent.get(f"start: {what.partition(' to ')[0]}", _NOTHING)
 
 

@@ -46,6 +46,11 @@ def refuse_twice(session: Session, table: TableName, key: Sequence[str], values:
     """
     dialect = session.dialect
     keys, source = dialect.names(key), dialect.table(table)
+    counted = dialect.count_of_keys(key) if not values else None
+    if counted is not None:
+        rows, found = session.fetch(f"SELECT count(*), {counted} FROM {source}")[0]
+        if rows == found:
+            return
     if values:
         apart = ", ".join(f"{dialect.comparable(name)} AS dh_value_{number}" for number, name in enumerate(values))
         source = f"(SELECT DISTINCT {keys}, {apart} FROM {source}) d"

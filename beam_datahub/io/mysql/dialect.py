@@ -102,6 +102,9 @@ class MysqlDialect(Dialect):
     def widen_column(self, table: TableName, name: str, declared: str) -> str | None:
         return f"ALTER TABLE {self.table(table)} MODIFY COLUMN {self.quoted(name)} {declared}"
 
+    def count_of_keys(self, key: Sequence[str]) -> str | None:
+        return f"count(DISTINCT {self.names(key)})"
+
     def as_text(self, value: str) -> str:
         return f"CAST({value} AS BINARY)"
 

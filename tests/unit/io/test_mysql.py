@@ -16,6 +16,7 @@ from beam_datahub.component.database_pool import close_pools
 from beam_datahub.component.registry import component
 from beam_datahub.component.source import ReadRequest
 from beam_datahub.errors import AccessDenied, DataHubError, LossyWrite, TargetUnusable, Transient, UnreadableData
+from beam_datahub.io.mysql.rows import load_texts
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import ROOT, service_output
@@ -294,3 +295,11 @@ def test_a_server_that_goes_down_while_it_is_read_and_written_doubles_and_loses_
         close_pools()
         service_output("mariadb", "stop", str(folder))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_means_something_else_in_a_load_is_escaped_wherever_it_stands() -> None:
+    texts = pa.array(["plain", "a\tb", None, "c\\", "d\ne", "plain"])
+    alone = [b"".join(load_texts([texts.slice(at, 1)])) for at in range(6)]
+    assert alone == [b"plain\n", b"a\\tb\n", b"\\N\n", b"c\\\\\n", b"d\\ne\n", b"plain\n"]
+    assert b"".join(load_texts([texts])) == b"".join(alone)
+    assert b"".join(load_texts([texts, pa.nulls(6, pa.string())])).count(b"\t\\N\n") == 6
