@@ -8,14 +8,22 @@ from pathlib import Path
 
 import httpx
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from beam_datahub.cli import main
+from beam_datahub.compiler.build import BuildOptions, build
+from beam_datahub.runtime.engines import EngineOptions
 from beam_datahub.runtime.engines.flink import flink_jar
+from beam_datahub.runtime.launch import RunRequest
+from beam_datahub.runtime.run_id import new_run_id
+from beam_datahub.runtime.streams import StreamRequest, StreamState, run_stream
+from beam_datahub.spec import loads
 from beam_datahub.testing import oracle
-from tests.conftest import FlinkCluster, obtained
+from tests.conftest import FlinkCluster, KafkaBroker, obtained
 from tests.matrix.test_engines import SPECS, differences
+from tests.unit.io.kafka_topics import Topic
 
 # What filters and maps, what groups, and what joins.
 NAMES = ["template lake", "template orders", "template legacy"]
@@ -91,6 +99,63 @@ def test_a_job_jar_runs_on_a_cluster_by_itself_and_publishes_once(
             assert json.loads(report.read_text())["written"]["out"]["rows"] == ROWS
             found = [row["id"] for file in tmp_path.glob("out/*.csv") for row in pa_csv.read_csv(file).to_pylist()]
             assert sorted(found) == [2 * number for number in range(ROWS)]
+
+
+STREAM = """
+name: views
+type: real-time
+stream: {{commit_every: 500 ms, latency: 200 ms}}
+source:
+  name: views
+  connector: kafka
+  connection: {{bootstrap_servers: "{address}"}}
+  topic: {topic}
+  schema: {{n: bigint, page: varchar, at: timestamp}}
+  event_time: {{column: at, idle_after: 1 s}}
+transformations:
+  - {{id: mapped, type: mapping, config: {{fields: {{n: n, page: upper(page)}}}}}}
+  - id: counted
+    type: aggregation
+    input: views
+    window: {{type: fixed, size: 1 minute, on: at}}
+    config: {{by: page, measures: {{views: count(*)}}}}
+destinations:
+  - {{id: lake, input: mapped, connector: parquet, connection: {{path: "{folder}/lake/"}}, write_mode: append}}
+  - {{id: counts, input: counted, connector: jsonl, connection: {{path: "{folder}/counts/"}}, write_mode: append}}
+"""
+
+
+def test_a_stream_of_kafka_with_windows_runs_on_a_cluster_and_leaves_nothing_there(
+    flink_cluster: FlinkCluster, kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    obtained(flink_jar)
+    topic, shared = Topic(kafka, partitions=2), tmp_path / "shared"
+    shared.mkdir()
+    for partition, page in enumerate(("/", "/shop")):
+        times = [f"2025-03-01 12:{n // 20:02d}:{n % 20:02d}" for n in range(60)]
+        topic.send(*({"n": n, "page": page, "at": at} for n, at in enumerate(times)), partition=partition)
+    run_id, stopped = new_run_id(), []
+    document = loads(STREAM.format(address=kafka.address, topic=topic.name, folder=tmp_path))
+    plan = build(document, BuildOptions(run_id=run_id, dead_letter_folder=str(tmp_path / "dead")))
+
+    def show(state: StreamState) -> None:
+        if (state.written.get("lake"), state.written.get("counts")) == (120, 6):
+            stopped.append(True)
+
+    options = EngineOptions(shards=2, options=(*flink_cluster.options, f"--temp_location={shared}"))
+    request = RunRequest(run_id, "flink", options)
+    how, times_of = plan.metadata["stream"], plan.metadata["event_times"]
+    result = run_stream(plan, StreamRequest(request, how, times_of, show=show, stop=lambda: bool(stopped), seconds=600))
+    assert (result.status, result.read, result.rejected) == ("completed", 120, 0)
+    lake = pq.read_table(tmp_path / "lake").to_pylist()
+    assert sorted((row["page"], row["n"]) for row in lake) == [(page, n) for page in ("/", "/SHOP") for n in range(60)]
+    lines = [json.loads(line) for path in tmp_path.glob("counts/*.jsonl") for line in path.read_text().splitlines()]
+    found = sorted((row["page"], row["window_start"][11:16], row["views"]) for row in lines)
+    assert found == [(page, f"12:{minute:02d}", 20) for page in ("/", "/shop") for minute in range(3)]
+    jobs = httpx.get(f"http://{flink_cluster.address}/jobs/overview", timeout=60).json()["jobs"]
+    # The engine must not take open windows for complete: it is cancelled, and the slots are free again.
+    assert [job["state"] for job in jobs if job["name"] == f"views-{run_id}-1"] == ["CANCELED"]
+    assert list(shared.iterdir()) == []
 
 
 def ended(flink: httpx.Client, job: str) -> str:
