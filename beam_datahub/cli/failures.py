@@ -64,6 +64,9 @@ def as_error(failure: BaseException) -> DataHubError:
         return redact_error(failure)
     if isinstance(failure, KeyboardInterrupt):
         return Interrupted("stopped")
+    if isinstance(failure, click.Abort):
+        hint = "where nobody can answer, an option does: see --help"
+        return Interrupted("stopped at the question, and nothing was changed", hint=hint)
     place = traceback.extract_tb(failure.__traceback__)[-1:] if failure.__traceback__ else []
     where = f" at {os.path.basename(place[0].filename)}:{place[0].lineno}" if place else ""
     reason = f"{type(failure).__name__}{where}: {failure}" if str(failure) else f"{type(failure).__name__}{where}"

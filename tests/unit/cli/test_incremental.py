@@ -116,6 +116,8 @@ def test_state_shows_sets_and_resets_where_the_next_run_goes_on(news: Path, cli:
     assert json.loads(cli("state", "show", "news.yaml", "--json").stdout)[0]["source"] == "orders"
     assert "from at = 2025-01-02 00:00:00 on" in cli("state", "set", "news.yaml", "orders", "2025-01-02").stdout
     assert run(cli)["written"]["out"]["rows"] == 2
+    for answer in ("n\n", ""):
+        refused(cli("state", "reset", "news.yaml", input=answer), "DH305", "nothing was changed")
     assert "reads all of orders" in cli("state", "reset", "news.yaml", "--yes").stdout
     assert run(cli)["written"]["out"]["rows"] == 3
     refused(cli("state", "set", "news.yaml", "orders", "soon"), "DH102", "'soon' is not a TIMESTAMP")
