@@ -105,6 +105,9 @@ class Session:
         async def told(error: Exception) -> None:
             from nats.errors import AuthorizationError
 
+            if refused.done() and not refused.cancelled():
+                # It tried once more meanwhile: what comes of that says less.
+                return
             self.words = str(error) or type(error).__name__
             # The client would try again for as long as it may try.
             lasting = isinstance(error, AuthorizationError) or "uthorization" in self.words or "uthentication" in self.words
