@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT.parent / "shared" / "cases"
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
+_LINES_OF_FIRST_TRY = 40
+
 
 # Runs of tests that are not about the record of runs leave none: making a store takes longer than they do.
 os.environ["BEAM_DATAHUB_NO_RECORD"] = "1"
@@ -49,7 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the parts of run_tests.sh that failed before pytest began, where nobody misses them."""
+    """Say why a test had a second try, name the parts of run_tests.sh that failed before pytest began."""
+    for first in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.write_sep("_", f"first try of {first.nodeid}")
+        terminalreporter.write_line("\n".join(first.longreprtext.splitlines()[-_LINES_OF_FIRST_TRY:]))
     if failed := os.environ.get("FAILED_PARTS"):
         terminalreporter.write_line(f"FAILED before the tests: {failed}", red=True, bold=True)
 
