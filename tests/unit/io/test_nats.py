@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from nats.aio.client import Client
+from nats.errors import Error
 
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.component.source import ReadRequest
@@ -20,6 +23,7 @@ from beam_datahub.errors import (
     UnknownColumn,
     UnreadableData,
 )
+from beam_datahub.io.nats.connection import NatsConnection, Session
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
@@ -275,6 +279,17 @@ def test_what_is_wrong_with_a_server_or_a_stream_is_said(stream: Stream, tmp_pat
         new.sink(tmp_path).prepare(WriteRequest("r", "out", NUMBERED))
     written(new.sink(tmp_path, make_stream=True), pa.table({"n": [1]}))
     assert Taken(new.source(), NUMBERED).numbers == [1]
+
+
+def test_a_refused_login_is_told_whatever_comes_of_trying_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(client: Client, servers: list[str], *, error_cb: Callable[[Exception], Awaitable[None]], **_: Any) -> None:
+        await error_cb(Error("nats: 'Authorization Violation'"))
+        await error_cb(ConnectionResetError(104, "Connection reset by peer"))
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Client, "connect", connect)
+    with pytest.raises(AccessDenied, match="Authorization Violation"):
+        Session(NatsConnection(servers="nats://127.0.0.1:1"))
 
 
 def test_a_stream_is_followed_from_where_it_was_left_also_when_its_server_was_away(stream: Stream) -> None:
