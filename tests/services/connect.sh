@@ -19,30 +19,9 @@ if [ "$action" = stop ]; then
 fi
 
 broker=${3:?the address of a broker}
-for program in java mvn; do
-    command -v $program >/dev/null 2>&1 || { echo "there is no $program here, which Kafka Connect needs" >&2; exit 3; }
-done
-mkdir -p "$folder" "$(dirname "$cache")"
-if [ ! -d "$cache" ]; then
-    # Made beside and moved in whole: several may come here at once.
-    fresh=$(mktemp -d "$cache.XXXXXX")
-    cat >"$fresh/pom.xml" <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>beam-datahub</groupId><artifactId>connect</artifactId><version>1</version>
-<dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>connect-runtime</artifactId><version>$kafka</version></dependency>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>connect-json</artifactId><version>$kafka</version></dependency>
-<dependency><groupId>io.debezium</groupId><artifactId>debezium-connector-postgres</artifactId><version>$debezium</version></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-</dependencies></project>
-POM
-    if ! mvn -q -B -f "$fresh/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$fresh/lib" >"$folder/maven.log" 2>&1; then
-        rm -rf "$fresh"
-        echo "Maven cannot get Debezium: $(grep -m 1 ERROR "$folder/maven.log" || tail -n 1 "$folder/maven.log")" >&2
-        exit 3
-    fi
-    mv -T "$fresh" "$cache" 2>/dev/null || rm -rf "$fresh"
-fi
+mkdir -p "$folder"
+bash "$(dirname -- "$0")/maven.sh" "$cache" "Kafka Connect with Debezium" "org.apache.kafka:connect-runtime:$kafka" "org.apache.kafka:connect-json:$kafka" \
+    "io.debezium:debezium-connector-postgres:$debezium" org.slf4j:slf4j-simple:1.7.36
 
 # Without the compilers' later stages a server of a few seconds is up sooner.
 options=(-Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)

@@ -19,29 +19,8 @@ if [ "$action" = stop ]; then
     exit 0
 fi
 
-for program in java javac mvn; do
-    command -v $program >/dev/null 2>&1 || { echo "there is no $program here, which mongo-java-server needs" >&2; exit 3; }
-done
-mkdir -p "$folder" "$(dirname "$cache")"
-if [ ! -d "$cache" ]; then
-    # Made beside and moved in whole: several may come here at once.
-    fresh=$(mktemp -d "$cache.XXXXXX")
-    cat >"$fresh/pom.xml" <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>beam-datahub</groupId><artifactId>mongodb</artifactId><version>1</version>
-<dependencies>
-<dependency><groupId>de.bwaldvogel</groupId><artifactId>mongo-java-server</artifactId><version>$version</version></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>2.0.16</version></dependency>
-</dependencies></project>
-POM
-    if ! mvn -q -B -f "$fresh/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$fresh/lib" >"$folder/maven.log" 2>&1 ||
-        ! javac -cp "$fresh/lib/*" -d "$fresh/lib" "$main" >>"$folder/maven.log" 2>&1; then
-        rm -rf "$fresh"
-        echo "mongo-java-server cannot be had: $(grep -m 1 -i ERROR "$folder/maven.log" || tail -n 1 "$folder/maven.log")" >&2
-        exit 3
-    fi
-    mv -T "$fresh" "$cache" 2>/dev/null || rm -rf "$fresh"
-fi
+mkdir -p "$folder"
+SOURCE=$main bash "$(dirname -- "$0")/maven.sh" "$cache" "mongo-java-server" "de.bwaldvogel:mongo-java-server:$version" org.slf4j:slf4j-nop:2.0.16
 
 # Without the compilers' later stages a server of a few seconds is up sooner.
 options=(-Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC)
