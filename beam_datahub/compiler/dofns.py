@@ -229,7 +229,7 @@ class RunStage(KernelDoFn):
         """Compile the steps, when they are first needed."""
         if self._runner is None:
             self._runner = StageRunner(self._stage, track=self._carry)
-            self._runner.open(self.session())
+            self._runner.open(self.session)
             # Where a record comes from, and all that it had, only blocks tell.
             alone = not self._carry and self._profile is None
             if alone and self._stage.read is not None and self._runner.takes_relations:
@@ -252,7 +252,7 @@ class RunStage(KernelDoFn):
                 relations = self._reader.relations(split)
         for relation in relations:
             assert self._reader is not None
-            result = self._reader.run(relation, self._runner, self.session())
+            result = self._reader.run(relation, self._runner, self.session)
             if result is None:
                 yield from self._read_blocks(read, source_id, relation.split)
                 continue

@@ -32,7 +32,7 @@ class RelationReader:
         self._failed = False
         return self._read.source.relations(split, self._read.request)
 
-    def run(self, relation: Relation, runner: StageRunner, session: KernelSession) -> StageResult | None:
+    def run(self, relation: Relation, runner: StageRunner, session: Callable[[], KernelSession]) -> StageResult | None:
         """What comes of a relation; None where its split has to be read, and then the rest of the split that it is of as well:
         records at fault seldom come alone.
         """

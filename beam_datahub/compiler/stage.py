@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -123,11 +123,11 @@ class StageRunner:
         again = all(isinstance(run, RowsRun | LookupRun | InspectRun) for run in self.runs[1:])
         return bool(self.runs) and isinstance(first := self.runs[0], RowsRun) and first.queries and again
 
-    def open(self, session: KernelSession) -> None:
-        """Prepare the kernels, in the process that runs them."""
+    def open(self, session: Callable[[], KernelSession]) -> None:
+        """Prepare the kernels, in the process that runs them; `session` gives theirs, to those that want one."""
         for run in self.runs:
             if isinstance(run, ApplyRun | AskRun):
-                run.open(session)
+                run.open(session())
 
     def run(self, table: pa.Table, session: KernelSession) -> StageResult:
         """Run one batch through all steps."""
@@ -136,7 +136,7 @@ class StageRunner:
             run.apply(flow, session)
         return StageResult(flow.table, flow.rows, flow.rejected, flow.books, flow.findings, flow.asked)
 
-    def read(self, relation: str, rows: int, reader: KernelSession, session: KernelSession) -> StageResult | None:
+    def read(self, relation: str, rows: int, reader: KernelSession, session: Callable[[], KernelSession]) -> StageResult | None:
         """Run the `rows` records of a relation, which `reader` reads, through all steps; None where a step wants to know more of
         one of them than the relation tells, as where it comes from: then nothing has happened.
         """
@@ -145,7 +145,7 @@ class StageRunner:
         if not isinstance(first, RowsRun) or not first.read(flow, relation, rows, reader):
             return None
         for run in others:
-            run.apply(flow, session)
+            run.apply(flow, session())
         if flow.rejected or flow.findings.broken:
             return None
         return StageResult(flow.table, None, (), flow.books, flow.findings)

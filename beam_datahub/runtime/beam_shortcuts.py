@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
 
 _Arguments = tuple[list[str], list[Any]]
+_States = tuple[set[Any], set[Any]]
 
 
 class RememberedOptions(PipelineOptions):
@@ -47,3 +48,22 @@ def remember_arguments() -> None:
         return list(found[0]), list(found[1])
 
     vars(core)["get_function_args_defaults"] = remembered
+
+
+@functools.cache
+def remember_states() -> None:
+    """Beam searches all methods of a step for state and timers, six times a step; they are the class's."""
+    usual: Callable[[Any], _States] = userstate.get_dofn_specs
+    known: weakref.WeakKeyDictionary[type[Any], _States] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(usual)
+    def remembered(dofn: Any) -> _States:
+        # A method of the object alone, not of its class, is looked at every time.
+        if any(map(inspect.ismethod, vars(dofn).values())):
+            return usual(dofn)
+        found = known.get(type(dofn))
+        if found is None:
+            found = known[type(dofn)] = usual(dofn)
+        return set(found[0]), set(found[1])
+
+    vars(userstate)["get_dofn_specs"] = remembered

@@ -130,7 +130,8 @@ def pipeline(runner: str, arguments: Sequence[str]) -> Any:
     """A Beam pipeline; the last of several values of an option counts."""
     import apache_beam as beam
 
-    from beam_datahub.runtime.beam_shortcuts import RememberedOptions, remember_arguments
+    from beam_datahub.runtime.beam_shortcuts import RememberedOptions, remember_arguments, remember_states
 
     remember_arguments()
+    remember_states()
     return beam.Pipeline(runner=runner, options=RememberedOptions(list(arguments)))

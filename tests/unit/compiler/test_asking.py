@@ -113,7 +113,7 @@ def test_asking_by_batch_is_holding_the_whole(
     table = orders(left)
     with KernelSession(threads=1) as session:
         runner = StageRunner(stage, track=False)
-        runner.open(session)
+        runner.open(lambda: session)
         batches = [table.slice(start, size) for start in range(0, table.num_rows, size)]
         found = outcome([runner.run(batch, session) for batch in batches])
     with KernelSession(threads=1) as session:
@@ -164,7 +164,7 @@ def test_an_answer_holds_as_long_as_is_said(path: Path, monkeypatch: pytest.Monk
     stage, _ = asking(planned(path, cache={"ttl_seconds": 60}))
     with KernelSession(threads=1) as session:
         runner = StageRunner(Stage(stage.steps, schemas=stage.schemas[-2:]), track=False)
-        runner.open(session)
+        runner.open(lambda: session)
         for moment in (1000.0, 1059.0, 1061.0):
             now[0] = moment
             runner.run(orders([(1, "n")]), session)
@@ -273,6 +273,6 @@ def run(path: Path, rows: Sequence[tuple[int, str]], size: int, **config: Any) -
     stage, _ = asking(planned(path, **config))
     with KernelSession(threads=1) as session:
         runner = StageRunner(Stage(stage.steps, schemas=stage.schemas[-2:]), track=False)
-        runner.open(session)
+        runner.open(lambda: session)
         batches = [orders(rows).slice(start, size) for start in range(0, len(rows), size)]
         return [text for batch in batches for text in sorted(row_texts(runner.run(batch, session).table))]

@@ -6,9 +6,10 @@ import pickle
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions, TypeOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
+from apache_beam.transforms.userstate import CombiningValueStateSpec, TimerSpec, on_timer
 
-from beam_datahub.runtime.beam_shortcuts import RememberedOptions, remember_arguments
+from beam_datahub.runtime.beam_shortcuts import RememberedOptions, remember_arguments, remember_states
 
 
 class Plain(beam.DoFn):
@@ -45,3 +46,33 @@ def test_the_arguments_of_a_method_are_those_of_its_own_class_and_nobody_can_cha
         defaults.clear()
         assert core.get_function_arguments(Other(), "process") == (["element", "power"], [3])
         assert core.get_function_args_defaults(lambda a, b=1: a) == (["a", "b"], [1])
+
+
+class Counting(beam.DoFn):
+    COUNT = CombiningValueStateSpec("count", sum)
+    END = TimerSpec("end", beam.TimeDomain.WATERMARK)
+
+    def process(self, element: int, count=beam.DoFn.StateParam(COUNT), end=beam.DoFn.TimerParam(END)):
+        count.add(1)
+
+    @on_timer(END)
+    def ended(self, count=beam.DoFn.StateParam(COUNT)):
+        yield count.read()
+
+
+def test_state_and_timers_are_those_of_the_class_of_a_step_and_nobody_can_change_them() -> None:
+    remember_states()
+    for _ in range(2):
+        states, timers = userstate.get_dofn_specs(Counting())
+        assert (states, timers) == ({Counting.COUNT}, {Counting.END})
+        states.clear()
+        timers.clear()
+        assert not userstate.is_stateful_dofn(Plain())
+
+
+def test_a_method_that_a_step_was_given_alone_is_looked_at_too() -> None:
+    remember_states()
+    given = Plain()
+    given.more = Counting().process
+    assert not userstate.is_stateful_dofn(Plain())
+    assert userstate.is_stateful_dofn(given)
