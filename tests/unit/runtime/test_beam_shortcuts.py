@@ -51,12 +51,13 @@ def test_the_arguments_of_a_method_are_those_of_its_own_class_and_nobody_can_cha
 class Counting(beam.DoFn):
     COUNT = CombiningValueStateSpec("count", sum)
     END = TimerSpec("end", beam.TimeDomain.WATERMARK)
+    OF_COUNT, OF_END = beam.DoFn.StateParam(COUNT), beam.DoFn.TimerParam(END)
 
-    def process(self, element: int, count=beam.DoFn.StateParam(COUNT), end=beam.DoFn.TimerParam(END)):
+    def process(self, element: int, count=OF_COUNT, end=OF_END):
         count.add(1)
 
     @on_timer(END)
-    def ended(self, count=beam.DoFn.StateParam(COUNT)):
+    def ended(self, count=OF_COUNT):
         yield count.read()
 
 
