@@ -6,7 +6,7 @@ set -u
 ROOT=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 cd -- "$ROOT" || exit 1
 . "$ROOT/.ci/venv.sh"
-prepare_venv normalise,codecs,pandas,protection,quality,openlineage,mysql,postgresql,excel,kafka,queues,mongodb,test || exit 1
+prepare_venv normalise,codecs,pandas,protection,quality,openlineage,mysql,postgresql,excel,kafka,queues,http,mongodb,test || exit 1
 bin="$ROOT/.venv/bin"
 
 failed=()

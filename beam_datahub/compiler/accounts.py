@@ -72,6 +72,22 @@ class Account:
         for part, figures in other.lookups.items():
             self.lookups.setdefault(part, Counter()).update(figures)
 
+    def with_returned(self, reasons: Mapping[str, Mapping[str, int]], letter: str | None) -> Account:
+        """This account with records that destinations gave back while they published, which it knows as written: by step and
+        reason. `letter` is the step that writes rejected records.
+        """
+        found = Account()
+        found.add(self)
+        for step, counts in reasons.items():
+            rows = sum(counts.values())
+            terms = {"rejected": rows, **{f"reason:{reason}": count for reason, count in counts.items()}}
+            found.totals.setdefault(step, Counter()).update(terms)
+            found.rows[step] -= rows
+            if letter is not None:
+                found.totals.setdefault(letter, Counter()).update({"in": rows})
+                found.rows[letter] += rows
+        return found
+
     def _tally(self, found: Mapping[str, RuleTally]) -> None:
         for rule, tally in found.items():
             self.tallies.setdefault(rule, RuleTally()).add(tally)

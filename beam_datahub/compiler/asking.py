@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from beam_datahub.compiler.answers import KeptAnswers, SharedAnswers
 from beam_datahub.compiler.lookup import LookupRun
 from beam_datahub.component.failure import placed
+from beam_datahub.component.rate_limit import wait_turn
 from beam_datahub.kernels.session import conform
 from beam_datahub.kernels.types import empty_table, quoted, sql_type
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 # What is counted of a lookup: the keys of all batches, those that were remembered, those that were asked for, and the queries.
 LOOKUP_FIGURES = ("keys", "hits", "asked", "queries")
-# The limits on queries of this process, by what is limited.
-_limiters: dict[tuple[str, float], Any] = {}
-_lock = threading.Lock()
 
 
 @dataclass
@@ -104,7 +101,7 @@ class AskRun:
         read, asking = self._ask.read, self._ask.join.asking
         assert asking is not None
         if asking.requests_per_second is not None:
-            _limiter(self._ask.source, asking.requests_per_second).try_acquire(self._ask.source)
+            wait_turn(self._ask.source, asking.requests_per_second)
         asked.figures["queries"] += 1
         asked.figures["asked"] += keys.num_rows
         tables = [empty_table(self._ask.right)]
@@ -126,15 +123,3 @@ class AskRun:
 def lookup_figures(found: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     """What lookups counted, by step, as the report of a run has it."""
     return {step: {name: figures[name] for name in LOOKUP_FIGURES} for step, figures in sorted(found.items())}
-
-
-def _limiter(source: str, rate: float) -> Any:
-    from pyrate_limiter import Duration, Limiter, Rate
-
-    with _lock:
-        found = _limiters.get((source, rate))
-        if found is None:
-            # A rate below one is one query in so many seconds.
-            limit = Rate(round(rate), Duration.SECOND) if rate >= 1 else Rate(1, round(int(Duration.SECOND) / rate))
-            found = _limiters[source, rate] = Limiter(limit)
-    return found

@@ -7,8 +7,8 @@ import json
 import os
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,14 +16,16 @@ import apache_beam as beam
 
 from beam_datahub.compiler.asking import lookup_figures
 from beam_datahub.compiler.books import Books, Ledger, audit
+from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.findings import merged_tallies
 from beam_datahub.compiler.increment import Marks, acknowledge, cursors, hold
 from beam_datahub.compiler.plan import PlanProfile, PlanRule, Write, is_aside
 from beam_datahub.compiler.profiling import MergedProfiles
+from beam_datahub.compiler.returns import Returns, enter, gives_back, publish_all
 from beam_datahub.compiler.tickets import TICKETED, opened
 from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import carried, placed
-from beam_datahub.component.sink import Receipt
+from beam_datahub.component.sink import Committed, Receipt
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,13 @@ class Commit(beam.DoFn):
         profiles: tuple[PlanProfile, ...] = (),
         marks: Marks | None = None,
         started_at: datetime | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self._ledger, self._targets, self._budget, self._report_path = ledger, targets, budget, report_path
         self._journal, self._rules, self._started_at = journal, rules, started_at or datetime.now(UTC)
         self._profiles, self._marks = profiles, marks or Marks()
+        # Without it, nothing is given back.
+        self._identity = identity if any(map(gives_back, targets)) else None
 
     @carried
     def process(self, reports: tuple[Any, Iterable[tuple[str, str]]]) -> Iterator[str]:
@@ -140,16 +145,22 @@ class Commit(beam.DoFn):
         }
         hold(self._marks, report["taken"])
         chosen = []
+        returns = Returns(self._identity) if self._identity is not None and verdict["status"] == "completed" else None
         for target in self._targets:
             staged = receipts[target.request.step]
+            if target.dead_letter and returns is not None:
+                # Records that are given back go there as well, when all others are published.
+                returns = replace(returns, letter=target, staged=tuple(staged))
+                continue
             # The dead letter of a run without rejects is left as it was.
             if (is_aside(target) and not staged) or (not is_aside(target) and verdict["status"] != "completed"):
                 target.sink.abort(target.request)
             else:
                 chosen.append((target, tuple(staged)))
         if self._journal is not None:
-            _write_durably(self._journal, pickle.dumps((chosen, report, self._report_path, dict(self._marks.taking))))
-        yield _publish(chosen, report, self._report_path)
+            decided = (chosen, report, self._report_path, dict(self._marks.taking), returns, self._budget)
+            _write_durably(self._journal, pickle.dumps(decided))
+        yield _published(chosen, report, self._report_path, returns, self._budget)
 
     def _verdict(self, books: Books, quality: list[dict[str, Any]]) -> dict[str, Any]:
         if books.faults:
@@ -179,21 +190,56 @@ def finish_commit(journal: str) -> dict[str, Any]:
     What it had published already stays as it is. Raises ConnectorError, after which it may be called again.
     """
     with open(journal, "rb") as file:
-        chosen, report, report_path, taking = pickle.load(file)
-    found: dict[str, Any] = json.loads(_publish(chosen, report, report_path))
+        chosen, report, report_path, taking, *more = pickle.load(file)
+    returns, budget = more or (None, Budget())
+    found: dict[str, Any] = json.loads(_published(chosen, report, report_path, returns, budget))
     acknowledge(taking, found.pop("taken"))
     return found
 
 
-def _publish(chosen: list[tuple[Write, tuple[Receipt, ...]]], report: dict[str, Any], report_path: str) -> str:
-    from apache_beam.io.filesystems import FileSystems
+def _published(
+    chosen: list[tuple[Write, tuple[Receipt, ...]]],
+    report: dict[str, Any],
+    report_path: str,
+    returns: Returns | None,
+    budget: Budget,
+) -> str:
+    """Publish what is decided on, also where destinations may give records back; gives the report."""
+    if returns is None:
+        return _publish(chosen, report, report_path)
 
+    def exceeded(came: int) -> str | None:
+        return budget.exceeded(report["rejected"] + came, report["read"])
+
+    published = publish_all(chosen, returns, lambda came: exceeded(came) is not None)
+    reason = exceeded(sum(sum(counts.values()) for counts in published.reasons.values()))
+    letter = returns.letter
+    if reason is not None:
+        report |= {"status": "too_many_rejected", "reason": reason, "cursors": {}, "taken": {}}
+    aside = [letter] if letter is not None else []
+    for target in [write for write, _ in chosen] + aside:
+        if target.request.step not in published.done:
+            target.sink.abort(target.request)
+    enter(report, published.reasons, letter.request.step if letter is not None else None)
+    text = _report(published.done, report, report_path)
+    published.forget()
+    return text
+
+
+def _publish(chosen: list[tuple[Write, tuple[Receipt, ...]]], report: dict[str, Any], report_path: str) -> str:
     published = {}
     for target, receipts in chosen:
         with placed(target.place):
-            done = target.sink.commit(target.request, list(receipts))
-        published[target.request.step] = {"rows": done.rows, "bytes": done.bytes, "locations": list(done.locations)}
-    text = json.dumps({**report, "written": published})
+            published[target.request.step] = target.sink.commit(target.request, list(receipts))
+    return _report(published, report, report_path)
+
+
+def _report(published: Mapping[str, Committed], report: Mapping[str, Any], report_path: str) -> str:
+    """Leave the report of a run where the launcher looks for it."""
+    from apache_beam.io.filesystems import FileSystems
+
+    written = {step: {"rows": d.rows, "bytes": d.bytes, "locations": list(d.locations)} for step, d in published.items()}
+    text = json.dumps({**report, "written": written})
     with FileSystems.create(report_path, mime_type="application/json") as out:
         out.write(text.encode())
     return text

@@ -43,12 +43,21 @@ class Provenance:
 
     def onto(self, schema: pa.Schema) -> pa.Schema:
         """`schema` with this provenance as metadata."""
-        return schema.with_metadata({_ORIGIN: json.dumps({"source": self.source, **asdict(self.origin)}).encode()})
+        return schema.with_metadata({_ORIGIN: self.text.encode()})
+
+    @property
+    def text(self) -> str:
+        """The provenance as a text, which `of_text` reads."""
+        return json.dumps({"source": self.source, **asdict(self.origin)})
 
     @classmethod
     def of(cls, schema: pa.Schema) -> Provenance:
         """The provenance in a schema's metadata, if any."""
-        text = (schema.metadata or {}).get(_ORIGIN)
+        return cls.of_text((schema.metadata or {}).get(_ORIGIN))
+
+    @classmethod
+    def of_text(cls, text: str | bytes | None) -> Provenance:
+        """The provenance that a text tells."""
         if text is None:
             return cls()
         facts = json.loads(text)

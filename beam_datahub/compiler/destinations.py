@@ -65,6 +65,11 @@ def add_dead_letter(draft: Draft) -> None:
         )
     kind = draft.component("sink", spec.connector, *spec.at, "connector")
     connection, options = draft.configs(kind, spec)
+    if kind.capabilities.returns:
+        raise InvalidValue(
+            f"the dead letter cannot go to '{spec.connector}', which may refuse a record itself",
+            hint="write it to files, a database or a queue, from where another integration can send it on",
+        ).at(draft.document.place(*spec.at, "connector"))
     sink: Sink = kind(connection, options)
     modes = kind.capabilities.write_modes
     mode = WriteMode.APPEND if WriteMode.APPEND in modes else modes[0]

@@ -17,7 +17,9 @@ from typing import Any
 from beam_datahub.compiler.accounts import Account, Terms
 from beam_datahub.compiler.asking import lookup_figures
 from beam_datahub.compiler.commit import _write_durably
+from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.plan import Write, is_aside
+from beam_datahub.compiler.returns import Published, Reasons, Returns, enter, gives_back, publish_all
 from beam_datahub.compiler.settled import CLOCK, SHARD, Settling, clock_text
 from beam_datahub.compiler.tickets import TICKETED, Stretch, opened
 from beam_datahub.compiler.verdict import judge
@@ -69,7 +71,7 @@ class Epoch:
     to where the stream is settled, so that another attempt can begin there.
 
     `verdict` has a `status`: unless it is `completed`, `chosen` are only the dead letter and the violations, and no position
-    moves.
+    moves. `returns` says where records go that destinations give back while they publish; None: none of them does.
     """
 
     number: int
@@ -79,6 +81,14 @@ class Epoch:
     moved: Positions
     verdict: Mapping[str, Any]
     chosen: tuple[tuple[Write, tuple[Receipt, ...]], ...]
+    returns: Returns | None = None
+
+    def with_returned(self, reasons: Reasons) -> Epoch:
+        """This epoch with what came back while it was published in its books."""
+        if not reasons:
+            return self
+        letter = self.returns.letter if self.returns is not None else None
+        return replace(self, account=self.account.with_returned(reasons, letter.request.step if letter is not None else None))
 
 
 __all__ = ["Account", "Epoch", "Epochs", "Terms", "finish_epoch", "is_of_stream", "publish_epoch", "write_journal"]
@@ -87,8 +97,8 @@ __all__ = ["Account", "Epoch", "Epochs", "Terms", "finish_epoch", "is_of_stream"
 class Epochs:
     """Gathers reports, and gives the epochs that they make."""
 
-    def __init__(self, terms: Terms, positions: Positions) -> None:
-        self._terms = terms
+    def __init__(self, terms: Terms, positions: Positions, identity: Identity | None = None) -> None:
+        self._terms, self._identity = terms, identity
         self._tickets: dict[str, _Ticket] = {}
         self._beside = Account()
         self._settling = Settling()
@@ -204,16 +214,29 @@ class Epochs:
         after.add(self.total, receipts=False)
         after.add(account, receipts=False)
         verdict = self._verdict(account, after)
-        chosen = []
+        chosen: list[tuple[Write, tuple[Receipt, ...]]] = []
         for target in self._terms.targets:
             step = target.request.step
             staged = tuple(receipt for name, receipt in account.receipts if name == step)
             if staged and (is_aside(target) or verdict["status"] == "completed"):
-                request = replace(target.request, epoch=self.number + 1)
-                chosen.append((replace(target, request=request), staged))
+                chosen.append((self._of_epoch(target), staged))
         if verdict["status"] != "completed":
             read, moved = {}, {}
-        return Epoch(self.number + 1, frozenset(name for name, _ in chain), account, read, moved, verdict, tuple(chosen))
+        tickets, returns = frozenset(name for name, _ in chain), None
+        if any(gives_back(target) for target, _ in chosen):
+            chosen, returns = self._with_returns(chosen)
+        return Epoch(self.number + 1, tickets, account, read, moved, verdict, tuple(chosen), returns)
+
+    def _of_epoch(self, target: Write) -> Write:
+        return replace(target, request=replace(target.request, epoch=self.number + 1))
+
+    def _with_returns(self, chosen: list[Any]) -> tuple[list[Any], Returns]:
+        """What is published without the dead letter, which waits for what the others give back."""
+        assert self._identity is not None
+        letter = next((target for target in self._terms.targets if target.dead_letter), None)
+        staged = next((receipts for target, receipts in chosen if target.dead_letter), ())
+        others = [(target, receipts) for target, receipts in chosen if not target.dead_letter]
+        return others, Returns(self._identity, self._of_epoch(letter) if letter is not None else None, staged)
 
     def _settled(self) -> Positions:
         found = self._settling.settled()
@@ -324,7 +347,7 @@ def _start(stretch: Stretch) -> tuple[str, str, str]:
 
 def write_journal(path: str, epoch: Epoch, report: Mapping[str, Any]) -> None:
     """Say on this machine's disk what an epoch is about to publish: from here on it is decided."""
-    _write_durably(path, _MARK + pickle.dumps((epoch.chosen, dict(report))))
+    _write_durably(path, _MARK + pickle.dumps((epoch.chosen, dict(report), epoch.returns)))
 
 
 def publish_epoch(chosen: Sequence[tuple[Write, tuple[Receipt, ...]]]) -> dict[str, Committed]:
@@ -340,8 +363,12 @@ def finish_epoch(path: str) -> dict[str, Any]:
     """Publish the epoch that a stream had decided on when it died; gives the report of the stream up to there."""
     with open(path, "rb") as file:
         file.seek(len(_MARK))
-        chosen, report = pickle.load(file)
-    _enter(report["written"], publish_epoch(chosen))
+        chosen, report, *more = pickle.load(file)
+    returns: Returns | None = more[0] if more else None
+    published = publish_all(chosen, returns) if returns is not None else Published(publish_epoch(chosen))
+    _enter(report["written"], published.done)
+    enter(report, published.reasons, returns.letter.request.step if returns is not None and returns.letter is not None else None)
+    published.forget()
     return dict(report)
 
 

@@ -168,6 +168,7 @@ def lower(plan: Plan, pipeline: Any, lowering: Lowering) -> Ledger:
                 profiles=plan.profiles,
                 marks=marks(plan),
                 started_at=lowering.started_at,
+                identity=lowering.identity,
             )
         )
     )

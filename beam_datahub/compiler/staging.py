@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +12,10 @@ from beam_datahub.compiler.commit import receipt_to_json
 from beam_datahub.compiler.dead_letter import Identity, Provenance, letters
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions
 from beam_datahub.compiler.plan import Write, is_aside
+from beam_datahub.compiler.returns import gives_back, marked, with_origin
 from beam_datahub.compiler.tickets import ticket_of
 from beam_datahub.component.failure import carried, placed
-from beam_datahub.component.sink import Writer
+from beam_datahub.component.sink import Writer, WriteRequest
 from beam_datahub.errors import TargetUnusable
 from beam_datahub.kernels.session import conform, single_batch
 
@@ -24,8 +26,14 @@ class StageRows(KernelDoFn):
     def __init__(self, write: Write, identity: Identity, kernel: KernelOptions) -> None:
         super().__init__(kernel)
         self._sink, self._request, self._place = write.sink, write.request, write.place
-        self._identity, self._aside = identity, is_aside(write)
+        self._identity, self._aside, self._marks = identity, is_aside(write), gives_back(write)
         self._writer: Writer | None = None
+
+    @property
+    def _staged(self) -> WriteRequest:
+        """What is staged: with rows that may be given back later goes where they came from."""
+        schema = self._request.schema
+        return replace(self._request, schema=with_origin(schema)) if self._marks else self._request
 
     def start_bundle(self) -> None:
         """Start afresh, also after a bundle that broke."""
@@ -42,10 +50,12 @@ class StageRows(KernelDoFn):
         given = batch
         if self._writer is None:
             with placed(self._place):
-                self._writer = self._sink.open(self._request)
+                self._writer = self._sink.open(self._staged)
         if batch.schema.names != self._request.schema.names or batch.schema.metadata:
             table = pa.Table.from_batches([batch]).select(self._request.schema.names)
             batch = single_batch(conform(table, self._request.schema))
+        if self._marks:
+            batch = marked(batch, given)
         try:
             with placed(self._place):
                 refused = self._writer.write(batch)

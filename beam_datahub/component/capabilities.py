@@ -64,7 +64,9 @@ class SourceCapabilities:
 @dataclass(frozen=True)
 class SinkCapabilities:
     """What a sink can do. `nested`: keeps structs and lists; `types`: SQL types that it returns as they were written; `erase`:
-    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter.
+    finds and removes the records of one person; `rejects`: refuses single records, which then go to the dead letter;
+    `returns`: refuses them also while they are published, and stages the hidden columns of its rows with them
+    (`component.returned`).
     """
 
     write_modes: tuple[WriteMode, ...] = (WriteMode.APPEND, WriteMode.OVERWRITE)
@@ -74,3 +76,4 @@ class SinkCapabilities:
     partitions: bool = False
     erase: bool = False
     rejects: bool = False
+    returns: bool = False

@@ -30,6 +30,7 @@ from beam_datahub.component.database_options import (
 )
 from beam_datahub.component.database_publish import Publication, publish
 from beam_datahub.component.database_shape import Shape, existing_table, new_table
+from beam_datahub.component.halving import singled_out
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
 from beam_datahub.component.source import Finding, Line, Report
 from beam_datahub.component.subject import Held, Subject
@@ -230,7 +231,7 @@ class DatabaseWriter(Writer):
                 with attempt, self._sink.connected() as session:
                     columns = self._made(session)
                     done, already = self._rows, self._recovered(session, attempt.retry_state.attempt_number, batch.num_rows)
-                    refused = [] if already else list(self._load(session, columns, batch, 0))
+                    refused = [] if already else self._load(session, columns, batch)
             self._rows = done + batch.num_rows - len(refused)
             self._bytes += batch.nbytes
             found += [(rows[at].as_py(), message, column) for at, message, column in refused]
@@ -262,22 +263,18 @@ class DatabaseWriter(Writer):
             return found != self._rows
         raise TargetUnusable("what is staged there is not what was sent: the connection or the server broke", hint="run it again")
 
-    def _load(
-        self, session: Session, columns: Sequence[TableColumn], batch: pa.RecordBatch, at: int
-    ) -> list[tuple[int, str, str | None]]:
-        """Load what the database takes; the others by their row, the first being `at`, with its words and the column."""
-        try:
-            session.load(self._table, columns, batch)
-            return []
-        except RowsRefused as error:
-            if batch.num_rows == 1:
+    def _load(self, session: Session, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> list[tuple[int, str, str | None]]:
+        """Load what the database takes; the others by their row, with its words and the column."""
+
+        def attempt(first: int, count: int) -> tuple[str, str | None] | None:
+            try:
+                session.load(self._table, columns, batch.slice(first, count))
+            except RowsRefused as error:
                 # What the user knows is the target.
-                return [(at, error.message.replace(self._table.name, self._sink.target.name), error.column)]
-        half = batch.num_rows // 2
-        return [
-            *self._load(session, columns, batch.slice(0, half), at),
-            *self._load(session, columns, batch.slice(half), at + half),
-        ]
+                return (error.message.replace(self._table.name, self._sink.target.name), error.column)
+            return None
+
+        return [(at, message, column) for at, (message, column) in singled_out(batch.num_rows, attempt)]
 
     def close(self) -> Sequence[Receipt]:
         if not self._rows:

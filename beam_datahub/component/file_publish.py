@@ -30,7 +30,7 @@ from urllib.parse import quote
 from beam_datahub.component.capabilities import WriteMode
 from beam_datahub.component.file_owner import is_dead, owner
 from beam_datahub.component.file_store import join, local_path, store_of, writing
-from beam_datahub.component.sink import Committed, Receipt, WriteRequest
+from beam_datahub.component.sink import Committed, Receipt, Returned, WriteRequest
 from beam_datahub.errors import TargetUnusable
 
 HIDDEN_FOLDER = ".beam-datahub"
@@ -144,7 +144,18 @@ class Publication:
         if not self._store.exists(self._marker):
             return None
         found = json.loads(self._store.read_text(self._marker))
-        return Committed(found["rows"], found["bytes"], tuple(found["locations"]))
+        returned = Returned(**found["returned"]) if found.get("returned") else None
+        return Committed(found["rows"], found["bytes"], tuple(found["locations"]), returned)
+
+    def adopt(self) -> None:
+        """Say that what is staged belongs to this process, which may be another one than has staged it."""
+        with self.alone(), writing(self.target.path):
+            self._store.write_text(join(self._run_folder, "owner.json"), json.dumps(owner()))
+
+    @property
+    def returned(self) -> str:
+        """Where a commit leaves the rows that it gives back."""
+        return self._marker.removesuffix(".json") + ".returned.arrow"
 
     def publish_folder(self, receipts: Sequence[Receipt], rows: int) -> Committed:
         """Put the staged files into the target folder (append), or in place of it (overwrite)."""
@@ -234,7 +245,9 @@ class Publication:
 
     def finish(self, committed: Committed) -> Committed:
         """Put the marker: the commit is done, and what it had staged goes."""
-        fact = {"rows": committed.rows, "bytes": committed.bytes, "locations": list(committed.locations)}
+        fact: dict[str, Any] = {"rows": committed.rows, "bytes": committed.bytes, "locations": list(committed.locations)}
+        if committed.returned is not None:
+            fact["returned"] = {"location": committed.returned.location, "reasons": dict(committed.returned.reasons)}
         self._store.write_text(self._marker, json.dumps(fact))
         self.remove()
         markers = self._store.under(self._markers)

@@ -37,7 +37,7 @@ class Attempts(Config):
             retry=tenacity.retry_if_result(bool),
             stop=tenacity.stop_after_attempt(self.attempts),
             wait=lambda state: self.backoff.pause(state.attempt_number),
-            sleep=_wait,
+            sleep=pause,
             retry_error_callback=lambda state: None,
         )
         retrying(tried)
@@ -57,7 +57,8 @@ class Retry(Attempts):
         return not names.isdisjoint(self.on)
 
 
-def _wait(seconds: float) -> None:
+def pause(seconds: float) -> None:
+    """Wait, unless the run is being stopped."""
     until = time.monotonic() + seconds
     while not PROGRESS.stopping and (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _LOOK_SECONDS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,12 +51,28 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """Rows that a system refused while they were published: how many for which reason, and the file that holds them
+    (`component.returned`). The file goes once they are in the dead letter.
+    """
+
+    location: str
+    reasons: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return sum(self.reasons.values())
+
+
+@dataclass(frozen=True)
 class Committed:
-    """What a commit published: rows, bytes, and where a user finds them."""
+    """What a commit published: rows, bytes, and where a user finds them; and what it gave back, which `rows` does not count."""
 
     rows: int
     bytes: int
     locations: tuple[str, ...]
+    returned: Returned | None = None
 
 
 class Writer(ABC):
@@ -122,6 +138,9 @@ class Sink(ABC):
     def commit(self, request: WriteRequest, receipts: Sequence[Receipt]) -> Committed:
         """Publish all receipts at once; called again after a failure, it changes nothing that it has done. An empty list
         publishes an empty result (overwrite: the target becomes empty, with the schema where the format has one).
+
+        A system that looks at single records only now gives back those that it refuses (`Committed.returned`); its
+        capabilities say `returns`.
         """
 
     @abstractmethod

@@ -91,6 +91,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("no_route", "no branch of a route takes the record and there is no default"),
     Reason("python_failed", "the user's Python function raised on the record"),
     Reason("refused", "the destination does not take the record: a constraint, a range, a type or an encoding of its own"),
+    Reason("undelivered", "the destination failed, was busy or did not answer whenever the record was sent, while it took others"),
     Reason("quality_rule", "the record breaks a quality rule whose action is reject"),
 )
 

@@ -11,9 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.epochs import Epoch, Epochs, Terms, publish_epoch, write_journal
 from beam_datahub.compiler.increment import Marks, cursors, marks
 from beam_datahub.compiler.plan import Plan
+from beam_datahub.compiler.returns import Published, publish_all
 from beam_datahub.errors import ConnectorError, Transient
 from beam_datahub.spec import StreamSpec
 
@@ -48,7 +50,9 @@ class Publisher:
     def begin(self, terms: Terms) -> None:
         """Another attempt begins: at what is published, with the books as they are."""
         if self.epochs is None:
-            self.epochs = Epochs(terms, self.reached)
+            run_id = terms.targets[0].request.run_id if terms.targets else ""
+            identity = Identity(run_id, self._plan.name, sealed=bool(self._plan.metadata.get("sealed")))
+            self.epochs = Epochs(terms, self.reached, identity)
         else:
             self.epochs.begin_anew(self.reached)
         self._next_commit = time.monotonic() + self._spec.commit_every
@@ -108,8 +112,10 @@ class Publisher:
         assert epoch is not None
         assert epochs is not None
         try:
-            published = publish_epoch(epoch.chosen)
-            self._keep(self._cursors(epoch.moved), epochs.report(epoch))
+            returns = epoch.returns
+            published = publish_all(epoch.chosen, returns) if returns is not None else Published(publish_epoch(epoch.chosen))
+            told = epoch.with_returned(published.reasons)
+            self._keep(self._cursors(epoch.moved), epochs.report(told))
         except ConnectorError as error:
             self.trials += 1
             if not isinstance(error, Transient) or self.trials > self._spec.restarts:
@@ -117,7 +123,8 @@ class Publisher:
             LOGGER.warning("epoch %s could not be published, and is tried again: %s", epoch.number, error.reason)
             self._next_trial = time.monotonic() + self._spec.backoff.pause(self.trials)
             return
-        epochs.done(epoch, published)
+        epochs.done(told, published.done)
+        published.forget()
         self.pending, self.trials = None, 0
         for source, parts in epoch.moved.items():
             self.reached[source].update(parts)
