@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: read through cursors on the server's side, written through LOAD DATA into staging tables."""
+"""MySQL and MariaDB: read as blocks of what the server sends, written through LOAD DATA into staging tables."""
 
 from __future__ import annotations
 

@@ -21,46 +21,30 @@ _CHUNK_ROWS = 16_384
 # from the server
 
 
-def batch_of(lines: Sequence[bytes | None], columns: Sequence[TableColumn]) -> pa.RecordBatch:
-    """Lines of `select_line` as a batch; dates and times that no calendar has stay texts. Raises UnreadableData."""
-    from pyarrow import csv
-
-    if None in lines:
-        raise UnreadableData("a row is longer than the server sends", hint="raise its max_allowed_packet")
-    # Without an end to its line, an empty last value would be taken for a text.
-    data = b"\n".join([*lines, b""])  # type: ignore[list-item]
-    names = [f"c{number}" for number in range(len(columns))]
-    table = csv.read_csv(
-        pa.BufferReader(data),
-        csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
-        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        csv.ConvertOptions(
-            column_types=dict(zip(names, map(_spelt, columns), strict=True)),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-    arrays = [_read(_whole(table.column(number)), column) for number, column in enumerate(columns)]
+def batch_of(given: Sequence[pa.Array], columns: Sequence[TableColumn]) -> pa.RecordBatch:
+    """The texts of `select_item` as a batch; dates and times that no calendar has stay texts. Raises UnreadableData."""
+    try:
+        arrays = [_read(array, column) for array, column in zip(given, columns, strict=True)]
+    except pa.ArrowInvalid as error:
+        raise UnreadableData(f"the server sent what its columns cannot hold: {error}") from error
     return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
-def _spelt(column: TableColumn) -> pa.DataType:
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        return pa.int64()
-    if pa.types.is_float32(kind):
-        return pa.float64()
-    return kind if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) else pa.string()
-
-
 def _read(array: pa.Array, column: TableColumn) -> pa.Array:
-    kind = column.type
-    if pa.types.is_binary(kind):
-        return _whole(over(pa.table({"c": array}), "SELECT unhex(c) AS c FROM t").column(0))
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+    t, kind = pa.types, column.type
+    array = array.cast(pa.binary())
+    if t.is_binary(kind):
+        return array
+    array = array.cast(pa.string())
+    if t.is_boolean(kind):
+        return array.cast(pa.int64())
+    if t.is_float32(kind):
+        return array.cast(pa.float64())
+    if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
+        return array.cast(kind)
+    if t.is_date(kind) or t.is_timestamp(kind):
         try:
-            found = array.cast(pa.date32() if pa.types.is_date(kind) else pa.timestamp("us"))
+            found = array.cast(pa.date32() if t.is_date(kind) else pa.timestamp("us"))
         except pa.ArrowInvalid:
             # One of them is no date: each is looked at.
             return array if kind != TIMESTAMPTZ else pc.binary_join_element_wise(array, "+00", "")

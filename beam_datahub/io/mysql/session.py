@@ -1,4 +1,4 @@
-"""One connection to MySQL: PyMySQL for statements and for rows in and out, many at a time."""
+"""One connection to MySQL: PyMySQL for statements, and rows in and out, many at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import pyarrow as pa
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
 from beam_datahub.errors import DataHubError, SourceMissing, UnreadableData
 from beam_datahub.io.mysql.dialect import MysqlDialect
+from beam_datahub.io.mysql.packets import row_blocks
 from beam_datahub.io.mysql.rows import batch_of, converted, given_columns, insert_rows, load_statement, load_texts
-from beam_datahub.io.mysql.types import column_of, column_of_field, select_line
+from beam_datahub.io.mysql.types import column_of, column_of_field, select_item
 
 # Strict, so that what does not fit is refused and not bent; nothing of a server's own settings changes what our SQL means.
 _MODE = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
-_BATCH_ROWS, _LEAST_ROWS, _CELL_BYTES = 65_536, 1000, 16
+# Columns are found the faster in blocks that stay near the processor.
+_BLOCK_BYTES = 2 << 20
 
 Meaning = Callable[[int, str], DataHubError | RowsRefused]
 
@@ -261,26 +263,19 @@ class MysqlSession(Session):
     ) -> Iterator[pa.RecordBatch]:
         conditions = f" WHERE {' AND '.join(f'({each})' for each in where)}" if where else ""
         limited = f" LIMIT {limit}" if limit is not None else ""
-        sql = f"SELECT {select_line(columns, self.dialect)} FROM {relation.sql(self.dialect)}{conditions}{limited}"
-        rows = max(_LEAST_ROWS, min(_BATCH_ROWS, batch_bytes // (_CELL_BYTES * len(columns))))
+        items = ", ".join(select_item(column, self.dialect) for column in columns)
+        sql = f"SELECT {items} FROM {relation.sql(self.dialect)}{conditions}{limited}"
         with self.telling(refused=UnreadableData):
-            yield from self._rows(sql, columns, rows)
-
-    def _rows(self, sql: str, columns: Sequence[TableColumn], rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows through a cursor on the server's side."""
-        from pymysql.cursors import SSCursor
-
-        cursor: Any = SSCursor(self._connection)
-        cursor.execute(sql)
-        try:
-            while found := cursor.fetchmany(rows):
-                yield batch_of([line for (line,) in found], columns)
-        except BaseException:
-            # The server would go on sending: only closing the connection stops it.
-            cursor._result.unbuffered_active = False
-            self._connection._force_close()
-            self.broken = True
-            raise
+            self._connection.query(sql, unbuffered=True)
+            try:
+                for block in row_blocks(self._connection, len(columns), min(batch_bytes, _BLOCK_BYTES)):
+                    yield batch_of(block, columns)
+            except BaseException:
+                # The server would go on sending: only closing the connection stops it.
+                self._connection._result.unbuffered_active = False
+                self._connection._force_close()
+                self.broken = True
+                raise
 
     def convert(self, column: TableColumn, array: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Array | None]:
         return converted(column, array, field)

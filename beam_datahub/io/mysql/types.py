@@ -1,9 +1,8 @@
-"""MySQL's types: the canonical type of each column, and rows as lines in which nothing is lost."""
+"""MySQL's types: the canonical type of each column, and how it is selected so that nothing is lost."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,22 +105,9 @@ def column_of_field(field: Any) -> TableColumn:
     return column_of(field.name, "longblob", nullable)
 
 
-def select_line(columns: Sequence[TableColumn], dialect: Dialect) -> str:
-    """SQL for a row as a line of CSV: the server writes it much faster than Python takes values one by one.
-
-    What is null is nothing, texts stand in quotes, bytes as hexadecimal digits.
-    """
-    parts = []
-    for column in columns:
-        name, form = dialect.quoted(column.name), column.detail.form
-        # As text, a FLOAT has only six digits.
-        sql = {"double": f"{name} + 0E0", "bits": f"CAST({name} AS UNSIGNED)", "shape": f"ST_AsBinary({name})"}.get(form, name)
-        if pa.types.is_binary(column.type):
-            sql = f"CONCAT('\"', HEX({sql}), '\"')"
-        elif column.type in (pa.string(), JSON):
-            text = f"CAST({name} AS CHAR)" if form == "text" else name
-            sql = f"""CONCAT('"', REPLACE(CONVERT({text} USING utf8mb4), '"', '""'), '"')"""
-        # What is too long becomes null, and with it the line: that must not be taken for a null of the column.
-        parts.append(f"CASE WHEN {name} IS NULL THEN '' ELSE {sql} END")
-    line = ", ',', ".join(parts)
-    return f"CAST(CONCAT({line}) AS BINARY)"
+def select_item(column: TableColumn, dialect: Dialect) -> str:
+    """SQL for a column whose text loses nothing."""
+    name = dialect.quoted(column.name)
+    # As text, a FLOAT has only six digits.
+    forms = {"double": f"{name} + 0E0", "bits": f"CAST({name} AS UNSIGNED)", "shape": f"ST_AsBinary({name})"}
+    return forms.get(column.detail.form, name)

@@ -15,7 +15,7 @@ import pytest
 from beam_datahub.component.database_pool import close_pools
 from beam_datahub.component.registry import component
 from beam_datahub.component.source import ReadRequest
-from beam_datahub.errors import AccessDenied, DataHubError, LossyWrite, TargetUnusable, Transient, UnreadableData
+from beam_datahub.errors import AccessDenied, DataHubError, InvalidValue, LossyWrite, TargetUnusable, Transient
 from beam_datahub.io.mysql.rows import load_texts
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
@@ -215,11 +215,49 @@ def test_widening_makes_room_and_is_only_done_when_it_is_allowed(shop: System) -
     assert [(row["id"], str(row["amount"])) for row in shop.rows("t")] == [(1, "1.250"), (2**40, "1.125")]
 
 
-def test_a_row_that_is_too_long_to_be_sent_fails_the_read_and_is_not_lost(shop: System) -> None:
-    shop.run("create table t (id bigint, data longblob)", "insert into t values (1, repeat('x', 10000000)), (2, null)")
-    with pytest.raises(UnreadableData, match="longer than the server sends"):
-        read(shop.source(table="t"))
-    assert [row["id"] for row in read(shop.source(table="t", where="id = 2")).rows] == [2]
+@pytest.mark.parametrize("block_bytes", [1, 700, 1 << 20])
+def test_texts_of_any_length_come_as_the_client_itself_reads_them(shop: System, block_bytes: int) -> None:
+    lengths = [0, 1, 11, 12, 13, 250, 251, 252, 254, 255, 256, 65_535, 65_536, 100_000]
+    shop.run("create table t (n int, a longblob, b longtext, c int)")
+    with mysql_client(shop.connection["url"]) as server, server.cursor() as cursor:
+        values: list[tuple[Any, ...]] = [
+            (n, bytes(i % 256 for i in range(length)), "ü" * length, None) for n, length in enumerate(lengths)
+        ]
+        values += [(len(values) + n, None, "", n) for n in range(300)] + [(None, b"\xfe\xff\xfb", None, 0)]
+        cursor.executemany("insert into t values (%s, %s, %s, %s)", values)
+        cursor.execute("select * from t")
+        wanted = [tuple(row) for row in cursor.fetchall()]
+    source: Any = shop.source(table="t")
+    with source.connected() as session:
+        columns = session.describe(source.relation)
+        batches = list(session.stream(columns, source.relation, (), None, block_bytes))
+    found = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+    assert found == wanted
+    assert len(found) == len(lengths) + 301
+    assert (len(batches) > 1) == (block_bytes < 1000)
+
+
+def test_a_row_that_takes_several_packets_is_one_row(shop: System) -> None:
+    half = "repeat('x', 9000000)"
+    shop.run("create table t (id bigint, data longblob, more longtext)")
+    shop.run(f"insert into t values (1, 'a', 'b'), (2, {half}, {half}), (3, null, '')")
+    rows = read(shop.source(table="t")).rows
+    assert [(row["id"], len(row["data"] or b""), len(row["more"])) for row in rows] == [
+        (1, 1, 1),
+        (2, 9_000_000, 9_000_000),
+        (3, 0, 0),
+    ]
+    assert set(rows[1]["data"]) == {ord("x")}
+    assert set(rows[1]["more"]) == {"x"}
+
+
+def test_an_error_behind_the_first_rows_is_told_and_the_connection_is_good_for_more(shop: System) -> None:
+    shop.run("create table t (id bigint primary key, text varchar(200))")
+    shop.run("insert into t select seq, repeat('x', 200) from seq_1_to_9000")
+    once = "select id, text, (select seq from seq_1_to_2 s where t.id > 8000 or s.seq = 1) as one from t"
+    with pytest.raises(InvalidValue, match="more than 1 row"):
+        read(shop.source(query=once))
+    assert len(read(shop.source(table="t")).rows) == 9000
 
 
 def test_a_table_without_transactions_is_refused_before_anything_runs(shop: System) -> None:
