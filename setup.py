@@ -80,7 +80,7 @@ EXTRAS = {
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
     "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],
     # HTTP endpoints as a destination; authlib logs in by OAuth2
-    "http": ["httpx>=0.27,<1", "authlib>=1.6,<2"],
+    "http": ["httpx2>=2.10,<3", "authlib>=1.9,<2"],
     # SQL Server and Oracle through the connector `sql`: clients that need no libraries of the maker's
     "mssql": ["pymssql>=2.3,<3"],
     "oracle": ["oracledb>=2.3"],

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, Self
 
-import httpx
+import httpx2 as httpx
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import OAuth2Client
 
@@ -21,7 +21,7 @@ from beam_datahub.io.http.connection import HttpConnection
 from beam_datahub.security import redact
 
 # It logs the address of each request, which may be secret.
-for _name in ("httpx", "httpcore"):
+for _name in ("httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 # How much of an answer is read, and how much of it is told.

@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 
@@ -197,6 +198,8 @@ class HttpConnection(Config):
 
     def tls_context(self) -> ssl.SSLContext:
         """How TLS is spoken. Raises AccessDenied where a file cannot be used."""
+        if self.tls_ca is None and self.tls_certificate is None:
+            return _system_context()
         try:
             context = ssl.create_default_context(cafile=self.tls_ca)
             if self.tls_certificate is not None:
@@ -225,6 +228,12 @@ class HttpConnection(Config):
         except DataHubError as error:
             return Report((Finding("service", False, error.reason, error.hint),))
         return Report((("service", True, f"{self.place} {told}"),))
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    """Trusts whom the system trusts; reading its many certificates takes longer than many a commit of a stream."""
+    return ssl.create_default_context()
 
 
 def _check_header(name: str) -> None:

@@ -131,8 +131,8 @@ def key_of_place(commit: str, step: str, request: Request) -> str:
 
 def key_of_content(step: str, method: str, path: str, content: bytes) -> str:
     """What a request is known by: the same when any run sends the same."""
-    digest = hashlib.sha256(b"\0".join((step.encode(), method.encode(), path.encode(), content))).digest()
-    return str(uuid.UUID(bytes=digest[:16], version=8))
+    digest = hashlib.sha256(b"\0".join((step.encode(), method.encode(), path.encode(), content))).hexdigest()
+    return str(uuid.uuid5(_KEYS, digest))
 
 
 def _bodies(batch: pa.RecordBatch, options: RequestOptions) -> list[bytes]:

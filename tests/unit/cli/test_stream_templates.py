@@ -18,6 +18,7 @@ import pytest
 from beam_datahub.spec import content_folder
 from tests.conftest import KafkaBroker, Server
 from tests.unit.cli.conftest import Run
+from tests.unit.io.http_endpoint import endpoint
 from tests.unit.io.kafka_topics import Topic
 
 pytestmark = [pytest.mark.prism, pytest.mark.usefixtures("recording")]
@@ -113,6 +114,38 @@ def test_one_command_sends_orders_two_ways_by_their_total(cli: Run, redis: Serve
     assert sent["large"] == [order for order, total in totals.items() if total >= 1000]
     assert sent["others"] == [order for order, total in totals.items() if total < 1000]
     assert sorted(each[b"reason"].decode() for each in found["rejected"]) == ["malformed", "type_mismatch", "validation_failed"]
+
+
+def test_the_orders_of_a_queue_reach_a_service_and_what_it_refuses_the_dead_letter(template: Template, redis: Server) -> None:
+    from redis import Redis
+
+    names = {name: _own(name) for name in ("orders", "rejected")}
+    given = [each for each in sample("queue-to-http", "orders.jsonl") if each["order_id"] < 900]
+    large = [each["order_id"] for each in given if float(each["total"]) >= 1000]
+    others = [each["order_id"] for each in given if float(each["total"]) < 1000]
+    bad = others[3]
+    with endpoint() as service:
+        service.answer = lambda each: (
+            503 if len(service.sent) == 1 else (422, "no such customer") if f'"order_id":{bad},'.encode() in each.body else 200
+        )
+        found = template("queue-to-http", host=redis.host, port=str(redis.port), url=service.url, **names)
+    puts = [each for each in service.taken if each.method == "PUT"]
+    assert sorted(each.path for each in puts) == sorted(f"/large-orders/{order}" for order in large)
+    posts = [order["order_id"] for each in service.taken if each.method == "POST" for order in each.json["orders"]]
+    assert sorted(posts) == sorted({*others} - {bad})
+    with closing(Redis(redis.host, redis.port)) as client:
+        entries: Any = client.xrange(names["rejected"])
+    letters = {fields[b"reason"].decode(): fields for _, fields in entries}
+    assert sorted(letters) == ["malformed", "refused", "type_mismatch", "validation_failed"]
+    assert letters["refused"][b"message"] == b"the service answers 422 Unprocessable Entity: no such customer"
+    assert json.loads(letters["refused"][b"original"])["order_id"] == bad
+    assert (found["read"], found["rejected"]) == (43, 4)
+    assert {step: each["rows"] for step, each in found["written"].items()} == {
+        "large": len(large),
+        "others": len(others) - 1,
+        "dead_letter": 4,
+    }
+    assert found["books"]["others"]["in"] == found["written"]["others"]["rows"] + found["books"]["others"]["rejected"]
 
 
 def test_an_export_and_a_topic_become_one_table_of_newest_states(template: Template, kafka: KafkaBroker, here: Path) -> None:
