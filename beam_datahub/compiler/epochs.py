@@ -110,7 +110,7 @@ class Epochs:
         self.news = 0
         """Counts what was reported, but for where partitions stand."""
         self.state: dict[tuple[str, str], dict[str, Any]] = {}
-        """By source and partition where it stands: `position`, `behind` and `watermark`."""
+        """By source and partition: `position`, `behind` and `watermark`, and whether its system is still to be told (`owes`)."""
 
     def take(self, reports: Sequence[tuple[str, str]]) -> None:
         """Take what one bundle reported."""
@@ -144,9 +144,13 @@ class Epochs:
         """Records that were read and are not published."""
         return sum(terms["read"] for each in self._tickets.values() for terms in each.account.totals.values())
 
-    def caught_up(self) -> bool:
-        """Whether all that there is has been read and published, as far as the partitions told."""
+    def caught_up(self, *, told: bool = False) -> bool:
+        """Whether all that there is has been read and published, as far as the partitions told; and whether, of queues, these
+        have been `told` of it: some give more only then.
+        """
         known = {(source, name): at for source, parts in self.positions.items() for name, at in parts.items()}
+        if told and any(each.get("owes") for each in self.state.values()):
+            return False
         return not self._tickets and bool(known) and all(self._stands_at(key, at) for key, at in known.items())
 
     def _stands_at(self, key: tuple[str, str], position: Any) -> bool:

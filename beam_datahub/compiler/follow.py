@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -153,6 +153,12 @@ class _Held:
     said: float = 0.0
     watermark: Timestamp = MIN_TIMESTAMP
 
+    def tell(self, published: Any) -> None:
+        """Tell the follower up to where all is published, unless it knows."""
+        if published is not None and published != self.told:
+            self.follower.published(published)
+            self.told = published
+
 
 class _Followers:
     """The followers of this process that nobody uses just now, by attempt, source and partition. They outlive bundles."""
@@ -199,6 +205,23 @@ class _Followers:
         with self._lock:
             return max(1, len(self._held) + self._used)
 
+    def owes(self, key: tuple[str, str, str], published: Any) -> bool:
+        """Tell one that owes it up to where all is published; gives whether it waits for more of that. Raises ConnectorError."""
+        with self._lock:
+            held = self._held.pop(key, None)
+        if held is None:
+            return False
+        try:
+            if held.follower.owes:
+                held.tell(published)
+        except BaseException:
+            held.follower.close()
+            raise
+        held.used = time.monotonic()
+        with self._lock:
+            self._held[key] = held
+        return held.follower.owes
+
     def drop(self, key: tuple[str, str, str]) -> None:
         """Let one go."""
         with self._lock:
@@ -206,12 +229,15 @@ class _Followers:
         if found is not None:
             found.follower.close()
 
-    def close(self, attempt: str) -> None:
-        """Let all of an attempt go."""
+    def close(self, attempt: str, published: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let all of an attempt go; before, those that owe it tell what is `published` of their sources and partitions."""
         with self._lock:
             names = [key for key in self._held if key[0] == attempt]
-            found = [self._held.pop(key) for key in names]
-        for each in found:
+            found = [(key, self._held.pop(key)) for key in names]
+        for (_, source, partition), each in found:
+            with suppress(Exception):
+                if each.follower.owes:
+                    each.tell(published.get(source, {}).get(partition))
             with suppress(Exception):
                 each.follower.close()
 
@@ -246,12 +272,15 @@ class FollowStage(RunStage):
         work = self._work
         key = (work.attempt, source_id, partition.name)
         control = work.control.look()
-        if control.is_over:
-            tracker.try_claim(_End())
-            FOLLOWERS.drop(key)
-            return
-        if control.paused:
-            _defer(tracker, _PAUSE_SECONDS)
+        told = control.published.get(source_id, {}).get(partition.name)
+        if control.is_over or control.paused:
+            with placed(read.place):
+                owes = FOLLOWERS.owes(key, told)
+            if control.is_over and not (owes and control.stopping):
+                tracker.try_claim(_End())
+                FOLLOWERS.drop(key)
+            else:
+                _defer(tracker, _PAUSE_SECONDS)
             return
         start = tracker.current_restriction().position
         request = replace(read.request, dictionaries=self.takes_dictionaries)
@@ -261,11 +290,8 @@ class FollowStage(RunStage):
                 return read.source.follow(replace(partition, position=start), request)
 
         with FOLLOWERS.lent(key, start, made) as held:
-            told = control.published.get(source_id, {}).get(partition.name)
-            if told is not None and told != held.told:
-                with placed(read.place):
-                    held.follower.published(told)
-                held.told = told
+            with placed(read.place):
+                held.tell(told)
             yield from self.turn(f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}")
             behind: int | None = None
             until = time.monotonic() + work.latency / FOLLOWERS.share()
@@ -291,7 +317,7 @@ class FollowStage(RunStage):
                 held.said = now
                 mark = held.watermark.micros if held.watermark != MIN_TIMESTAMP else None
                 facts = {"position": held.position, "behind": behind, "watermark": mark}
-                facts |= {"source": source_id, "partition": partition.name}
+                facts |= {"source": source_id, "partition": partition.name, "owes": held.follower.owes}
                 yield beam.pvalue.TaggedOutput(REPORT, _global((FOLLOWING, json.dumps(facts))))
             if held.watermark > watermark.current_watermark():
                 watermark.set_watermark(held.watermark)

@@ -15,9 +15,19 @@ from beam_datahub.spec import Integration, SpecDocument
 
 def followed(plan: Plan) -> tuple[str, ...]:
     """The sources of a plan that go on without end, before or after the passes."""
+    return tuple(name for name, read in _reads(plan).items() if read.source.capabilities.unbounded)
+
+
+def is_lent(plan: Plan) -> bool:
+    """Whether a source that a plan follows is a queue, which lends its messages until it hears that they are published."""
+    known = [read.source.capabilities for read in _reads(plan).values()]
+    return any(each.unbounded and each.acknowledges is not None for each in known)
+
+
+def _reads(plan: Plan) -> dict[str, Read]:
     reads = {node.id: node.operator for node in plan if isinstance(node.operator, Read)}
     reads |= {op.read_id: op.read for node in plan if isinstance(op := node.operator, Stage) and op.read and op.read_id}
-    return tuple(name for name, read in reads.items() if read.source.capabilities.unbounded)
+    return reads
 
 
 def backfilled(plan: Plan) -> tuple[str, ...]:
@@ -55,6 +65,14 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
         yield InvalidValue(
             f"an integration of type '{kind}' needs a source that goes on without end",
             hint="read a log or a queue, such as kafka",
+        ).at(document.place("type"))
+        return
+    reads = _reads(plan)
+    lent = next((name for name in streams if kind == "hybrid" and reads[name].source.capabilities.resumes is None), None)
+    if lent is not None:
+        yield InvalidValue(
+            f"'{lent}' is a queue, of which nobody knows how far the backfill has read it",
+            hint="follow it by an integration of its own, of the type real-time",
         ).at(document.place("type"))
         return
     ending = backfilled(plan)

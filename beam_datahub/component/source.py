@@ -258,6 +258,11 @@ class Follower(ABC):
         ConnectorError, which ends the attempt and loses nothing.
         """
 
+    @property
+    def owes(self) -> bool:
+        """Whether the system is still to be told of what was taken: a stream that ends publishes that first, and tells."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the partition: what was taken and not published is to be had again. Raises nothing."""

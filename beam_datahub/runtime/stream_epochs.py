@@ -77,12 +77,12 @@ class Publisher:
         for found in _taken(folder):
             self.epochs.take(found)
 
-    def commit_when_due(self) -> None:
-        """Publish an epoch where it is time. Raises Judged, ConnectorError."""
+    def commit_when_due(self, *, at_once: bool = False) -> None:
+        """Publish an epoch where it is time, or `at_once` where something is through. Raises Judged, ConnectorError."""
         now = time.monotonic()
         if self.pending is not None and now >= self._next_trial:
             self._publish()
-        elif self.pending is None and now >= self._next_commit:
+        elif self.pending is None and (at_once or now >= self._next_commit):
             self._next_commit = now + self._spec.commit_every
             self.commit()
 

@@ -25,7 +25,7 @@ from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Read, Write
 from beam_datahub.compiler.settled import CLOCK, clock_of
 from beam_datahub.compiler.stream_control import SAY_SECONDS, Control
-from beam_datahub.compiler.streaming import apart, followed, is_windowed
+from beam_datahub.compiler.streaming import apart, followed, is_lent, is_windowed
 from beam_datahub.component.failure import placed, unpacked
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import Partition
@@ -90,7 +90,7 @@ class _Stream:
         self._names = followed(self._physical)
         self._reads = {node.id: node.operator for node in plan.reads() if isinstance(node.operator, Read)}
         self._writes = [node.operator for node in plan.writes() if isinstance(node.operator, Write)]
-        self._windowed = is_windowed(self._physical)
+        self._windowed, self._lent = is_windowed(self._physical), is_lent(self._physical)
         self._known = {name: self._reads[name].request.reached for name in self._names}
         self._publisher = Publisher(plan, request.spec, request.run.journal, request.keep, self._known)
         self._began, self._started = datetime.now(UTC), time.monotonic()
@@ -186,7 +186,7 @@ class _Stream:
                 running = pipeline.run()
             except Exception as failure:
                 return failure
-            stack.callback(FOLLOWERS.close, name)
+            stack.callback(FOLLOWERS.close, name, self._publisher.reached)
             try:
                 return self._watched(running, place)
             except Judged:
@@ -245,7 +245,8 @@ class _Stream:
                         failures.clear()
                         break
                 else:
-                    publisher.commit_when_due()
+                    # What a queue has lent is acknowledged where it is held, before that is closed.
+                    publisher.commit_when_due(at_once=self._lent and (self._stopping or self._anew))
                 self._look_round()
                 if (now := self._control()) != told or now.at - told.at > SAY_SECONDS:
                     place.control.write(now)
@@ -280,7 +281,7 @@ class _Stream:
         if epochs is None:
             return
         if request.until_idle and not self._stopping and self._publisher.pending is None:
-            is_done = epochs.caught_up()
+            is_done = epochs.caught_up(told=not self._windowed)
             # Windows that are over by now still have to tell.
             self._stopping = self._rest.lasts(is_done, epochs.news) if self._windowed else is_done
         if epochs.stuck() is None:

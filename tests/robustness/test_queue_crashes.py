@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -131,6 +133,48 @@ def test_messages_of_rabbitmq_are_not_lost_and_known_by_their_ids_where_they_com
     assert sorted(json.loads(body)["n"] for _, _, body in target.messages()) == [1, 1, 2, 2]
     assert lines(work) == [1, 1, 2, 2]
     assert source.waiting() == 0
+
+
+def test_a_queue_is_followed_once_through_stops_and_at_least_once_through_a_kill(work: Any, rabbitmq: Server, prism: str) -> None:
+    queue = Queue(rabbitmq)
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    work.environment["BEAM_DATAHUB_PRISM"] = prism
+    spec = SPEC.format(
+        source=f"  connector: rabbitmq\n  connection: {{host: {rabbitmq.host}, port: {rabbitmq.port}}}\n  queue: {queue.name}",
+        target="    connector: sqlite\n    connection: {path: one.sqlite}\n    table: one\n    write_mode: merge\n    key: [n]",
+    )
+    (work.folder / "relay.yaml").write_text(spec + "type: real-time\nstream: {commit_every: 500ms, latency: 200ms}\n")
+    (work.folder / "killed.py").write_text(STANDING_STREAM)
+
+    def letters() -> list[str]:
+        return [line for file in work.folder.rglob("dead-letter/**/*.jsonl") for line in file.read_text().splitlines()]
+
+    queue.numbers(*range(1, 51))
+    queue.send(b"{")
+    running = work.start("run", "relay.yaml")
+    running.until(lambda: lines(work) and letters())
+    queue.numbers(*range(51, 101))
+    running.signal(signal.SIGTERM)
+    done = running.end()
+    assert done.status == 0, done
+    # What was read before the stop is published, and the queue was told of it.
+    stopped = lines(work)
+    assert stopped == list(range(1, len(stopped) + 1))
+    assert queue.waiting() == 100 - len(stopped)
+    running = work.start_python("killed.py", "run", "relay.yaml", STAND="between two destinations")
+    queue.numbers(101)
+    running.until((work.folder / "reached").exists)
+    running.signal(signal.SIGKILL)
+    assert running.end().status == -signal.SIGKILL
+    done = work.bh("run", "relay.yaml", "--until-idle", "--json")
+    assert done.status == 0, done
+    with closing(sqlite3.connect(work.folder / "one.sqlite")) as database:
+        assert [n for (n,) in database.execute("select n from one order by n")] == list(range(1, 102))
+    both = lines(work)
+    assert both[: len(stopped)] == stopped
+    assert sorted(set(both)) == list(range(1, 102))
+    assert queue.waiting() == 0
+    assert len(letters()) == 1
 
 
 def test_a_stream_that_is_killed_while_it_publishes_loses_and_doubles_nothing(work: Any, redis: Server, prism: str) -> None:

@@ -28,6 +28,7 @@ class Lease:
         self._tokens: list[tuple[Any, float]] = []
         """Each with when its loan was last renewed."""
         self._lock, self._over = threading.Lock(), threading.Event()
+        self._renewing = threading.Lock()
         self._lost: str | None = None
         self._thread = threading.Thread(target=self._live, name=f"lease of {place}", daemon=True)
         self._thread.start()
@@ -38,6 +39,18 @@ class Lease:
         with self._lock:
             self._tokens += [(token, now) for token in tokens]
 
+    def drop(self, tokens: Sequence[Any]) -> None:
+        """Renew the loan of these no more: they are about to be acknowledged."""
+        gone = set(tokens)
+        # One that is being renewed meanwhile would be refused.
+        with self._renewing, self._lock:
+            self._tokens = [each for each in self._tokens if each[0] not in gone]
+
+    @property
+    def count(self) -> int:
+        """How many messages are lent."""
+        return len(self._tokens)
+
     def _live(self) -> None:
         # Three times in the course of a loan, so that one that fails is made up for.
         while not self._over.wait(self._seconds / 3):
@@ -45,6 +58,10 @@ class Lease:
 
     def renew(self) -> None:
         """Renew the loan of all that is still lent."""
+        with self._renewing:
+            self._renew_all()
+
+    def _renew_all(self) -> None:
         with self._lock:
             tokens = [token for token, _ in self._tokens]
         if not tokens:

@@ -18,6 +18,8 @@ from beam_datahub.errors import AccessDenied, ConnectorError, DataHubError, Miss
 from beam_datahub.security import redact
 
 _BEAT_SECONDS = 0.02
+# MQTT counts messages that are under way with 16 bits.
+MOST = 65_535
 
 
 class MqttConnection(ServerConnection):
@@ -58,11 +60,18 @@ class MqttConnection(ServerConnection):
 class Client:
     """A connection to a broker, with its own thread; a session of this name, which the broker keeps for `keep_seconds`.
 
-    `came` is called with each message, on that thread. Messages are acknowledged only by `acknowledge`.
+    `came` is called with each message, on that thread. Messages are acknowledged only by `acknowledge`; with MQTT 5 the broker
+    sends at most `most` ahead of that. `resumed` says whether the broker had kept the session.
     """
 
     def __init__(
-        self, connection: MqttConnection, name: str, *, keep_seconds: int = 0, came: Callable[[Any], None] | None = None
+        self,
+        connection: MqttConnection,
+        name: str,
+        *,
+        keep_seconds: int = 0,
+        came: Callable[[Any], None] | None = None,
+        most: int = MOST,
     ) -> None:
         try:
             from paho.mqtt import client as paho
@@ -78,7 +87,7 @@ class Client:
         self._connected: Any = None
         self._lost: str | None = None
         self._answered: dict[int, Any] = {}
-        self._ended = False
+        self._ended = self.resumed = False
         chosen: dict[str, Any] = {}
         if not self._is_new:
             chosen["clean_session"] = not keep_seconds
@@ -109,7 +118,7 @@ class Client:
         if self._is_new:
             properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = keep_seconds
-            properties.ReceiveMaximum = 65_535
+            properties.ReceiveMaximum = most
             start = {"clean_start": not keep_seconds, "properties": properties}
         try:
             client.connect(connection.host, connection.port or (8883 if context else 1883), connection.keepalive_seconds, **start)
@@ -139,9 +148,9 @@ class Client:
             return Transient(f"{place}: {words}")
         return ConnectorError(f"{place}: {words}")
 
-    def _told_connect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
+    def _told_connect(self, _: Any, __: Any, flags: Any, reason: Any, ____: Any) -> None:
         with self._changed:
-            self._connected = reason
+            self._connected, self.resumed = reason, bool(flags.session_present)
             self._changed.notify_all()
 
     def _told_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
@@ -159,6 +168,11 @@ class Client:
         with self._changed:
             self._answered[number] = reason
             self._changed.notify_all()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._lost is not None
 
     def check(self) -> None:
         """Raise Transient where the connection is gone."""

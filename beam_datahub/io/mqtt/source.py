@@ -1,10 +1,13 @@
-"""MQTT as a source: what a broker has kept for our session, acknowledged over the same connection once it is published."""
+"""MQTT as a source: what a broker has kept for our session, or what comes, acknowledged over the same connection once it is
+published.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Literal
@@ -17,15 +20,14 @@ from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceC
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.held import held, hold, let_go
+from beam_datahub.component.messages.following import QueueFollower
 from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Discovery, ReadRequest, Report, Split
-from beam_datahub.io.mqtt.connection import Client, MqttConnection
-
-# MQTT counts messages that are under way with 16 bits.
-_MOST = 65_535
+from beam_datahub.component.source import Block, Discovery, Follower, Partition, ReadRequest, Report, Split
+from beam_datahub.io.mqtt.connection import MOST, Client, MqttConnection
+from beam_datahub.io.mqtt.following import MqttIntake
 
 
 class MqttReadOptions(MessageReadOptions):
@@ -42,16 +44,19 @@ class MqttReadOptions(MessageReadOptions):
     """How long the broker keeps the session between two runs, with MQTT 5."""
 
     qos: Literal[0, 1] = 1
-    """With 1, the broker keeps messages until they are acknowledged; with 0, only what comes while the run reads is taken."""
+    """With 1, the broker keeps messages until they are acknowledged; with 0, only what comes while the run reads is taken, and no
+    stream can be made of it."""
 
     quiet_seconds: float = Field(default=2.0, gt=0)
-    """When nothing has come for so long, all that was kept has been delivered: MQTT does not tell."""
+    """When nothing has come for so long, all that was kept has been delivered: MQTT does not tell. A stream that ends when it is
+    idle goes by it as well."""
 
     longest_seconds: int = Field(default=60, gt=0)
     """Where messages come all the time, a run takes what comes within this time."""
 
-    maximum_messages: int = Field(default=_MOST, gt=0, le=_MOST)
-    """How many messages a run takes at most; the others are for the next one."""
+    maximum_messages: int = Field(default=MOST, gt=0, le=MOST)
+    """How many messages a run takes at most; the others are for the next one. In a stream, how many are taken and not published
+    at most."""
 
     metadata: tuple[Literal["id", "timestamp", "topic", "headers", "qos", "retained", "duplicate", "content_type"], ...] = ()
     """What else of a message becomes columns: `topic` as `_topic`, the user properties as the map `_headers`, the one called
@@ -105,11 +110,15 @@ class _Session:
 
 @register("source", "mqtt", since="0.1.0")
 class MqttSource(MessageSource):
-    """Takes what a broker has kept for a session, and what comes until it is quiet. What cannot be decoded is rejected."""
+    """Takes what a broker has kept for a session, and what comes until it is quiet; a stream follows what comes. What cannot be
+    decoded is rejected.
+    """
 
     Connection: ClassVar[type[Config]] = MqttConnection
     Options = MqttReadOptions
-    capabilities = SourceCapabilities(columns=True, acknowledges=Acknowledging.CONNECTION, delivery=Delivery.AT_LEAST_ONCE)
+    capabilities = SourceCapabilities(
+        columns=True, acknowledges=Acknowledging.CONNECTION, delivery=Delivery.AT_LEAST_ONCE, unbounded=True
+    )
     examples = (
         Example(
             "JSON objects of all sensors",
@@ -135,6 +144,12 @@ class MqttSource(MessageSource):
 
     connection: MqttConnection
     options: MqttReadOptions
+
+    def __init__(self, connection: MqttConnection, options: MqttReadOptions) -> None:
+        super().__init__(connection, options)
+        if not options.qos:
+            # Nothing of it is kept for the next attempt.
+            self.capabilities = replace(type(self).capabilities, unbounded=False)  # type: ignore[misc]
 
     @property
     def place(self) -> str:
@@ -163,6 +178,28 @@ class MqttSource(MessageSource):
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         yield Split(self.place, detail=uuid4().hex)
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        yield Partition(self.place, request.reached.get(self.place, ""))
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        reading, wanted = self.reading(request, partition.name), self.metadata.names
+        options, connection = self.options, self.connection
+
+        def block(some: list[tuple[Any, datetime]], first: int) -> Block:
+            return reading.block(self._arrived(some, first, wanted, None))
+
+        def opened() -> MqttIntake:
+            return MqttIntake(
+                connection,
+                options.session,
+                options.topics,
+                keep_seconds=options.session_days * 86_400,
+                quiet_seconds=options.quiet_seconds,
+                most=options.maximum_messages,
+            )
+
+        return QueueFollower(partition.position, opened, block, options.maximum_messages, connection.timeout_seconds)
 
     def arrivals(self, split: Split, request: ReadRequest, wanted: Sequence[str]) -> Iterator[Arrived]:
         name = str(split.detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +38,13 @@ class HeldChannel:
         self._over = threading.Event()
         self._failure: BaseException | None = None
         self._channel: Any = None
+        self._consumer: str | None = None
+        """Of one who takes on and on: the consumer, how many messages it may be sent that are not acknowledged, their tags, and
+        those that nobody has as yet.
+        """
+        self._quota = 0
+        self._sent: set[int] = set()
+        self._ahead: list[Delivered] = []
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._live, name=f"channel of {queue}", daemon=True)
         self._thread.start()
@@ -121,6 +128,32 @@ class HeldChannel:
 
         return self._do(work)
 
+    def take_on(self, seconds: float, count: int) -> list[Delivered]:
+        """What has come within `seconds`, as soon as there is something; the server sends about `count` messages ahead."""
+
+        def came(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            self._sent.add(method.delivery_tag)
+            self._ahead.append(Delivered(body, method, properties))
+
+        def work() -> list[Delivered]:
+            channel, end = self._channel, time.monotonic() + seconds
+            # A consumer is sent so many that are not acknowledged: the next one gets more, while those wait for their commit.
+            if self._consumer is not None and len(self._sent) >= self._quota:
+                channel.basic_cancel(self._consumer)
+                self._consumer = None
+            # The server lets go of consumers as well, where a queue moves.
+            if self._consumer not in channel.consumer_tags:
+                self._quota = count
+                self._sent.clear()
+                channel.basic_qos(prefetch_count=count)
+                self._consumer = channel.basic_consume(self._queue, came)
+            while not self._ahead and (left := end - time.monotonic()) > 0:
+                channel.connection.process_data_events(min(left, _BEAT_SECONDS))
+            found, self._ahead = self._ahead, []
+            return found
+
+        return self._do(work)
+
     def give_back(self, count: int) -> None:
         """Give all messages back, and wait until the queue has `count` of them again; others may have got some meanwhile."""
 
@@ -134,11 +167,16 @@ class HeldChannel:
 
         self._do(work)
 
-    def acknowledge(self, last: int) -> None:
-        """Acknowledge all messages up to the delivery tag `last`."""
+    def acknowledge(self, last: int, others: Sequence[int] = ()) -> None:
+        """Acknowledge all messages up to the delivery tag `last` (0: none), and `others` by theirs."""
 
         def work() -> None:
-            self._channel.basic_ack(last, multiple=True)
+            # The server takes 0 for all that it has sent.
+            if last:
+                self._channel.basic_ack(last, multiple=True)
+            for tag in others:
+                self._channel.basic_ack(tag)
+            self._sent = {tag for tag in self._sent if tag > last} - set(others)
             # The answer to a question comes behind what the acknowledgement has done.
             self._channel.queue_declare(self._queue, passive=True)
 

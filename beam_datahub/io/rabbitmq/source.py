@@ -1,4 +1,4 @@
-"""RabbitMQ as a source: what queues hold when the run starts, acknowledged over the same channel once it is published."""
+"""RabbitMQ as a source: what queues hold, or what comes, acknowledged over the same channel once it is published."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceC
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.held import held, hold, let_go
+from beam_datahub.component.messages.following import QueueFollower
 from beam_datahub.component.messages.options import MessageReadOptions
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import ReadRequest, Report, Split
+from beam_datahub.component.source import Block, Follower, Partition, ReadRequest, Report, Split
 from beam_datahub.io.rabbitmq.connection import RabbitmqConnection
+from beam_datahub.io.rabbitmq.following import RabbitmqIntake
 from beam_datahub.io.rabbitmq.holding import Delivered, HeldChannel
 
 _AT_ONCE = 10_000
@@ -42,7 +44,8 @@ class RabbitmqReadOptions(MessageReadOptions):
     """The routing keys by which they are bound; `*` stands for one word of a topic, `#` for any number of them."""
 
     maximum_messages: int = Field(default=1_000_000, gt=0)
-    """How many messages of each queue a run takes at most; the others are for the next one."""
+    """How many messages of each queue a run takes at most; the others are for the next one. In a stream, how many are taken and
+    not published at most."""
 
     metadata: tuple[
         Literal[
@@ -68,12 +71,16 @@ class RabbitmqReadOptions(MessageReadOptions):
 
 @register("source", "rabbitmq", since="0.1.0")
 class RabbitmqSource(MessageSource):
-    """Takes what queues hold when the run starts. What cannot be decoded is rejected."""
+    """Takes what queues hold when the run starts; a stream follows what comes. What cannot be decoded is rejected."""
 
     Connection: ClassVar[type[Config]] = RabbitmqConnection
     Options = RabbitmqReadOptions
     capabilities = SourceCapabilities(
-        columns=True, splits="queue", acknowledges=Acknowledging.CONNECTION, delivery=Delivery.AT_LEAST_ONCE
+        columns=True,
+        splits="queue",
+        acknowledges=Acknowledging.CONNECTION,
+        delivery=Delivery.AT_LEAST_ONCE,
+        unbounded=True,
     )
     examples = (
         Example("JSON objects", {"connection": {"host": "rabbitmq", "user": "etl"}, "queue": "orders"}),
@@ -135,17 +142,47 @@ class RabbitmqSource(MessageSource):
         return found
 
     def splits(self, request: ReadRequest) -> Iterator[Split]:
-        options = self.options
-        if request.takes and (options.make_queue is not None or options.exchange is not None):
-            with self.connection.channel() as channel:
-                for queue in options.queues:
-                    if options.make_queue is not None:
-                        kind = {"x-queue-type": options.make_queue}
-                        channel.queue_declare(queue, durable=True, arguments=kind)
-                    for key in options.routing_keys if options.exchange is not None else ():
-                        channel.queue_bind(queue, options.exchange, key)
-        for queue in options.queues:
+        if request.takes:
+            self._make()
+        for queue in self.options.queues:
             yield Split(queue, detail=uuid4().hex)
+
+    def _make(self) -> None:
+        options = self.options
+        if options.make_queue is None and options.exchange is None:
+            return
+        with self.connection.channel() as channel:
+            for queue in options.queues:
+                if options.make_queue is not None:
+                    kind = {"x-queue-type": options.make_queue}
+                    channel.queue_declare(queue, durable=True, arguments=kind)
+                for key in options.routing_keys if options.exchange is not None else ():
+                    channel.queue_bind(queue, options.exchange, key)
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        if not request.reached:
+            self._make()
+        for queue in self.options.queues:
+            yield Partition(queue, request.reached.get(queue, ""))
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        queue = partition.name
+        reading, wanted = self.reading(request, queue), self.metadata.names
+
+        def block(some: list[Delivered], first: int) -> Block:
+            return reading.block(self._arrived(queue, some, first, wanted, None))
+
+        return QueueFollower(
+            partition.position,
+            lambda: RabbitmqIntake(self.connection, queue),
+            block,
+            self.options.maximum_messages,
+            self.connection.timeout_seconds,
+        )
+
+    def _arrived(self, queue: str, some: list[Delivered], first: int, wanted: Sequence[str], taken: Any) -> Arrived:
+        metadata = {column: [_known(column, queue, each) for each in some] for column in wanted}
+        return Arrived([each.body for each in some], metadata, first, taken=taken)
 
     def arrivals(self, split: Split, request: ReadRequest, wanted: Sequence[str]) -> Iterator[Arrived]:
         queue, name = split.name, str(split.detail)
@@ -167,8 +204,7 @@ class RabbitmqSource(MessageSource):
                 if size >= request.batch_bytes or not left:
                     if some:
                         taken = {"channel": name, "tag": some[-1].method.delivery_tag} if request.takes else None
-                        metadata = {column: [_known(column, queue, each) for each in some] for column in wanted}
-                        yield Arrived([each.body for each in some], metadata, first, taken=taken)
+                        yield self._arrived(queue, some, first, wanted, taken)
                     first, some, size = first + len(some), [], 0
         finally:
             if not request.takes:

@@ -1,10 +1,11 @@
-"""Amazon SQS as a source: what queues hold when the run starts, deleted once it is published."""
+"""Amazon SQS as a source: what queues hold when the run starts, or what comes, deleted once it is published."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -17,17 +18,19 @@ from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceC
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.held import hold, let_go
+from beam_datahub.component.messages.following import Lent, QueueFollower
 from beam_datahub.component.messages.lease import Lease, check_leases, end_leases
 from beam_datahub.component.messages.options import MessageReadOptions
+from beam_datahub.component.messages.polling import PolledIntake
 from beam_datahub.component.messages.reading import Arrived
 from beam_datahub.component.messages.source import HEADERS, MOMENT, MessageSource
 from beam_datahub.component.registry import register
-from beam_datahub.component.source import Discovery, ReadRequest, Report, Split
+from beam_datahub.component.source import Block, Discovery, Follower, Partition, ReadRequest, Report, Split
 from beam_datahub.errors import Transient
-from beam_datahub.io.sqs.connection import SqsConnection
+from beam_datahub.io.sqs.connection import SqsConnection, telling
 
-# What one call of the service can take.
-_CALL = 10
+# What one call of the service can take, and how many messages a stream asks for ahead.
+_CALL, _AHEAD = 10, 1_000
 _COUNTS = ("ApproximateNumberOfMessages",)
 
 
@@ -48,7 +51,8 @@ class SqsReadOptions(MessageReadOptions):
     """How long the service looks for messages before it says that there are none."""
 
     maximum_messages: int = Field(default=100_000, gt=0, le=120_000)
-    """How many messages of each queue a run takes at most; a FIFO queue gives 20,000. The others are for the next one."""
+    """How many messages of each queue a run takes at most; a FIFO queue gives 20,000. The others are for the next one.
+    In a stream, how many are taken and not published at most."""
 
     metadata: tuple[Literal["id", "timestamp", "queue", "headers", "delivery_count", "group"], ...] = ()
     """What else of a message becomes columns: its id as `_id`, the time it was sent at as `_timestamp`, its attributes as the map
@@ -68,12 +72,16 @@ class SqsReadOptions(MessageReadOptions):
 
 @register("source", "sqs", since="0.1.0")
 class SqsSource(MessageSource):
-    """Takes what queues hold when the run starts. What cannot be decoded is rejected."""
+    """Takes what queues hold when the run starts; a stream follows what comes. What cannot be decoded is rejected."""
 
     Connection: ClassVar[type[Config]] = SqsConnection
     Options = SqsReadOptions
     capabilities = SourceCapabilities(
-        columns=True, splits="queue", acknowledges=Acknowledging.ANYWHERE, delivery=Delivery.AT_LEAST_ONCE
+        columns=True,
+        splits="queue",
+        acknowledges=Acknowledging.ANYWHERE,
+        delivery=Delivery.AT_LEAST_ONCE,
+        unbounded=True,
     )
     examples = (
         Example(
@@ -132,6 +140,48 @@ class SqsSource(MessageSource):
     def splits(self, request: ReadRequest) -> Iterator[Split]:
         for queue in self.options.queues:
             yield Split(queue, detail=uuid4().hex)
+
+    def partitions(self, request: ReadRequest) -> Iterator[Partition]:
+        for queue in self.options.queues:
+            yield Partition(queue, request.reached.get(queue, ""))
+
+    def follow(self, partition: Partition, request: ReadRequest) -> Follower:
+        queue = partition.name
+        reading, wanted = self.reading(request, queue), self.metadata.names
+
+        def block(some: list[dict[str, Any]], first: int) -> Block:
+            return reading.block(self._arrived(queue, some, first, wanted, None))
+
+        most, patience = self.options.maximum_messages, self.connection.timeout_seconds
+        return QueueFollower(partition.position, lambda: self._intake(queue, most, patience), block, most, patience)
+
+    def _intake(self, queue: str, most: int, patience: float) -> PolledIntake:
+        """What asks one queue on and on. Raises ConnectorError."""
+        with ExitStack() as stack:
+            client = stack.enter_context(self.connection.client())
+            pool = stack.enter_context(ThreadPoolExecutor(self.connection.calls_at_once))
+            url = self.connection.url(client, queue)
+            self._count(client, url)
+            seconds = self.options.lease_seconds
+            lease = Lease(queue, seconds, self._visible(url, seconds), self._visible(url, 0))
+            busy = False
+
+            def ask(count: int) -> list[Lent]:
+                # One call finds out whether there is something; where there is much, there are more of them.
+                nonlocal busy
+                calls = min(self.connection.calls_at_once, -(-count // _CALL)) if busy else 1
+                with telling(self.connection.place):
+                    found = [each for part in pool.map(lambda _: self._receive(client, url), range(calls)) for each in part]
+                busy = len(found) >= calls * _CALL // 2
+                return [_lent(each) for each in found]
+
+            def delete(tokens: Sequence[str]) -> None:
+                with telling(self.connection.place):
+                    parts = [tokens[start : start + 1_000] for start in range(0, len(tokens), 1_000)]
+                    list(pool.map(partial(self._delete, client, url), parts))
+
+            closes = stack.pop_all().close
+            return PolledIntake(ask, delete, lease, ahead=_AHEAD, most=most, patience_seconds=patience, closes=closes)
 
     def arrivals(self, split: Split, request: ReadRequest, wanted: Sequence[str]) -> Iterator[Arrived]:
         name, options = str(split.detail), self.options
@@ -226,6 +276,11 @@ class SqsSource(MessageSource):
     def _delete(self, client: Any, url: str, handles: Sequence[str]) -> None:
         # What others have got meanwhile cannot be deleted any more, and comes again: that is for them to settle.
         _in_batches(handles, lambda entries: client.delete_message_batch(QueueUrl=url, Entries=entries))
+
+
+def _lent(message: dict[str, Any]) -> Lent:
+    again = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)) > 1
+    return Lent(message, message["ReceiptHandle"], len(message["Body"]), message["MessageId"], again)
 
 
 def _in_batches(handles: Sequence[str], call: Any) -> list[str]:

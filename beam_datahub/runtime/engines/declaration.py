@@ -108,7 +108,8 @@ class Engine(ABC):
                 hint="choose one that can: --engine prism or --engine flink",
                 place=document.place("type"),
             )
-        for source in () if self.in_process else document.integration.sources.values():
+        # A stream acknowledges where it reads.
+        for source in () if self.in_process or kind in STREAMING_TYPES else document.integration.sources.values():
             if _is_bound_to_connection(source.connector):
                 raise InvalidValue(
                     f"the engine '{self.name}' cannot read from '{source.connector}', whose messages are acknowledged over the "

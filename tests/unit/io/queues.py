@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -137,6 +138,21 @@ def broken_off(sink: Any, request: WriteRequest, receipts: Sequence[Receipt], af
     finally:
         sink.sending = sending
     raise AssertionError("it did not break off")
+
+
+def followed(source: Source, position: str = "", schema: pa.Schema = NUMBERED) -> Follower:
+    """A follower of the one partition of a source."""
+    wanted = ReadRequest(schema, tuple(schema.names), takes=True)
+    (partition,) = source.partitions(wanted)
+    return source.follow(replace(partition, position=position or partition.position), wanted)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what other threads and servers do."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
 
 
 class Followed:

@@ -10,10 +10,23 @@ import pytest
 
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.errors import AccessDenied, InvalidValue, Transient, UnreadableData
+from beam_datahub.io.mqtt.connection import Client
 from beam_datahub.security import Secret
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
-from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, written
+from tests.unit.io.queues import (
+    NUMBERED,
+    Taken,
+    broken_off,
+    followed,
+    fresh,
+    sink_of,
+    source_of,
+    staged,
+    taken_by,
+    until,
+    written,
+)
 
 
 class Topic:
@@ -79,6 +92,64 @@ def test_what_is_published_is_acknowledged_and_what_is_not_comes_again(topic: To
     assert [(row["n"], row["_duplicate"]) for row in again.rows] == [(1, True), (2, True), (3, True)]
     again.publish()
     assert Taken(source, schema).rows == []
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_stream_acknowledges_what_is_published_and_the_rest_comes_again(topic: Topic, version: str) -> None:
+    source = topic.subscribed(connection={"version": version})
+    topic.numbers(1, 2)
+    topic.send(b"{", {"n": 3}, qos=2)
+    one = followed(source)
+    first = taken_by(one, 3)
+    topic.numbers(4)
+    second = taken_by(one, 1)
+    assert [*first.numbers, *second.numbers] == [1, 2, 3, 4]
+    one.published(first.position)
+    assert one.owes
+    one.close()
+    two = followed(source, second.position)
+    again = taken_by(two, 1)
+    assert again.numbers == [4]
+    two.published(again.position)
+    until(lambda: two.take(0.1, 1).behind == 0)
+    two.close()
+    assert Taken(source, NUMBERED).rows == []
+
+
+def test_a_stream_takes_no_more_than_may_wait_for_its_commit(topic: Topic, tmp_path: Any) -> None:
+    source = topic.subscribed(maximum_messages=40)
+    written(topic.sink(tmp_path), pa.table({"n": list(range(100))}))
+    one = followed(source)
+    numbers: list[int] = []
+    while len(numbers) < 100:
+        some = taken_by(one, min(40, 100 - len(numbers)))
+        assert len(some.numbers) <= 40
+        numbers += some.numbers
+        one.published(some.position)
+    assert numbers == list(range(100))
+    one.close()
+
+
+def test_a_broker_that_is_away_is_waited_for_by_a_stream_and_what_it_brings_again_is_known(topic: Topic) -> None:
+    source = topic.subscribed()
+    one = followed(source)
+    topic.numbers(1, 2)
+    numbers = taken_by(one, 2).numbers
+    # Somebody with the same name: the broker ends the connection, and keeps the session.
+    other = Client(source.connection, topic.name, keep_seconds=60)
+    other.close()
+    topic.numbers(3)
+    last = taken_by(one, 1)
+    assert [*numbers, *last.numbers] == [1, 2, 3]
+    one.published(last.position)
+    assert not one.owes
+    one.close()
+    assert Taken(source, NUMBERED).rows == []
+
+
+def test_what_a_broker_does_not_keep_is_refused_as_a_stream(topic: Topic) -> None:
+    assert topic.source().capabilities.unbounded
+    assert not topic.source(qos=0).capabilities.unbounded
 
 
 def test_more_messages_than_a_broker_likes_to_have_under_way_are_taken(topic: Topic, tmp_path: Any) -> None:

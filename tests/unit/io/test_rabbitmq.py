@@ -18,7 +18,19 @@ from beam_datahub.security import Secret
 from beam_datahub.spec import load
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
-from tests.unit.io.queues import NUMBERED, Taken, broken_off, fresh, sink_of, source_of, staged, written
+from tests.unit.io.queues import (
+    NUMBERED,
+    Taken,
+    broken_off,
+    followed,
+    fresh,
+    sink_of,
+    source_of,
+    staged,
+    taken_by,
+    until,
+    written,
+)
 
 
 class Queue:
@@ -145,17 +157,86 @@ def test_a_queue_can_be_made_and_bound_and_what_is_known_of_a_message_becomes_co
     found.publish()
 
 
-def test_a_connection_that_is_lost_fails_the_run_before_it_publishes_and_loses_nothing(rabbitmq: Server) -> None:
-    queue = Queue(rabbitmq, "classic")
+def test_a_stream_acknowledges_what_is_published_and_gives_the_rest_back(queue: Queue) -> None:
+    queue.numbers(*range(250))
+    queue.send(b"{")
+    one = followed(queue.source(maximum_messages=10_000))
+    # The server sends some ahead, and more when those wait for their commit.
+    first = taken_by(one, 250)
+    assert (first.numbers, queue.waiting()) == (list(range(250)), 0)
+    queue.numbers(250, 251)
+    second = taken_by(one, 2)
+    assert second.numbers == [250, 251]
+    one.published(first.position)
+    assert one.owes
+    one.close()
+    until(lambda: queue.waiting() == 2)
+    two = followed(queue.source(), second.position)
+    again = taken_by(two, 2)
+    assert again.numbers == [250, 251]
+    two.published(second.position)
+    assert two.owes
+    two.published(again.position)
+    assert (two.owes, two.take(0.0, 1).behind) == (False, 0)
+    two.close()
+    assert queue.waiting() == 0
+
+
+def test_no_more_is_taken_ahead_than_fills_a_batch(queue: Queue) -> None:
+    body = b"x" * 400_000
+    queue.send(*[body] * 60)
+    source = queue.source(format="bytes", maximum_messages=50)
+    one = followed(source, schema=pa.schema([("value", pa.binary())]))
+    taken, arrival = 0, one.take(1.0, 2_000_000)
+    while arrival.block is not None:
+        taken += arrival.block.batch.num_rows
+        arrival = one.take(1.0, 2_000_000)
+    assert (taken, arrival.behind) == (50, 1)
+    one.published(arrival.position)
+    assert taken_by_rows(one, 10) == 10
+    one.close()
+
+
+def taken_by_rows(follower: Any, count: int) -> int:
+    found = 0
+    while found < count:
+        block = follower.take(1.0, 1 << 20).block
+        found += 0 if block is None else block.batch.num_rows
+    return found
+
+
+def test_a_server_that_is_away_fails_a_run_before_it_publishes_and_makes_a_stream_wait_and_loses_nothing(
+    rabbitmq: Server,
+) -> None:
+    queue, other = Queue(rabbitmq, "classic"), Queue(rabbitmq)
     queue.numbers(1, 2)
+    other.numbers(1, 2)
     taken = Taken(queue.source(), NUMBERED)
+    stream = followed(other.source(connection={"timeout_seconds": 300}))
+    numbers = taken_by(stream, 2).numbers
     queue.server.kill()
     try:
         with pytest.raises(Transient, match="is gone"):
             taken.publish()
+        assert stream.take(0.1, 1).behind
     finally:
         queue.server.start()
         taken.give_up()
+
+    def is_back() -> bool:
+        arrival = stream.take(0.1, 1)
+        numbers.extend([] if arrival.block is None else arrival.block.batch["n"].to_pylist())
+        return arrival.behind == 0
+
+    # What comes again is known, and acknowledged with the rest.
+    until(is_back)
+    other.numbers(3)
+    last = taken_by(stream, 1)
+    assert [*numbers, *last.numbers] == [1, 2, 3]
+    stream.published(last.position)
+    assert not stream.owes
+    stream.close()
+    assert other.waiting() == 0
     # A queue comes back a little later than its server.
     end = time.monotonic() + 60
     while queue.waiting() < 2 and time.monotonic() < end:
