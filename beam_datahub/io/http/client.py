@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from authlib.integrations.httpx_client import OAuth2Client
 from beam_datahub.errors import AccessDenied, ConnectorError, TargetUnusable, Transient
 from beam_datahub.io.http.connection import HttpConnection
 from beam_datahub.security import redact
+from beam_datahub.security.secret import known
 
 # It logs the address of each request, which may be secret.
 for _name in ("httpx2", "httpcore2"):
@@ -60,7 +62,10 @@ class Client:
         self._tokens: _Tokens | None = None
         if auth is not None and auth.type == "basic":
             assert auth.password is not None
-            login = httpx.BasicAuth(str(auth.user), auth.password.reveal())
+            password = auth.password.reveal()
+            # A service may repeat what it was sent.
+            known.add(base64.b64encode(f"{auth.user}:{password}".encode()).decode())
+            login = httpx.BasicAuth(str(auth.user), password)
         elif auth is not None and auth.type == "oauth2":
             self._tokens = _Tokens(connection, self._tls)
         self._client = httpx.Client(
@@ -82,7 +87,7 @@ class Client:
         """What the service answers when it is only asked whether it is there. Raises ConnectorError."""
         path = self._connection.check_path
         answer, status = self._asked("HEAD" if path is None else "GET", self._connection.address(path or ""), b"", {})
-        if status is None or (answer.meaning is Meaning.AGAIN and path is None and status >= 500):
+        if status is None or (path is None and status >= 500 and status != 501):
             raise Transient(f"{self._place}: {answer.told}", hint="look at `url`, and whether the service is up")
         if path is not None and answer.meaning is not Meaning.TAKEN:
             raise TargetUnusable(f"{self._place}: {answer.told}", hint="look at `url` and `check_path`")
@@ -142,7 +147,9 @@ def _meant(response: httpx.Response, text: bytes) -> Answer:
     status = response.status_code
     if response.is_success:
         return Answer(Meaning.TAKEN, str(status))
-    words = " ".join(text.decode("utf-8", "replace").split())
+    # What a terminal would take for commands is left out.
+    letters = (sign if sign.isprintable() else " " for sign in text.decode("utf-8", "replace"))
+    words = " ".join("".join(letters).split())
     told = f"the service answers {status} {response.reason_phrase}".rstrip()
     if 300 <= status < 400 and "location" in response.headers:
         words = f"it is at {response.headers['location']}"
@@ -210,6 +217,7 @@ class _Tokens:
         with self._lock:
             if self._token is None or self._token.is_expired(leeway=_EARLY_SECONDS):
                 self._token = self._fetched()
+                known.add(str(self._token["access_token"]))
             return str(self._token["access_token"])
 
     def forget(self) -> None:

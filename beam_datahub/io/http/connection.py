@@ -78,7 +78,7 @@ class HttpLogin(Config):
         for name in sorted(given - needed - more):
             raise ValueError(f"the login `{self.type}` has no `{name}`")
         if self.header is not None:
-            _check_header(self.header)
+            check_header(self.header)
         if self.token_url is not None:
             _check_url(self.token_url)
         return self
@@ -92,7 +92,8 @@ class HttpConnection(Config):
     `${secret.NAME}`."""
 
     auth: HttpLogin | None = None
-    """How one logs in."""
+    """How one logs in: `{type: bearer, token: …}`, `{type: basic, user: …, password: …}`, `{type: api_key, header: …, token: …}`
+    or `{type: oauth2, token_url: …, client_id: …, client_secret: …, scope: …, audience: …}`; secrets as `${secret.NAME}`."""
 
     headers: dict[str, Secret | str] = {}
     """Headers of every request; what is secret in them as `${secret.NAME}`."""
@@ -130,7 +131,7 @@ class HttpConnection(Config):
     @classmethod
     def _are_headers(cls, headers: dict[str, Secret | str]) -> dict[str, Secret | str]:
         for name, value in headers.items():
-            _check_header(name)
+            check_header(name)
             if name.lower() in _SECRET and isinstance(value, str):
                 # The value may be the very secret: the message must not repeat it.
                 raise ValueError(f"what the header '{name}' says is secret: write it with ${{secret.NAME}}, or take `auth`")
@@ -236,7 +237,8 @@ def _system_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _check_header(name: str) -> None:
+def check_header(name: str) -> None:
+    """Refuse what is no name of a header, and those of headers that a request has anyway. Raises ValueError."""
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a header")
     if name.lower() in _OWN:

@@ -118,7 +118,7 @@ class Delivery:
             if PROGRESS.stopping:
                 raise Transient(f"{self._place}: the run was stopped before all records were sent")
         if self._options.requests_per_second is not None:
-            wait_turn(self._place, self._options.requests_per_second)
+            wait_turn(f"{self._place} for {self._request.step}", self._options.requests_per_second)
 
     def _keep_quiet(self, seconds: float) -> None:
         """Let the service alone for so long: all threads."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, field_validator
 
 from beam_datahub.component.capabilities import Delivery as DeliveryKind
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
@@ -27,7 +27,7 @@ from beam_datahub.component.sink import Committed, Receipt, Returned, Sink, Writ
 from beam_datahub.component.source import Report
 from beam_datahub.component.staged_batches import StagingWriter, staged
 from beam_datahub.errors import InvalidValue, LossyWrite, UnknownColumn
-from beam_datahub.io.http.connection import HttpConnection
+from beam_datahub.io.http.connection import HttpConnection, check_header
 from beam_datahub.io.http.requests import PLACEHOLDER, Format, Request, placeholders, requests, unfit
 from beam_datahub.kernels.rejection import ATTEMPTS, rejections
 from beam_datahub.kernels.types import visible
@@ -95,6 +95,13 @@ class HttpWriteOptions(Config):
     idempotency: Literal["commit", "content"] = "commit"
     """What the key is made of: the run and the request's place in it, so that the requests of two runs always differ; or the
     `content` (method, path and body), so that the same records have the same key in any run."""
+
+    @field_validator("idempotency_header")
+    @classmethod
+    def _is_header(cls, name: str | None) -> str | None:
+        if name is not None:
+            check_header(name)
+        return name
 
 
 @register("sink", "http", since="0.1.0")
@@ -208,6 +215,7 @@ class HttpSink(Sink):
     def abort(self, request: WriteRequest) -> None:
         publication = self._publication(request)
         with publication.alone():
+            store_of(publication.returned).delete(publication.returned)
             publication.remove()
 
     def _publication(self, request: WriteRequest) -> Publication:
