@@ -161,7 +161,10 @@ class FileSource(Source):
             raise SourceMissing(
                 f"'{path}' holds no {wanted} file", hint=f"it holds {os.path.basename(files[0][0])}; name files by a glob"
             )
-        raise SourceMissing(f"there is no file '{path}'", hint="paths are relative to the folder of the spec")
+        hint = "paths are relative to the folder of the spec"
+        if "${" in path:
+            hint = "a parameter is written ${param.NAME}, a variable of the environment ${env.NAME}"
+        raise SourceMissing(f"there is no file '{path}'", hint=hint)
 
     def _has_extension(self, path: str) -> bool:
         name = os.path.basename(path).lower()

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from beam_datahub.errors.synonyms import names_here
+
 
 @dataclass(frozen=True)
 class Place:
@@ -29,7 +31,11 @@ class Place:
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a user who typed `name` most likely meant, or None."""
     folded = {candidate.casefold(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.85)
+    if not close and (meant := names_here(name, folded.values())) is not None:
+        # What looks a little like another tool's word is not what was meant: `rest` is not `redis`.
+        return meant[0] if meant else None
+    found = close or difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else None
 
 

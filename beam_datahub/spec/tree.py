@@ -119,6 +119,10 @@ def compose(text: str, file: str) -> tuple[YAML, Node | None]:
             problem, hint = "a second document starts here", "one file holds one document"
         elif "mapping values are not allowed" in problem:
             hint = "put a text that contains ': ' into quotes"
+        elif "expected <block end>" in problem:
+            hint = "keys of one mapping, and the dashes of one list, stand exactly below each other"
+        elif "'}', but got '{'" in problem or "']', but got '{'" in problem:
+            hint = "put a text with ${…} into quotes where it stands between braces"
         elif "%" in problem or "`" in problem or "@" in problem:
             hint = "put a text that starts with a special character into quotes"
         line = mark.line + 1 if mark is not None else None

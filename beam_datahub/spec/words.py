@@ -58,6 +58,17 @@ _BOUNDS = {
     "string_too_long": "at most {max_length} characters long",
 }
 
+_INSTEAD_OF_LISTS = {
+    "sources": "name each: `orders: {connector: …}`",
+    "source": "several stand under `sources`, each with its name: `orders: {connector: …}`",
+    "destination": "several stand under `destinations`",
+    "fields": "name each: `total: amount * quantity`",
+    "measures": "name each: `revenue: sum(total)`",
+    "types": "name the column of each: `amount: decimal(12,2)`",
+    "schema": "name the column of each: `amount: decimal(12,2)`",
+    "parameters": "name each: `day: {type: date}`",
+}
+
 
 def shown(value: Any) -> str:
     """`value` as an error message shows it: short, never a secret."""
@@ -130,7 +141,10 @@ def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], besi
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         names = _names(model, detail["loc"][:-1])
-        return UnknownName("option", str(keys[-1]), [*names, *beside] if len(keys) == 1 else names)
+        unknown = UnknownName("option", str(keys[-1]), [*names, *beside] if len(keys) == 1 else names)
+        if "config" in names and nearest(unknown.name, unknown.candidates) is None:
+            unknown.hint = f"the options of a transformation stand under `config`; here stand: {', '.join(unknown.candidates)}"
+        return unknown
     if kind == "missing":
         return MissingValue(f"`{keys[-1]}` is missing")
     if isinstance(value, Secret):
@@ -146,6 +160,10 @@ def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], besi
     hint = f"did you mean '{guess}'?" if guess else None
     if hint is None and any(each["type"] == "string_type" for each in details) and isinstance(value, (int, float, date)):
         hint = "put it into quotes"
+    if hint is None and isinstance(value, Mapping) and wanted == ["a list"]:
+        hint = "begin each entry with a dash: `- key: value`"
+    if hint is None and isinstance(value, list) and wanted == ["a mapping (key: value)"]:
+        hint = _INSTEAD_OF_LISTS.get(str(keys[-1]), "leave out the dashes: `key: value`")
     if hint is None and value is None and isinstance(keys[-1], int) and "text" in wanted:
         hint = "YAML reads a bare null as nothing; put the word into quotes"
     if all(each["type"] in ("value_error", "assertion_error") for each in details):

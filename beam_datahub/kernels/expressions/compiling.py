@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from beam_datahub.errors import InvalidExpression
+from beam_datahub.errors import InvalidExpression, UnknownColumn, nearest
 from beam_datahub.kernels.expressions.expression import Expression, column
 from beam_datahub.kernels.expressions.failing import Facts, can_fail
 from beam_datahub.kernels.expressions.literals import literal_sql
@@ -77,7 +77,15 @@ def _compile_text(text: str, schema: pa.Schema, session: KernelSession, *, predi
     if _IDENTIFIER.match(stripped) and stripped.casefold() not in _WORDS and (found := names.find(stripped)) is not None:
         return column(found, schema)
     node = parse(text, session)
-    return compile_node(text, bind(node, names_for(node, schema)), schema, session, predicate=predicate)
+    try:
+        return compile_node(text, bind(node, names_for(node, schema)), schema, session, predicate=predicate)
+    except UnknownColumn as error:
+        if f'"{error.name}"' in text:
+            # SQL takes what stands in double quotes for a name, where other languages see a text.
+            error.hint = f"a text stands in single quotes: '{error.name}'; {error.hint}"
+        elif _IDENTIFIER.match(error.name) and nearest(error.name, error.columns) is None and error.name != stripped:
+            error.hint = f"{error.hint}; a text stands in single quotes: '{error.name}'"
+        raise
 
 
 def _compile_literal(value: Any, session: KernelSession) -> Expression:

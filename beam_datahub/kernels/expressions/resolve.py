@@ -213,7 +213,7 @@ def check_scalar(folded: str) -> None:
         )
     if folded in ("unnest", "unpack"):
         raise InvalidExpression(f"'{folded}' makes several rows of one", hint="use a flatten step")
-    guess = nearest(folded, SCALAR_NAMES)
+    guess = nearest(folded, SCALAR_NAMES | {"coalesce"})
     raise InvalidExpression(f"unknown function '{folded}'", hint=f"did you mean '{guess}'?" if guess else None)
 
 

@@ -39,7 +39,9 @@ def parse(text: str, session: KernelSession) -> Node:
     except duckdb.Error as error:
         raise InvalidExpression(sentence(error)) from error
     if parsed["error"]:
-        raise InvalidExpression(_syntax_message(parsed), hint=_SYNTAX_HINT)
+        # `&&` is an operator of lists in DuckDB.
+        hint = "conditions are joined by `and` and `or`" if "&&" in text else _SYNTAX_HINT
+        raise InvalidExpression(_syntax_message(parsed), hint=hint)
     if len(parsed["statements"]) != 1 or re.search(r";\s*$", text):
         raise InvalidExpression("the expression is several statements", hint="write one expression without `;`")
     node = parsed["statements"][0]["node"]

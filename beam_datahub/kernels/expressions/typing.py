@@ -83,6 +83,11 @@ def sql_types(select: str, relation: str, session: KernelSession) -> list[str]:
     return [str(item) for item in found] if isinstance(found, Sequence) else []
 
 
+# What takes numbers, and what takes times: a text in one of them was most likely never converted.
+_OF_NUMBERS = re.compile(r"[-+*/%]+|sum|avg|mean|median|stddev|variance|round|floor|ceil|abs|sqrt|power|pow|mod")
+_OF_TIMES = re.compile("date_(trunc|part|diff)|datediff|year|month|week|day|dayname|hour|minute|strftime")
+
+
 def _refused(error: duckdb.Error) -> InvalidExpression:
     said = sentence(error)
     if _NO_PATTERN.match(said):
@@ -98,8 +103,21 @@ def _hint(error: duckdb.Error) -> str | None:
         guess = nearest(name, SCALAR_NAMES)
         return f"did you mean '{guess}'?" if guess else None
     if "add explicit type cast" in text or "explicit cast is required" in text:
-        return "convert the value first, for example cast(x as varchar)"
+        return f"convert the value first, for example cast(x as {_wanted_type(text)})"
     return None
+
+
+def _wanted_type(text: str) -> str:
+    """The type to which a text is to be converted, by what DuckDB says of a call or a comparison that does not bind."""
+    compared = re.search(r"compare values of type (\w+)(?:\([^)]*\))? and type (\w+)", text)
+    if compared:
+        return next((kind.lower() for kind in compared.groups() if kind != "VARCHAR"), "varchar")
+    called = re.search(r"argument types '([^']*?)\(([^']*)\)'", text)
+    if called and "VARCHAR" in called[2] and _OF_NUMBERS.fullmatch(called[1]):
+        return "double"
+    if called and "VARCHAR" in called[2] and _OF_TIMES.fullmatch(called[1]):
+        return "timestamp"
+    return "varchar"
 
 
 @functools.lru_cache(maxsize=2048)
