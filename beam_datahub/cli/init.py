@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
 import re
 import textwrap
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_datahub.errors import InvalidValue, TargetUnusable, UnknownName
+from beam_datahub.errors import InvalidValue, MissingValue, TargetUnusable, UnknownName
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 # So many text columns get a suggestion of their own.
 _SUGGESTED = 2
+# So many lines show whether a file is delimited.
+_LOOKED_AT = 100
 
 
 @click.command(short_help="Look at a data file and write a spec that works.")
@@ -36,6 +40,9 @@ def command(data: str, output: str, connector: str | None, force: bool) -> None:
     if os.path.exists(output) and not force:
         raise InvalidValue(f"'{output}' exists already", hint="choose another name with -o, or replace it with --force")
     name = connector or connector_for(data)
+    if not connector and _needs_options(name) and _is_delimited(data):
+        # Files called .dat or .txt may be either.
+        name = "csv"
     folder = os.path.dirname(os.path.abspath(output))
     path = data if "://" in data else os.path.relpath(data, folder)
     found = _discovered(name, data)
@@ -84,7 +91,33 @@ def _discovered(name: str, data: str) -> Discovery:
     from beam_datahub.component.registry import component
 
     kind: Any = component("source", name)
+    if needed := _needs_options(name):
+        raise MissingValue(
+            f"`{needed[0]}` of {name} cannot be told from the data",
+            hint=f"write the spec by hand, `beam-datahub connectors {name}` shows how; if it is delimited, name --connector csv",
+        )
     return kind(kind.Connection(path=data).resolved(os.getcwd()), kind.Options()).discover()  # type: ignore[no-any-return]
+
+
+def _needs_options(name: str) -> list[str]:
+    """The options of a source without which it does not read."""
+    from beam_datahub.component.registry import component
+
+    kind: Any = component("source", name)
+    return [option for option, field in kind.Options.model_fields.items() if field.is_required()]
+
+
+def _is_delimited(data: str) -> bool:
+    """Whether the first lines of a local file have several fields, and all the same number of them."""
+    if not os.path.isfile(data):
+        return False
+    with open(data, encoding="utf-8", errors="replace", newline="") as file:
+        lines = list(itertools.islice(file, _LOOKED_AT))
+    for delimiter in ",;\t|":
+        widths = {len(fields) for fields in csv.reader(lines, delimiter=delimiter) if fields}
+        if len(widths) == 1 and max(widths) > 1:
+            return True
+    return False
 
 
 def _spec_name(data: str) -> str:

@@ -67,6 +67,16 @@ def test_init_says_which_names_it_knows(shop: Path, cli: Run) -> None:
     assert ".parquet" in done.stderr
 
 
+def test_init_looks_into_a_file_whose_name_may_stand_for_columns_of_fixed_width(shop: Path, cli: Run) -> None:
+    (shop / "a.dat").write_text('1,"Goroka, New Guinea"\n2,Madang\n')
+    assert "(csv, 2 columns" in cli("init", "a.dat", "-o", "new.yaml").stdout
+    (shop / "b.dat").write_text("1750 5.0\n1751 11.0, and so on\n")
+    done = cli("init", "b.dat", "-o", "other.yaml")
+    assert done.exit_code == 3
+    assert "--connector csv" in done.stderr
+    assert "DH103" in done.stderr
+
+
 def test_discover_shows_the_types_and_pins_them(shop: Path, cli: Run) -> None:
     (shop / "shop.yaml").write_text("\n".join(line for line in SPEC.splitlines() if "schema:" not in line) + "\n")
     done = cli("discover", "shop.yaml")
