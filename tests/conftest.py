@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from beam_datahub.errors import MissingDependency
 
@@ -26,6 +27,10 @@ CASES = ROOT.parent / "shared" / "cases"
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 _LINES_OF_FIRST_TRY = 40
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 # Runs of tests that are not about the record of runs leave none: making a store takes longer than they do.

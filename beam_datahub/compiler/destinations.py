@@ -31,6 +31,8 @@ def add_destination(draft: Draft, spec: DestinationSpec) -> None:
             raise UnknownColumn(key, schema.names).at(draft.document.place(*spec.at, "key"))
     request = WriteRequest(draft.options.run_id, spec.id, schema, mode, spec.key)
     sink.plan_write(request)
+    if mode is WriteMode.OVERWRITE:
+        _refuse_shared_target(draft, spec, sink)
     if spec.subject is not None:
         try:
             draft.registry(spec.subject).accept(spec.subject, schema, spec.id)
@@ -38,6 +40,23 @@ def add_destination(draft: Draft, spec: DestinationSpec) -> None:
             raise error.at(draft.document.place(*spec.at, "subject")) from error
     write = Write(spec.connector, sink, request, place=draft.document.place(*spec.at), subject=spec.subject)
     draft.nodes[spec.id] = Node(spec.id, spec.id, write, (reference,), schema, type=spec.connector)
+
+
+def _refuse_shared_target(draft: Draft, spec: DestinationSpec, sink: Sink) -> None:
+    """Of two destinations that replace the same file or table, only one would be left."""
+    for node in draft.nodes.values():
+        other = node.operator
+        if isinstance(other, Write) and other.request.mode is WriteMode.OVERWRITE and _target(other.sink) & _target(sink):
+            raise InvalidValue(
+                f"'{node.id}' and '{spec.id}' overwrite the same place, where only one of them would be left",
+                hint="put a `union` step before one destination, or write to another place",
+            ).at(draft.document.place(*spec.at))
+
+
+def _target(sink: Sink) -> frozenset[object]:
+    """What a sink writes: its paths as they are, since folders of one data set may be written apart, or its data sets."""
+    paths = getattr(sink.connection, "paths", ())
+    return frozenset(path.rstrip("/") for path in paths) or frozenset(sink.datasets())
 
 
 def _mode(draft: Draft, kind: type[Sink], spec: DestinationSpec) -> WriteMode:

@@ -108,3 +108,28 @@ def test_a_write_mode_that_the_connector_lacks_is_refused() -> None:
     tail = "destinations:\n  - {id: out, connector: console, connection: {}, write_mode: merge}\n"
     (error,) = failures(JOIN, tail)
     assert "'console' cannot merge" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ("connector: csv, connection: {path: out/a.csv}", "connector: csv, connection: {path: out/a.csv}", True),
+        ("connector: csv, connection: {path: out/a}", "connector: csv, connection: {path: out/a/}", True),
+        ("connector: csv, connection: {path: out/country=de}", "connector: csv, connection: {path: out/country=fr}", False),
+        ("connector: sqlite, table: t, connection: {path: a.db}", "connector: sqlite, table: t, connection: {path: a.db}", True),
+        ("connector: sqlite, table: t, connection: {path: a.db}", "connector: sqlite, table: u, connection: {path: a.db}", False),
+    ],
+)
+def test_two_destinations_do_not_replace_the_same_place(first: str, second: str, refused: bool) -> None:
+    step = "  - {id: x, type: filtering, input: orders, config: {where: id > 0}}\n"
+    tail = (
+        "destinations:\n"
+        f"  - {{id: a, input: x, write_mode: overwrite, {first}}}\n"
+        f"  - {{id: b, input: customers, write_mode: overwrite, {second}}}\n"
+    )
+    if not refused:
+        assert plan(step, tail).nodes
+        return
+    (error,) = failures(step, tail)
+    assert "'a' and 'b' overwrite the same place" in str(error)
+    assert error.place is not None
