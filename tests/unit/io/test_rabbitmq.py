@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_datahub.compiler.build import BuildOptions, build
+from beam_datahub.compiler.describe import describe
 from beam_datahub.component.sink import WriteRequest
-from beam_datahub.errors import AccessDenied, SourceMissing, TargetUnusable, Transient
+from beam_datahub.errors import AccessDenied, DataHubError, SourceMissing, TargetUnusable, Transient
 from beam_datahub.runtime.engines import engine
 from beam_datahub.security import Secret
-from beam_datahub.spec import load
+from beam_datahub.spec import load, loads
 from beam_datahub.testing.connectors import read
 from tests.conftest import Server
 from tests.unit.io.queues import (
@@ -253,6 +255,20 @@ def test_another_process_cannot_acknowledge_and_says_so(queue: Queue, caplog: An
     queue.source().acknowledge(taken.messages)
     assert "come again" in caplog.text
     assert Taken(queue.source(), NUMBERED).numbers == [1]
+
+
+def test_a_queue_can_be_followed_but_not_behind_a_backfill(queue: Queue, tmp_path: Any) -> None:
+    connection = f"{{host: {queue.server.host}, port: {queue.server.port}}}"
+    spec = (
+        "name: a\ntype: KIND\n"
+        f"source: {{name: in, connector: rabbitmq, connection: {connection}, queue: {queue.name}, schema: {{n: bigint}}}}\n"
+        f"destination: {{connector: jsonl, connection: {{path: {tmp_path}}}, write_mode: append}}\n"
+    )
+    document = loads(spec.replace("KIND", "real-time"))
+    engine("prism").check(document)
+    assert "at least once" in str(describe(build(document, BuildOptions(run_id="r"))))
+    with pytest.raises(DataHubError, match="nobody knows how far the backfill"):
+        build(loads(spec.replace("KIND", "hybrid")), BuildOptions(run_id="r"))
 
 
 def test_engines_whose_workers_are_other_processes_are_refused(tmp_path: Any) -> None:
