@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _OWN = {"host", "content-length", "transfer-encoding", "connection"}
 _SECRET = {"authorization", "proxy-authorization", "cookie"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_PATH = re.compile(r"[^!-~]|[?#]")
 _SIGNS = re.compile(r"[^\t\x20-\x7e]")
 
 
@@ -87,9 +88,11 @@ class HttpLogin(Config):
 class HttpConnection(Config):
     """An HTTP service, and how it is reached."""
 
-    url: Secret | str
-    """Its address, such as `https://api.example.com/v1`. One that is itself a secret, as those of webhooks, is written with
-    `${secret.NAME}`."""
+    url: str
+    """Its address, such as `https://api.example.com/v1`."""
+
+    secret_path: Secret | None = None
+    """What stands behind the `url` where that is itself a secret, as in the addresses of webhooks: `${secret.NAME}`."""
 
     auth: HttpLogin | None = None
     """How one logs in: `{type: bearer, token: …}`, `{type: basic, user: …, password: …}`, `{type: api_key, header: …, token: …}`
@@ -122,9 +125,8 @@ class HttpConnection(Config):
 
     @field_validator("url")
     @classmethod
-    def _is_address(cls, url: Secret | str) -> Secret | str:
-        if isinstance(url, str):
-            _check_url(url)
+    def _is_address(cls, url: str) -> str:
+        _check_url(url)
         return url
 
     @field_validator("headers")
@@ -154,33 +156,28 @@ class HttpConnection(Config):
 
     @property
     def place(self) -> str:
-        """The service without what may be secret in its address."""
-        if isinstance(self.url, Secret):
-            first = self.url.parts[0] if self.url.parts else ""
-            known = re.match(r"https?://[^/@?#]+(?=/)", first) if isinstance(first, str) else None
-            return known[0] if known else "the service"
+        """The service."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
     def shown(self, path: str) -> str:
-        """The address of a path, without what may be secret in it."""
-        below = "" if isinstance(self.url, Secret) else urlsplit(self.url).path.strip("/")
-        return "/".join(filter(None, (self.place, below, path.lstrip("/"))))
+        """The address of a path, without what is secret in it."""
+        return "/".join(filter(None, (self.url.rstrip("/"), path.lstrip("/"))))
 
     def dataset(self, path: str) -> DatasetName:
         """What is written to, as others call it."""
-        below = "" if isinstance(self.url, Secret) else urlsplit(self.url).path
-        return DatasetName(self.place, f"{below.strip('/')}/{path.partition('?')[0].strip('/')}".strip("/") or "/")
+        below = self.shown(path.partition("?")[0]).removeprefix(self.place)
+        return DatasetName(self.place, below.strip("/") or "/")
 
     def address(self, path: str) -> str:
-        """The whole address of a path, in clear."""
-        url = self.url.reveal().strip() if isinstance(self.url, Secret) else self.url
-        if isinstance(self.url, Secret):
-            try:
-                _check_url(url)
-            except ValueError as error:
-                raise InvalidValue(f"the secret of `url` is no address: {error}") from error
-        return url if not path else f"{url.rstrip('/')}/{path.lstrip('/')}"
+        """The whole address of a path, in clear. Raises InvalidValue, without the value, where the secret makes none."""
+        if self.secret_path is None:
+            return self.url if not path else self.shown(path)
+        hidden = self.secret_path.reveal()
+        if _NO_PATH.search(hidden):
+            hint = "look at the secret: files often end with a line break"
+            raise InvalidValue("what `secret_path` says has a blank, a line break or another sign that no path has", hint=hint)
+        return "/".join(filter(None, (self.url.rstrip("/"), hidden.strip("/"), path.lstrip("/"))))
 
     def given_headers(self) -> dict[str, str]:
         """The headers of every request, in clear. Raises InvalidValue, without the value, for one that no header can be."""
