@@ -75,8 +75,8 @@ def pieces(
             final, step = not chunk, min(step * 2, size)
             end = _plain_end(chunk, dialect) if len(kept) + len(chunk) <= limit and is_plain(kept, dialect) else 0
             if end:
-                # The usual case, with one copy less.
-                head = b"".join((kept, memoryview(chunk)[:end]))
+                # The usual case, with a copy less, or without any.
+                head = b"".join((kept, memoryview(chunk)[:end])) if kept or end < len(chunk) else chunk
                 yield Piece(head, start, start + len(head), line)
                 start, line, kept = start + len(head), line + count_lines(head), chunk[end:]
                 del head, chunk

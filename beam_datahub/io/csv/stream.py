@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import os
 from dataclasses import replace
 
 import pyarrow as pa
 
+from beam_datahub.component.file_store import local_path
 from beam_datahub.component.files import DataFile
 from beam_datahub.errors import UnreadableData
 from beam_datahub.io.csv.options import CsvReadOptions
@@ -14,6 +16,8 @@ from beam_datahub.kernels.delimited import last_record_end
 from beam_datahub.kernels.delimited_sniff import Head, read_head
 from beam_datahub.kernels.delimited_stream import Read, transcoded
 
+# A line is looked for the end of so far.
+_LINE_BYTES = 64 * 1024
 _HEAD_BYTES = 256 * 1024
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -24,12 +28,13 @@ class TextStream:
     def __init__(self, file: DataFile, options: CsvReadOptions) -> None:
         self._file, self._options = file, options
         self._native = file.open()
-        raw: Read = self._native.read
-        begin = raw(4)
+        # Not so of a pipe.
+        self._local = file.seekable and os.path.isfile(local_path(file.path) or "")
+        begin = bytes(self._native.read(4))
         mark, encoding = next(((m, e) for m, e in _BOMS if begin.startswith(m)), (b"", options.encoding))
         self.bom = len(mark)
         self.offsets_known = file.seekable and codecs.lookup(encoding).name in ("utf-8", "ascii")
-        source = _after(begin[len(mark) :], raw)
+        source = _after(begin[len(mark) :], self._read)
         self._source = (
             source
             if self.offsets_known or codecs.lookup(encoding).name == "utf-8"
@@ -83,12 +88,23 @@ class TextStream:
         def read(size: int) -> bytes:
             nonlocal left
             if left is None:
-                return bytes(self._native.read(size))
-            chunk = self._native.read(min(size, left))
+                return self._read(size)
+            # The range ends where a line does, which no read goes beyond.
+            chunk = self._read(size) if size < left else bytes(self._native.read(left))
             left -= len(chunk)
-            return bytes(chunk)
+            return chunk
 
         return read, begin
+
+    def _read(self, size: int) -> bytes:
+        """The next bytes; of a local file up to the end of a line, so that they need not be cut and copied to be parsed."""
+        if not self._local:
+            return bytes(self._native.read(size))
+        here = self._native.tell()
+        self._native.seek(here + size)
+        more = self._native.read(_LINE_BYTES).find(b"\n") + 1
+        self._native.seek(here)
+        return bytes(self._native.read(size + more))
 
     def __enter__(self) -> TextStream:
         return self
