@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from beam_datahub.compiler.findings import Broken
 from beam_datahub.component.source import Block, Origin
+from beam_datahub.kernels.arrays import integers, numbers, repeated, texts
 from beam_datahub.kernels.rejection import ATTEMPTS, DEAD_LETTER, RECORD, ROW, VIOLATION
 from beam_datahub.kernels.session import KernelSession, single_batch
 from beam_datahub.kernels.types import HIDDEN, is_hidden, quoted
@@ -84,7 +85,7 @@ def letters(
     if block is not None:
         originals: Sequence[str | None] = block.originals(rows) if block.originals else _of_batch(block, rows, session)
         lines = block.lines(rows) if block.lines else lines
-        ordinals: Sequence[int | None] = [provenance.origin.first_row + row for row in rows]
+        ordinals: Any = pc.add(found["row"], numbers(np.array([provenance.origin.first_row]))[0])
     elif table is not None and session is not None:
         taken = table.take(found["row"].combine_chunks())
         originals = _as_json(taken, session)
@@ -107,7 +108,7 @@ def letters(
         ordinals,
         originals,
         RECORD if block is not None else ROW,
-        datetime.now(UTC),
+        _now(),
         pc.fill_null(found[ATTEMPTS], 1) if ATTEMPTS in found.column_names else 1,
     ]
     arrays = [_letter_column(value, field.type, len(rows)) for value, field in zip(values, DEAD_LETTER, strict=True)]
@@ -163,7 +164,7 @@ def violations(
         origin.byte_end,
         ordinals,
         _as_json(found.table, session),
-        datetime.now(UTC),
+        _now(),
     ]
     arrays = [_letter_column(value, field.type, count) for value, field in zip(values, VIOLATION, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=VIOLATION)
@@ -175,7 +176,14 @@ def _letter_column(value: Any, data_type: pa.DataType, count: int) -> pa.Array:
         return value.combine_chunks()
     if isinstance(value, pa.Array):
         return value
-    return pa.array(value, data_type) if isinstance(value, list) else pa.repeat(pa.scalar(value, data_type), count)
+    if not isinstance(value, list):
+        return repeated(value, data_type, count)
+    return texts(value) if pa.types.is_string(data_type) else integers(value)
+
+
+def _now() -> int:
+    """The time in microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 def _of_batch(block: Block, rows: list[int], session: KernelSession | None) -> Sequence[str | None]:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.kernels.arrays import as_numbers
 from beam_datahub.kernels.delimited import Mask
 
 # A column that has more of them, or longer ones, is not worth remembering.
@@ -40,4 +41,4 @@ def remembered(known: OddTexts | None, texts: pa.Array, values: pa.Array, misfit
     if len(different) > _MOST or different.nbytes > _MOST_BYTES:
         different = different[:0]
     firsts = pc.index_in(different, texts)
-    return OddTexts(different, values.take(firsts), misfits[np.asarray(firsts)])
+    return OddTexts(different, values.take(firsts), misfits[as_numbers(firsts)])

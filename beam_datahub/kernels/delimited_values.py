@@ -230,3 +230,22 @@ def may_be_too_big(column: pa.ChunkedArray) -> bool:
     if not pa.types.is_floating(column.type):
         return False
     return bool(pc.any(pc.is_inf(column)).as_py())
+
+
+def read_type(data_type: pa.DataType) -> pa.DataType:
+    """The type that pyarrow's parser is asked for."""
+    # pyarrow's parser does not see when a decimal overflows; its cast does.
+    return pa.string() if pa.types.is_decimal(data_type) else data_type
+
+
+def cast(array: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
+    """A column as Arrow reads it. Raises ArrowInvalid where a value is not of the type."""
+    if pa.types.is_decimal(data_type) and pa.types.is_string(array.type):
+        # Scaling 38 digits needs more room than the decimal itself has.
+        array = array.cast(pa.decimal256(38, data_type.scale))
+    return array if array.type == data_type else array.cast(data_type)
+
+
+def spellings(words: Sequence[str]) -> list[str]:
+    """The words in the forms that pyarrow's parser is to know."""
+    return sorted({form for word in words for form in (word, word.lower(), word.upper(), word.title())})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from beam_datahub.component.files import DataFile
 from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
 from beam_datahub.errors import SchemaDrift
+from beam_datahub.kernels.arrays import as_numbers, integers, mask, numbers, repeated, text, texts
 from beam_datahub.kernels.delimited import Mask, Offsets
 from beam_datahub.kernels.delimited_parse import Parsed, Refused
 from beam_datahub.kernels.delimited_stream import Piece
@@ -46,7 +47,7 @@ class Blocks:
             raise self._drift(parsed, min(misfits, key=lambda misfit: int(misfit.rows[0])))
         if self._drifted and contract.columns is Drift.DISCARD_ROW:
             message = f"the file has columns that the schema does not have: {', '.join(self._drifted)}"
-            rejected.append(rejections(pa.array(places), "contract", message, self._drifted[0]))
+            rejected.append(rejections(numbers(places), "contract", message, self._drifted[0]))
             keep[:] = False
         elif contract.types is not Drift.DISCARD_VALUE:
             reason = "contract" if contract.types is Drift.DISCARD_ROW else "type_mismatch"
@@ -55,18 +56,18 @@ class Blocks:
                 new = keep[misfit.rows]
                 keep[misfit.rows] = False
                 rejected.append(_misfits(misfit, new, places, reason))
-        positions = None if parsed.positions is None and keep.all() else pa.array(places[keep])
+        positions = None if parsed.positions is None and keep.all() else numbers(places[keep])
         if not keep.all():
-            table = table.filter(pa.array(keep))
-        if rejected:
-            # Found here, on a thread that works ahead, and not by whoever asks for the originals.
-            _ = parsed.records
+            # Column by column, Arrow copies the runs between the gaps; of a table it takes row by row.
+            kept = mask(keep)
+            table = pa.table([column.filter(kept) for column in table.columns], schema=table.schema)
+        told = pa.concat_tables(rejected).sort_by("row") if rejected else None
         return Block(
             single_batch(table.replace_schema_metadata(None)),
             self._origin(parsed.piece),
-            pa.concat_tables(rejected).sort_by("row") if rejected else None,
+            told,
             positions,
-            parsed.originals,
+            parsed.originals if told is None else _told_ahead(parsed, told["row"].to_pylist()),
             parsed.lines if self._from_start else None,
             self._drifted,
         )
@@ -85,30 +86,35 @@ class Blocks:
         )
 
 
+def _told_ahead(parsed: Parsed, rows: list[int]) -> Callable[[Sequence[int]], list[str]]:
+    """What gives the originals; those of `rows` are made here, on a thread that works ahead, as where their lines are."""
+    originals, _ = parsed.originals(rows), parsed.records
+    return lambda wanted: originals if wanted == rows else parsed.originals(wanted)
+
+
 def _refused(refused: Sequence[Refused]) -> pa.Table:
-    return pa.table(
-        {
-            "row": [one.position for one in refused],
-            "reason": [one.reason for one in refused],
-            "message": [one.message for one in refused],
-            "column": [None] * len(refused),
-        },
-        schema=REJECTION,
-    )
+    columns = [
+        integers([one.position for one in refused]),
+        texts([one.reason for one in refused]),
+        texts([one.message for one in refused]),
+        pa.nulls(len(refused), pa.string()),
+    ]
+    return pa.table(columns, schema=REJECTION)
 
 
 def _misfits(misfit: Misfits, new: Mask, places: Offsets, reason: str) -> pa.Table:
     """The rejections of those misfits that are `new`."""
     count = int(np.count_nonzero(new))
-    rows, messages = pa.array(places[misfit.rows[new]]), _messages(misfit).filter(pa.array(new))
-    columns = [pa.repeat(pa.scalar(text, pa.string()), count) for text in (reason, misfit.column.name)]
-    return pa.table([rows, columns[0], messages, columns[1]], schema=REJECTION)
+    rows, messages = numbers(places[misfit.rows[new]]), _messages(misfit).filter(mask(new))
+    reasons, names = (repeated(same, pa.string(), count) for same in (reason, misfit.column.name))
+    return pa.table([rows, reasons, messages, names], schema=REJECTION)
 
 
 def _messages(misfit: Misfits) -> pa.Array:
     """What is wrong with each of the values, which are shortened where they are long."""
-    values, text = misfit.values, pa.string()
-    short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(values, 0, _SHOWN - 1), pa.scalar("…", text), "")
-    shown = pc.if_else(pc.greater(pc.utf8_length(values), _SHOWN), short, values)
-    end = pa.scalar(f"' is not {with_article(misfit.column.type)}", text)
-    return pc.binary_join_element_wise(pa.scalar("'", text), shown, end, "")
+    shown, nothing = misfit.values, text("")
+    long = as_numbers(pc.utf8_length(shown)) > _SHOWN
+    if long.any():
+        short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(shown, 0, _SHOWN - 1), text("…"), nothing)
+        shown = pc.if_else(mask(long), short, shown)
+    return pc.binary_join_element_wise(text("'"), shown, text(f"' is not {with_article(misfit.column.type)}"), nothing)
