@@ -6,12 +6,14 @@ import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from beam_datahub.component.file_store import reading
 from beam_datahub.component.files import DataFile
 from beam_datahub.component.source import Split
 from beam_datahub.errors import InvalidValue
+from beam_datahub.kernels.byte_places import count_of
 from beam_datahub.kernels.delimited_stream import Read, transcoded
 
 # The first block is small, so that the first rows are there at once.
@@ -19,6 +21,7 @@ _FIRST_BYTES = 1 << 20
 # As much of a record that is too long is kept to show it.
 OVERLONG_HEAD = 1024
 _BOM = codecs.BOM_UTF8
+_LINE_BREAK = ord("\n")
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,24 @@ def _blocks(read: Read, start: int, end: int | None, block_bytes: int, longest: 
         return
     while True:
         chunk = read(size)
-        data = held + chunk if held else chunk
+        behind, rest = chunk.rfind(b"\n") + 1, b""
+        if behind:
+            # Whole lines alone go behind what is held: they are copied once.
+            data, rest = held + memoryview(chunk)[:behind], chunk[behind:]
+        else:
+            data = held + chunk
         if start == 0 and line == 1 and data.startswith(_BOM):
             data, start = data[3:], 3
         last = not chunk
-        cut = len(data) if last else data.rfind(b"\n") + 1
+        cut = len(data) if last or behind else data.rfind(b"\n") + 1
         if end is not None and start + cut >= end:
             found = data.find(b"\n", max(0, end - 1 - start)) + 1
             cut, last = (found, True) if found else (cut, last)
         if cut:
             size = block_bytes
             yield Lines(data[:cut] if cut < len(data) else data, start, start + cut, line)
-            line = None if line is None else line + data.count(b"\n", 0, cut)
-            start, held = start + cut, data[cut:]
+            line = None if line is None else line + count_of(np.frombuffer(data, np.uint8, cut), _LINE_BREAK)
+            start, held = start + cut, data[cut:] + rest
         elif len(data) > longest:
             length, held, ended = _skip_rest(read, len(data))
             yield Lines(data[:OVERLONG_HEAD], start, start + length, line, overlong=True)

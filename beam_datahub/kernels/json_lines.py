@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from beam_datahub.kernels.byte_places import places_of
 from beam_datahub.kernels.json_text import DEEPEST, LENIENT, extracted, fault, holds_json, is_nested, too_deep, whole
 from beam_datahub.kernels.rejection import REJECTION, no_rejections, rejections
 from beam_datahub.kernels.session import conform
@@ -26,6 +27,7 @@ from beam_datahub.kernels.workbench import over
 _ROW = re.compile(r" in row (\d+)$")
 _COLUMN = re.compile(r"Column\(/([^/)]+)")
 _WORDED = 20
+_LINE_BREAK = ord("\n")
 
 # A reason code, what the dead letter says, and the column at fault.
 Fact = tuple[str, str, str | None]
@@ -177,7 +179,7 @@ _KINDS = {"ARRAY": "an array", "VARCHAR": "text", "BOOLEAN": "a truth value", "N
 
 def lines_of(data: bytes) -> pa.Array:
     """The lines of a block without their line breaks, sharing its memory; binary where they are not valid UTF-8."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).astype(np.int32) + 1
+    ends = places_of(np.frombuffer(data, np.uint8), _LINE_BREAK).astype(np.int32) + 1
     edges = np.concatenate([[0], ends, [] if data.endswith(b"\n") else [len(data)]]).astype(np.int32)
     kind = pa.string() if _is_utf8(data) else pa.binary()
     return pa.Array.from_buffers(kind, len(edges) - 1, [None, pa.py_buffer(edges), pa.py_buffer(data)])
@@ -216,7 +218,11 @@ def _long(lines: pa.Array, longest: int) -> bool:
 
 def _deep(lines: pa.Array) -> bool:
     """Whether a line may be nested too deeply; only a long one can be."""
-    some = lines.filter(pc.greater(pc.binary_length(lines), 2 * DEEPEST))
+    lengths = pc.binary_length(lines)
+    # Most blocks have none. To compare with a number, Arrow would load pandas, where that is, to look whether it is a series.
+    if not len(lines) or pc.max(lengths).as_py() <= 2 * DEEPEST:
+        return False
+    some = lines.filter(pc.greater(lengths, 2 * DEEPEST))
     return any(too_deep(text) for text in some.filter(pc.greater(_brackets(some), DEEPEST)).to_pylist())
 
 

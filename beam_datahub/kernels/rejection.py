@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from beam_datahub.kernels.types import empty_table
+
 # What a kernel reports: `row` is the position in the batch that it was given. One that tries rows several
 # times adds how often as the column ATTEMPTS.
 REJECTION = pa.schema(
@@ -91,7 +93,9 @@ REASONS: tuple[Reason, ...] = (
     Reason("no_route", "no branch of a route takes the record and there is no default"),
     Reason("python_failed", "the user's Python function raised on the record"),
     Reason("refused", "the destination does not take the record: a constraint, a range, a type or an encoding of its own"),
-    Reason("undelivered", "the destination failed, was busy or did not answer whenever the record was sent, while it took others"),
+    Reason(
+        "undelivered", "the destination failed, was busy or did not answer whenever the record was sent, while it took others"
+    ),
     Reason("quality_rule", "the record breaks a quality rule whose action is reject"),
 )
 
@@ -116,4 +120,4 @@ def with_attempts(found: pa.Table, count: int) -> pa.Table:
 
 def no_rejections() -> pa.Table:
     """An empty REJECTION table."""
-    return REJECTION.empty_table()
+    return empty_table(REJECTION)

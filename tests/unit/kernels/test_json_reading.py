@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import duckdb
 import pytest
 
@@ -45,3 +48,21 @@ def test_what_an_object_lacks_is_null_and_what_it_has_besides_is_left_out(text: 
 def test_a_value_of_another_kind_fails(text: str, sql: str) -> None:
     with KernelSession(threads=1) as session, pytest.raises(duckdb.Error):
         session.query(f"SELECT {read_json_sql(f'CAST({literal(text)} AS JSON)', data_type(sql))} AS v")
+
+
+def test_sound_lines_load_no_pandas() -> None:
+    """It takes longer than to read some megabytes."""
+    program = """
+import sys
+import pyarrow as pa
+from beam_datahub.kernels.json_lines import JsonLines
+data = b'{"id": 1, "at": "2024-05-06T07:08:09", "items": [{"price": 2.5}]}\\n' * 1000
+items = pa.list_(pa.struct([pa.field("price", pa.float64())]))
+schema = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us")), ("items", items)])
+parser = JsonLines(schema, longest=1 << 20, known=frozenset(schema.names), refuse_unknown=False)
+assert parser.strangers(data) == []
+assert [len(column) for column in parser.parse(data).columns] == [1000] * 3
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
