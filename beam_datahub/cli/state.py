@@ -37,11 +37,12 @@ def show(integration: str | None, parameters: tuple[tuple[str, str], ...], store
     from beam_datahub.cli.moments import ago
     from beam_datahub.cli.session import out
     from beam_datahub.cli.tables import simple
+    from beam_datahub.compiler.settled import SEAM
     from beam_datahub.runtime.store_link import opened_store
 
     integration = None if integration is None else _name_of(integration, parameters)
     with opened_store(store) as link:
-        found = link.reader.cursors.find(integration)
+        found = [each for each in link.reader.cursors.find(integration) if each.partition != SEAM]
     if as_json:
         facts = [{**each.__dict__, "value": each.value["last"], "column": each.value["column"]} for each in found]
         click.echo(json.dumps(facts, default=str, ensure_ascii=False))

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from beam_datahub.compiler.books import Books, Ledger, audit
 from beam_datahub.compiler.commit import Budget, _receipt
 from beam_datahub.compiler.findings import RuleTally, merged_tallies
 from beam_datahub.compiler.plan import PlanRule, Write
+from beam_datahub.compiler.tickets import Stretch
+from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.sink import Receipt
 
 
 @dataclass(frozen=True)
 class Terms:
-    """By what the epochs of a stream are judged."""
+    """By what the epochs of a stream are judged; `windows` are the steps in whose windows rows wait, with the sources they come
+    from. `seams`: another attempt can tell what of them was read before.
+    """
 
     ledger: Ledger
     targets: tuple[Write, ...]
     budget: Budget
     rules: tuple[PlanRule, ...]
     started_at: datetime
+    windows: Mapping[str, Collection[str]] = field(default_factory=dict)
+    seams: bool = False
+
+    def verdict(self, account: Account, after: Account) -> dict[str, Any]:
+        """Whether an epoch is published: the budget is that of the whole stream up to `after` it, rules judge the epoch."""
+        rejected = sum(each["rejected"] for each in after.totals.values())
+        read = sum(each["read"] for each in after.totals.values())
+        reason = self.budget.exceeded(rejected, read)
+        if reason is not None:
+            return {"status": "too_many_rejected", "reason": reason, "faults": []}
+        quality = judge(self.rules, account.tallies, self.started_at)
+        failed = [rule for rule in quality if rule["action"] == "fail" and not rule["passed"]]
+        if failed:
+            told = "; ".join(f"{rule['name']} ({rule['step']}): {rule['outcome']}" for rule in failed)
+            return {"status": "quality_failed", "reason": told, "faults": []}
+        return {"status": "completed", "faults": []}
 
     def aside(self, *, letters: bool) -> str | None:
         """The step that writes rejected records, or violations."""
@@ -97,3 +118,36 @@ class Account:
         letter, broken = terms.aside(letters=True), terms.aside(letters=False)
         written = {t.request.step: self.rows[t.request.step] for t in terms.targets if t.request.step not in (letter, broken)}
         return audit(terms.ledger, self.totals, written, letter, broken)
+
+
+@dataclass
+class Ticket:
+    """What was reported of one ticket."""
+
+    account: Account = field(default_factory=Account)
+    stretch: Stretch | None = None
+    balanced: bool | None = None
+    latest: int | None = None
+    """When the last window ends that its rows wait for, in microseconds since 1970."""
+
+    def take(self, kind: str, body: str) -> None:
+        self.balanced = None
+        if kind == "stretch":
+            self.stretch = Stretch.of(body)
+        else:
+            self.account.take(kind, body)
+
+    def is_through(self, terms: Terms) -> bool:
+        if self.stretch is None:
+            return False
+        if self.balanced is None:
+            books = self.account.books(terms)
+            letter = terms.aside(letters=True)
+            # The dead letter's own rows are staged as well.
+            aside = all(
+                self.account.rows[step] == self.account.totals.get(step, Counter())["in"]
+                for step in (letter, terms.aside(letters=False))
+                if step is not None
+            )
+            self.balanced = aside and not books.faults
+        return self.balanced

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -50,7 +50,7 @@ class EndingSource(Source):
         self.name = source.name  # type: ignore[misc]
         self.whole_originals = source.whole_originals  # type: ignore[misc]
         known = source.capabilities
-        self.capabilities = replace(known, unbounded=True, resumes="block")  # type: ignore[misc]
+        self.capabilities = replace(known, unbounded=True, resumes="block", seams=True)  # type: ignore[misc]
 
     def check(self) -> Report:
         return self.source.check()
@@ -82,7 +82,7 @@ class EndingSource(Source):
 
     def follow(self, partition: Partition, request: ReadRequest) -> Follower:
         """Read on behind the blocks that were taken."""
-        return _Ending(self.source, partition.position, request)
+        return _Ending(self.source, partition, request)
 
 
 class _Ending(Follower):
@@ -90,8 +90,9 @@ class _Ending(Follower):
 
     ends: ClassVar[bool] = True
 
-    def __init__(self, source: Source, position: Mapping[str, Any], request: ReadRequest) -> None:
-        self._taken, self._over = int(position["blocks"]), bool(position["over"])
+    def __init__(self, source: Source, partition: Partition, request: ReadRequest) -> None:
+        self._taken, self._over = int(partition.position["blocks"]), bool(partition.position["over"])
+        self._seam = partition.seam
         blocks = (block for split in source.splits(request) for block in source.read(split, request))
         self._blocks = iter(()) if self._over else itertools.islice(blocks, self._taken, None)
 
@@ -100,11 +101,15 @@ class _Ending(Follower):
         block = None if self._over else next(self._blocks, None)
         if block is not None:
             self._taken += 1
-            return Arrival(block, _position(self._taken, over=False), _MORE)
+            return self._arrival(block, _MORE)
         if self._over:
             time.sleep(seconds)
         self._over = True
-        return Arrival(None, _position(self._taken, over=True), 0)
+        return self._arrival(None, 0)
+
+    def _arrival(self, block: Block | None, behind: int) -> Arrival:
+        position = _position(self._taken, over=self._over)
+        return Arrival(block, position, behind, at_seam=position == self._seam)
 
     def close(self) -> None:
         self._blocks = iter(())

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from beam_datahub.compiler.accounts import Account, Terms
+from beam_datahub.compiler.accounts import Account, Terms, Ticket
 from beam_datahub.compiler.asking import lookup_figures
 from beam_datahub.compiler.commit import _write_durably
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.plan import Write, is_aside
 from beam_datahub.compiler.returns import Published, Reasons, Returns, enter, gives_back, publish_all
-from beam_datahub.compiler.settled import CLOCK, SHARD, Settling, clock_text
-from beam_datahub.compiler.tickets import TICKETED, Stretch, opened
+from beam_datahub.compiler.settled import CLOCK, SEAM, SHARD, VOID, Settling, clock_text, plain_parts, plain_positions, seam_of
+from beam_datahub.compiler.tickets import AGAIN, TICKETED, Stretch, is_again, opened
 from beam_datahub.compiler.verdict import judge
 from beam_datahub.component.failure import placed
 from beam_datahub.component.sink import Committed, Receipt
@@ -32,37 +31,6 @@ _LOCATIONS = 10
 _MARK = b"epoch\n"
 
 Positions = dict[str, dict[str, Any]]
-
-
-@dataclass
-class _Ticket:
-    account: Account = field(default_factory=Account)
-    stretch: Stretch | None = None
-    balanced: bool | None = None
-    latest: int | None = None
-    """When the last window ends that its rows wait for, in microseconds since 1970."""
-
-    def take(self, kind: str, body: str) -> None:
-        self.balanced = None
-        if kind == "stretch":
-            self.stretch = Stretch.of(body)
-        else:
-            self.account.take(kind, body)
-
-    def is_through(self, terms: Terms) -> bool:
-        if self.stretch is None:
-            return False
-        if self.balanced is None:
-            books = self.account.books(terms)
-            letter = terms.aside(letters=True)
-            # The dead letter's own rows are staged as well.
-            aside = all(
-                self.account.rows[step] == self.account.totals.get(step, Counter())["in"]
-                for step in (letter, terms.aside(letters=False))
-                if step is not None
-            )
-            self.balanced = aside and not books.faults
-        return self.balanced
 
 
 @dataclass(frozen=True)
@@ -99,37 +67,62 @@ class Epochs:
 
     def __init__(self, terms: Terms, positions: Positions, identity: Identity | None = None) -> None:
         self._terms, self._identity = terms, identity
-        self._tickets: dict[str, _Ticket] = {}
-        self._beside = Account()
-        self._settling = Settling()
-        self.positions = _plain(positions)
+        self._begin(positions)
         self.total = Account()
         self.written: dict[str, dict[str, Any]] = {}
         self.number = 0
         self._clock: str | None = None
+        self.divides = True
+        """Whether an epoch could be made when one was last asked for; False where too much was under way."""
         self.news = 0
-        """Counts what was reported, but for where partitions stand."""
+        """Counts what was reported, but for where partitions and windows stand."""
+        self.turns = 0
+        """Counts the turns of windows."""
         self.state: dict[tuple[str, str], dict[str, Any]] = {}
-        """By source and partition: `position`, `behind` and `watermark`, and whether its system is still to be told (`owes`)."""
+        """By source and partition: `position`, `behind`, `watermark`, the one `due` by what was read, whether it `owes`."""
+
+    def _begin(self, positions: Positions) -> None:
+        self.positions = plain_positions(positions)
+        self._tickets: dict[str, Ticket] = {}
+        self._beside, self._void = Account(), Account()
+        # What is settled, and what had been read beyond it.
+        seam = seam_of(positions)
+        self._stored, self._seam = plain_positions(positions), {source: dict(parts) for source, parts in seam.read.items()}
+        self._settling = Settling(seam)
 
     def take(self, reports: Sequence[tuple[str, str]]) -> None:
         """Take what one bundle reported."""
         for kind, body in reports:
             if kind == TICKETED:
                 ticket, found = opened(body)
-                each = self._tickets.setdefault(ticket, _Ticket()) if ticket is not None else None
+                if ticket == AGAIN:
+                    self.news += 1
+                    for inner, text in found:
+                        self._enter_void(inner, text)
+                    continue
+                each = self._tickets.setdefault(ticket, Ticket()) if ticket is not None else None
                 for inner, text in found:
                     self._enter(inner, text, each)
             else:
                 self._enter(kind, body, None)
 
-    def _enter(self, kind: str, body: str, ticket: _Ticket | None) -> None:
-        self.news += kind != "following"
+    def _enter_void(self, kind: str, body: str) -> None:
+        """Results that were published before: nothing of them counts, but what comes of them has to be through."""
+        if kind == SHARD:
+            self._settling.take(json.loads(body))
+        else:
+            self._void.take("books" if kind == VOID else kind, body)
+
+    def _enter(self, kind: str, body: str, ticket: Ticket | None) -> None:
+        self.news += kind not in ("following", SHARD)
         if kind == SHARD:
             facts = json.loads(body)
+            self.turns += 1
             self._settling.take(facts)
             if ticket is not None and facts["latest"] is not None:
                 ticket.latest = max(ticket.latest or facts["latest"], facts["latest"])
+        elif kind == VOID:
+            self._enter_void(kind, body)
         elif kind == "following":
             facts = json.loads(body)
             self.state[facts["source"], facts["partition"]] = facts
@@ -153,6 +146,14 @@ class Epochs:
             return False
         return not self._tickets and bool(known) and all(self._stands_at(key, at) for key, at in known.items())
 
+    def windows_are_given(self) -> bool:
+        """Whether all that comes of windows has come that are complete by what was read last of their sources."""
+        for step, sources in self._terms.windows.items():
+            due = [facts["due"] for (source, _), facts in self.state.items() if source in sources]
+            if due and None not in due and not self._settling.has_looked_at(step, min(due)):
+                return False
+        return self._is_whole() and self._settling.has_heard_of_all(self._terms.windows)
+
     def _stands_at(self, key: tuple[str, str], position: Any) -> bool:
         told = self.state.get(key)
         return told is not None and not told["behind"] and bool(told["position"] == position)
@@ -163,7 +164,7 @@ class Epochs:
         That happens when an engine repeats a bundle that had told of itself already. The cure is to read on from what is
         published.
         """
-        by_start: dict[tuple[str, str], list[_Ticket]] = {}
+        by_start: dict[tuple[str, str], list[Ticket]] = {}
         for each in self._tickets.values():
             if each.stretch is not None:
                 by_start.setdefault((each.stretch.source, each.stretch.partition), []).append(each)
@@ -185,23 +186,44 @@ class Epochs:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is under way: all that was read is staged or waits for its windows, and so are all their results."""
-        return not self._tickets and not self._beside.books(self._terms).faults and not self._beside.receipts
+        return not self._tickets and self._is_whole() and not self._beside.receipts
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether anything was read, or given by windows, that is not published yet."""
+        return bool(self._tickets) or not self._is_whole()
+
+    def _is_whole(self) -> bool:
+        return not (self._beside.books(self._terms).faults or self._void.books(self._terms).faults)
+
+    def _is_cut(self, chain: Collection[str]) -> bool:
+        """Whether all that was read is through, and so are all results that windows gave: only there another attempt can tell
+        what was published before.
+        """
+        starts = {_start(ticket.stretch) for name in chain if (ticket := self._tickets[name]).stretch is not None}
+        others = (ticket for name, ticket in self._tickets.items() if name not in chain)
+        under_way = any(each.stretch is None or _start(each.stretch) not in starts for each in others)
+        return not under_way and self._is_whole() and self._settling.has_heard_of_all(self._terms.windows)
 
     def begin_anew(self, positions: Positions) -> None:
         """Forget what is not published: another attempt reads it again, from these positions on."""
-        self.positions = _plain(positions)
-        self._tickets.clear()
+        self._begin(positions)
         self.state.clear()
-        self._beside, self._settling = Account(), Settling()
 
     def next(self) -> Epoch | None:
         """The next epoch; None where nothing is through. `done` has to follow, once it is published."""
         chain = list(self._chain())
+        self.divides = not self._terms.seams or self._is_cut({name for name, _ in chain})
+        if not self.divides:
+            return None
         account = Account()
         read: Positions = {}
+        seam = {source: dict(parts) for source, parts in self._seam.items()}
         for name, stretch in chain:
             ticket = self._tickets[name]
-            account.add(ticket.account)
+            if not is_again(name):
+                account.add(ticket.account)
+                seam.setdefault(stretch.source, {})[stretch.partition] = stretch.end
             read.setdefault(stretch.source, {})[stretch.partition] = stretch.end
             self._settling.wait(stretch.source, stretch.partition, stretch.end, ticket.latest)
             ticket.latest = None
@@ -214,10 +236,13 @@ class Epochs:
         if not (chain or account.receipts or moved):
             self._beside.add(account)
             return None
+        if self._terms.seams:
+            self._void = Account()
+            self._add_seam(moved, seam)
         after = Account()
         after.add(self.total, receipts=False)
         after.add(account, receipts=False)
-        verdict = self._verdict(account, after)
+        verdict = self._terms.verdict(account, after)
         chosen: list[tuple[Write, tuple[Receipt, ...]]] = []
         for target in self._terms.targets:
             step = target.request.step
@@ -253,6 +278,14 @@ class Epochs:
                 found.setdefault(first, {})[CLOCK] = text
         return found
 
+    def _add_seam(self, moved: Positions, seam: Positions) -> None:
+        clocks = self._settling.clocks()
+        for source, parts in self.positions.items():
+            starts = {**self._stored.get(source, {}), **moved.get(source, {})}
+            ends = seam.get(source, {})
+            read = {name: [starts.get(name, at), ends.get(name, starts.get(name, at))] for name, at in parts.items()}
+            moved.setdefault(source, {})[SEAM] = {"clocks": clocks, "read": read}
+
     def _chain(self) -> Iterator[tuple[str, Stretch]]:
         """Tickets that are through, each where the one before it ended."""
         starts: dict[tuple[str, str, str], list[str]] = {}
@@ -272,21 +305,6 @@ class Epochs:
                     yield through, stretch
                     at = stretch.end
 
-    def _verdict(self, account: Account, after: Account) -> dict[str, Any]:
-        """Whether an epoch is published: the budget is that of the whole stream so far, rules judge the epoch."""
-        terms = self._terms
-        rejected = sum(each["rejected"] for each in after.totals.values())
-        read = sum(each["read"] for each in after.totals.values())
-        reason = terms.budget.exceeded(rejected, read)
-        if reason is not None:
-            return {"status": "too_many_rejected", "reason": reason, "faults": []}
-        quality = judge(terms.rules, account.tallies, terms.started_at)
-        failed = [rule for rule in quality if rule["action"] == "fail" and not rule["passed"]]
-        if failed:
-            told = "; ".join(f"{rule['name']} ({rule['step']}): {rule['outcome']}" for rule in failed)
-            return {"status": "quality_failed", "reason": told, "faults": []}
-        return {"status": "completed", "faults": []}
-
     def done(self, epoch: Epoch, published: Mapping[str, Committed]) -> None:
         """Note that an epoch is published."""
         self.number = epoch.number
@@ -299,6 +317,10 @@ class Epochs:
             del self._tickets[name]
         for source, parts in epoch.read.items():
             self.positions[source].update(parts)
+        for source, parts in epoch.moved.items():
+            self._stored.setdefault(source, {}).update(plain_parts(parts))
+            if SEAM in parts:
+                self._seam[source] = {name: end for name, (_, end) in parts[SEAM]["read"].items()}
 
     def report(self, epoch: Epoch | None = None) -> dict[str, Any]:
         """What the stream has done so far, and with an epoch that is not noted yet, as the report of a run has it."""
@@ -326,11 +348,6 @@ class Epochs:
             "cursors": {},
             "written": {**{step: _nothing() for step in plain}, **self.written},
         }
-
-
-def _plain(positions: Positions) -> Positions:
-    """The positions of partitions alone."""
-    return {source: {name: at for name, at in parts.items() if name != CLOCK} for source, parts in positions.items()}
 
 
 def _nothing() -> dict[str, Any]:

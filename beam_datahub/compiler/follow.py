@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -22,16 +20,15 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration, Timestamp
 
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REPORT, KernelOptions, RunStage, _global
+from beam_datahub.compiler.followers import FOLLOWERS, Held
 from beam_datahub.compiler.plan import Stage
 from beam_datahub.compiler.stream_control import ControlFile
-from beam_datahub.compiler.tickets import Stretch
+from beam_datahub.compiler.tickets import AGAIN, Stretch
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.source import Block, Follower, Partition
-from beam_datahub.kernels.windows import LAST
+from beam_datahub.kernels.windows import FIRST, LAST
 from beam_datahub.spec import EventTimeSpec
 
-# Followers that nobody asked for so long are let go: another worker has the partition now.
-_UNUSED_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
 # How often a partition that is silent says where it stands.
 _TELL_SECONDS = 0.5
@@ -41,10 +38,11 @@ FOLLOWING = "following"
 
 @dataclass(frozen=True)
 class Followed:
-    """A restriction: all of a partition behind `position`; `ended`: no more of it is to be read."""
+    """A restriction: all of a partition behind `position`; `ended`: no more of it is to be read; `again`: the seam lies ahead."""
 
     position: Any
     ended: bool = False
+    again: bool = False
 
 
 class _Tracker(RestrictionTracker):
@@ -56,9 +54,10 @@ class _Tracker(RestrictionTracker):
 
     def __init__(self, restriction: Followed) -> None:
         self._position, self._ended, self._rests = restriction.position, restriction.ended, False
+        self._again = restriction.again
 
     def current_restriction(self) -> Followed:
-        return Followed(self._position, self._ended)
+        return Followed(self._position, self._ended, self._again)
 
     def try_claim(self, position: Any) -> bool:
         if self._ended:
@@ -67,6 +66,8 @@ class _Tracker(RestrictionTracker):
             self._ended = True
         elif isinstance(position, _Rest):
             self._rests = True
+        elif isinstance(position, _AtSeam):
+            self._again = False
         else:
             self._position = position
         return True
@@ -75,7 +76,7 @@ class _Tracker(RestrictionTracker):
         if self._ended or not self._rests:
             return None
         self._ended = True
-        return Followed(self._position, ended=True), Followed(self._position)
+        return Followed(self._position, ended=True), Followed(self._position, again=self._again)
 
     def check_done(self) -> None:
         if not self._ended:
@@ -96,6 +97,10 @@ class _Rest:
     """The claim of a worker that is about to give the partition back for a while."""
 
 
+class _AtSeam:
+    """The claim of what comes next as new: all that an earlier run has read is read again."""
+
+
 def _defer(tracker: Any, seconds: float = 0.0) -> None:
     """Give the partition back to the engine, which hands it out again."""
     tracker.try_claim(_Rest())
@@ -106,7 +111,7 @@ class _Following(RestrictionProvider):
     """A partition as a restriction; the launcher has split the source into its partitions already."""
 
     def initial_restriction(self, element: Partition) -> Followed:
-        return Followed(element.position)
+        return Followed(element.position, again=element.seam is not None)
 
     def create_tracker(self, restriction: Followed) -> _Tracker:
         return _Tracker(restriction)
@@ -139,110 +144,6 @@ class StreamWork:
     latency: float
     control: ControlFile
     event_time: EventTimeSpec | None = None
-
-
-@dataclass
-class _Held:
-    """A follower that is open in this process, and how far it has come."""
-
-    follower: Follower
-    position: Any
-    told: Any = None
-    used: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
-    said: float = 0.0
-    watermark: Timestamp = MIN_TIMESTAMP
-
-    def tell(self, published: Any) -> None:
-        """Tell the follower up to where all is published, unless it knows."""
-        if published is not None and published != self.told:
-            self.follower.published(published)
-            self.told = published
-
-
-class _Followers:
-    """The followers of this process that nobody uses just now, by attempt, source and partition. They outlive bundles."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: dict[tuple[str, str, str], _Held] = {}
-        self._used = 0
-
-    @contextmanager
-    def lent(self, key: tuple[str, str, str], position: Any, made: Callable[[], Follower]) -> Iterator[_Held]:
-        """The follower that stands at a position, for one user alone; one that stands elsewhere is replaced. It is kept where
-        the user comes to the end of the block.
-        """
-        now = time.monotonic()
-        with self._lock:
-            found = self._held.pop(key, None)
-            old = [name for name, each in self._held.items() if now - each.used > _UNUSED_SECONDS]
-            unused = [self._held.pop(name) for name in old]
-            self._used += 1
-        try:
-            if found is not None and found.position != position:
-                unused.append(found)
-                found = None
-            for each in unused:
-                each.follower.close()
-            held = found or _Held(made(), position)
-            try:
-                yield held
-            except BaseException:
-                held.follower.close()
-                raise
-            held.used = time.monotonic()
-            with self._lock:
-                other, self._held[key] = self._held.get(key), held
-            if other is not None:
-                other.follower.close()
-        finally:
-            with self._lock:
-                self._used -= 1
-
-    def share(self) -> int:
-        """How many partitions share this process."""
-        with self._lock:
-            return max(1, len(self._held) + self._used)
-
-    def owes(self, key: tuple[str, str, str], published: Any) -> bool:
-        """Tell one that owes it up to where all is published; gives whether it waits for more of that. Raises ConnectorError."""
-        with self._lock:
-            held = self._held.pop(key, None)
-        if held is None:
-            return False
-        try:
-            if held.follower.owes:
-                held.tell(published)
-        except BaseException:
-            held.follower.close()
-            raise
-        held.used = time.monotonic()
-        with self._lock:
-            self._held[key] = held
-        return held.follower.owes
-
-    def drop(self, key: tuple[str, str, str]) -> None:
-        """Let one go."""
-        with self._lock:
-            found = self._held.pop(key, None)
-        if found is not None:
-            found.follower.close()
-
-    def close(self, attempt: str, published: Mapping[str, Mapping[str, Any]]) -> None:
-        """Let all of an attempt go; before, those that owe it tell what is `published` of their sources and partitions."""
-        with self._lock:
-            names = [key for key in self._held if key[0] == attempt]
-            found = [(key, self._held.pop(key)) for key in names]
-        for (_, source, partition), each in found:
-            with suppress(Exception):
-                if each.follower.owes:
-                    each.tell(published.get(source, {}).get(partition))
-            with suppress(Exception):
-                each.follower.close()
-
-
-FOLLOWERS = _Followers()
 
 
 class FollowStage(RunStage):
@@ -280,19 +181,26 @@ class FollowStage(RunStage):
                 tracker.try_claim(_End())
                 FOLLOWERS.drop(key)
             else:
+                _tell(watermark, FOLLOWERS.lowest(key))
                 _defer(tracker, _PAUSE_SECONDS)
             return
-        start = tracker.current_restriction().position
+        here = tracker.current_restriction()
+        start, again = here.position, here.again
         request = replace(read.request, dictionaries=self.takes_dictionaries)
+        rest = replace(partition, position=start, seam=partition.seam if again else None)
 
         def made() -> Follower:
             with placed(read.place):
-                return read.source.follow(replace(partition, position=start), request)
+                return read.source.follow(rest, request)
 
         with FOLLOWERS.lent(key, start, made) as held:
+            # What was read before this turn is with the engine by now; what is read in it may not be. Of what is read again
+            # nothing may come too late for a window that was open.
+            lowest = FOLLOWERS.lowest(key, MIN_TIMESTAMP if again else held.watermark)
             with placed(read.place):
                 held.tell(told)
-            yield from self.turn(f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}")
+            ticket = f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}"
+            yield from self.turn(f"{AGAIN}/{ticket}" if again else ticket)
             behind: int | None = None
             until = time.monotonic() + work.latency / FOLLOWERS.share()
             while True:
@@ -302,25 +210,31 @@ class FollowStage(RunStage):
                     raise ValueError("an engine has split what it was not given")
                 held.position, behind = arrival.position, arrival.behind
                 if arrival.block is not None:
-                    moment = self._moved(held, arrival.block)
+                    # On Prism, a row that is ahead of the watermark waits behind timers that it has passed: also where it meets
+                    # rows of another source, which may be behind, and pause because of this one.
+                    moment = FOLLOWERS.lowest_of_all(work.attempt, min(lowest, self._moved(held, arrival.block)))
                     for output in self.stamp(self.take(read, source_id, self._shown(arrival.block))):
                         yield _timed(output, moment)
+                if arrival.at_seam:
+                    tracker.try_claim(_AtSeam())
+                    break
                 if arrival.block is None or until - time.monotonic() <= 0:
                     break
             if held.position != start:
                 self.add_report("stretch", Stretch(source_id, partition.name, start, held.position).to_json())
-            self._look_at_clock(held, behind)
+            jumps = self._look_at_clock(held, behind)
+            if held.position != start or jumps or held.follower.ends:
+                held.due = held.watermark
             yield from self.report()
             yield from self.turn(None)
             now = time.monotonic()
             if held.position != start or now - held.said > _TELL_SECONDS:
                 held.said = now
-                mark = held.watermark.micros if held.watermark != MIN_TIMESTAMP else None
-                facts = {"position": held.position, "behind": behind, "watermark": mark}
-                facts |= {"source": source_id, "partition": partition.name, "owes": held.follower.owes}
+                facts = {"position": held.position, "behind": behind, "watermark": _micros(held.watermark)}
+                facts |= {"due": _micros(held.due), "owes": held.follower.owes}
+                facts |= {"source": source_id, "partition": partition.name}
                 yield beam.pvalue.TaggedOutput(REPORT, _global((FOLLOWING, json.dumps(facts))))
-            if held.watermark > watermark.current_watermark():
-                watermark.set_watermark(held.watermark)
+            _tell(watermark, lowest)
             _defer(tracker)
 
     def _shown(self, block: Block) -> Block:
@@ -331,9 +245,9 @@ class FollowStage(RunStage):
             return block
         return replace(block, batch=block.batch.select(list(read.columns)))
 
-    def _moved(self, held: _Held, block: Block) -> Timestamp:
+    def _moved(self, held: Held, block: Block) -> Timestamp:
         """Move the watermark past a block; gives the moment that its rows count under, which is before all of them."""
-        held.heard = time.monotonic()
+        held.heard, held.jumped = time.monotonic(), False
         if held.follower.ends:
             return held.watermark
         spec = self._work.event_time
@@ -349,8 +263,8 @@ class FollowStage(RunStage):
         held.watermark = max(before, newest)
         return max(MIN_TIMESTAMP, min(Timestamp(micros=found["min"].value), held.watermark))
 
-    def _look_at_clock(self, held: _Held, behind: int | None) -> None:
-        """A partition without anything more to read does not hold the others back for ever."""
+    def _look_at_clock(self, held: Held, behind: int | None) -> bool:
+        """A partition without anything more to read does not hold the others back for ever; gives whether that begins now."""
         spec, quiet = self._work.event_time, time.monotonic() - held.heard
         if held.follower.ends:
             # Until all of it is there, no window is complete.
@@ -361,11 +275,27 @@ class FollowStage(RunStage):
             held.watermark = max(held.watermark, Timestamp.now())
         elif quiet > spec.idle_after:
             held.watermark = max(held.watermark, Timestamp.now() - Duration(seconds=spec.idle_after + spec.out_of_orderness))
+            jumps, held.jumped = not held.jumped, True
+            return jumps
+        return False
 
 
+# Nothing that has a time happens before.
+_BEGUN = Timestamp(micros=FIRST)
 _MICROS = pa.timestamp("us", "UTC")
 # The watermark of what has come to its end.
 _OVER = Timestamp(micros=LAST)
+
+
+def _micros(mark: Timestamp) -> int | None:
+    return None if mark == MIN_TIMESTAMP else int(mark.micros)
+
+
+def _tell(watermark: Any, reached: Timestamp) -> None:
+    """Tell the engine how far the watermark is; one that may leave alone what stands behind a watermark that never moves."""
+    now = watermark.current_watermark()
+    if reached > now or now < _BEGUN:
+        watermark.set_watermark(reached if reached > now else now + Duration(micros=1000))
 
 
 def _timed(output: Any, moment: Timestamp) -> Any:

@@ -36,6 +36,7 @@ from beam_datahub.compiler.plan import (
 from beam_datahub.compiler.profile_rows import ProfileRows
 from beam_datahub.compiler.routing import RouteRows
 from beam_datahub.compiler.rows import without_mixed
+from beam_datahub.compiler.settled import Seam
 from beam_datahub.compiler.shuffle import FinishShard, Seed, SplitByKey
 from beam_datahub.compiler.staging import StageRows
 from beam_datahub.compiler.windows import Shards, WindowRows, windows_before
@@ -67,7 +68,7 @@ class Lowering:
     """What lowering needs to know of the run and its engine. `shards`: how many parts a shuffle has; `journal`: the local
     file that says what the run is about to publish; `started_at`: the one moment that is now for the whole run. `arrivals`: the
     splits of sources, where they come in the course of a test of event time; `moments`: its processing time, in microseconds.
-    `since`: what event time has passed before the stream begins; `nearby`: a point before which no watermark lies.
+    `since`: where an earlier run of a stream stood; `nearby`: a point before which no watermark lies.
     """
 
     identity: Identity
@@ -81,7 +82,7 @@ class Lowering:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     arrivals: Mapping[str, Any] = field(default_factory=dict)
     moments: Any = None
-    since: int = FIRST
+    since: Seam = field(default_factory=Seam)
     nearby: int = FIRST
 
 
@@ -270,7 +271,7 @@ def _stage(node: Node, stage: Stage, plan: Plan, pipeline: Any, built: _Built, l
 
 def _windows(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Built, lowering: Lowering) -> None:
     """A shuffle of a stream: rows wait in their shards until their windows are complete."""
-    shards, parts = lowering.shards if shuffle.exchanges[0].keys else 1, []
+    shards, parts = lowering.since.shards(node.id, lowering.shards if shuffle.exchanges[0].keys else 1), []
     sources = [plan.node(reference).schema for reference in node.inputs]
     entries = []
     for side, (reference, exchange) in enumerate(zip(node.inputs, shuffle.exchanges, strict=True)):
@@ -294,7 +295,7 @@ def _windows(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Bu
         lowering.kernel,
         depth,
         simulated=simulated,
-        since=lowering.since,
+        since=tuple(lowering.since.since(node.id, shard) for shard in range(shards)),
         nearby=lowering.nearby,
     )
     met = tuple(parts) | f"{node.id}/sides" >> beam.Flatten()

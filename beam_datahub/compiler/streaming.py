@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
-from beam_datahub.compiler.plan import Node, Plan, Read, Shuffle, Stage, Write, is_aside
+from beam_datahub.compiler.plan import Node, Plan, Read, Stage, Write, is_aside
+from beam_datahub.compiler.settled import windows_of
 from beam_datahub.component.capabilities import Delivery, WriteMode
 from beam_datahub.component.operators import Join
 from beam_datahub.errors import DataHubError, InvalidValue
+from beam_datahub.kernels.windows import Window
 from beam_datahub.spec import Integration, SpecDocument
 
 
@@ -43,10 +45,15 @@ def backfilled(plan: Plan) -> tuple[str, ...]:
     return tuple(found)
 
 
-def is_windowed(plan: Plan) -> bool:
-    """Whether rows of a plan (after the passes) wait for windows of event time."""
-    shuffles = (node.operator for node in plan if isinstance(node.operator, Shuffle))
-    return any(each.windowing is not None and each.windowing.streams for each in shuffles)
+def windowed_sources(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """By the steps of a plan (after the passes) in which rows wait for windows the followed sources that these come from."""
+    streams = followed(plan)
+
+    def sources_of(node: Node) -> set[str]:
+        own = {node.operator.read_id} if isinstance(node.operator, Stage) and node.operator.read_id else {node.id}
+        return own.union(*(sources_of(plan.node(reference)) for reference in node.inputs))
+
+    return {step: tuple(sorted(sources_of(plan.node(step)).intersection(streams))) for step in windows_of(plan)}
 
 
 def stream_facts(spec: Integration) -> dict[str, Any]:
@@ -99,14 +106,40 @@ def check_stream(plan: Plan, document: SpecDocument) -> Iterator[DataHubError]:
 
 def delivery_of(plan: Plan) -> Delivery:
     """How often a record of a stream can arrive: once, unless a source cannot be read again from a position, a destination
-    cannot tell what it has, or rows wait for windows: those are read again, and what else comes of them is published again.
+    cannot tell what it has, or rows wait for windows whose results do not just depend on which of them are over.
     """
     reads = [node.operator for node in plan.reads() if isinstance(node.operator, Read)]
     writes = [node.operator for node in plan.writes() if isinstance(node.operator, Write)]
     known = [each.source.capabilities for each in reads if each.source.capabilities.unbounded]
-    once = all(each.resumes and each.delivery is Delivery.EXACTLY_ONCE for each in known) and not is_windowed(plan)
+    once = all(each.resumes and each.delivery is Delivery.EXACTLY_ONCE for each in known)
+    windows = windows_of(plan)
+    once &= not windows or (has_seams(plan) and not _are_chained(plan, windows) and all(map(_once, windows.values())))
     once &= all(each.sink.capabilities.delivery is Delivery.EXACTLY_ONCE for each in writes)
     return Delivery.EXACTLY_ONCE if once else Delivery.AT_LEAST_ONCE
+
+
+def _once(window: Window) -> bool:
+    """Whether each window has one result, and a row its window whatever came before it: then what was published before a restart
+    is known. Sessions depend on rows that were late.
+    """
+    return not (window.merges or window.lateness or window.early)
+
+
+def _are_chained(plan: Plan, windows: Collection[str]) -> bool:
+    """Whether results of windows go into other windows, for which a row that came too late for the former may count."""
+
+    def lies_behind_windows(node: Node) -> bool:
+        before = [plan.node(reference) for reference in node.inputs]
+        return any(each.id in windows or lies_behind_windows(each) for each in before)
+
+    return any(lies_behind_windows(plan.node(name)) for name in windows)
+
+
+def has_seams(plan: Plan) -> bool:
+    """Whether all sources that a plan follows tell what an earlier run had read from what is new."""
+    reads = [node.operator for node in plan if isinstance(node.operator, Read)]
+    reads += [op.read for node in plan if isinstance(op := node.operator, Stage) and op.read]
+    return all(each.source.capabilities.seams for each in reads if each.source.capabilities.unbounded)
 
 
 def told_of_stream(plan: Plan, physical: Plan) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ import pyarrow as pa
 
 TICKETED = "ticket"
 _TICKET = b"beam_datahub.ticket"
+# The ticket of all results that were published before, and how those begin of what is read again.
+AGAIN = "again"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ def ticket_of(batch: pa.RecordBatch) -> str | None:
     """The ticket that a batch carries; None outside of streams, and behind what has no single origin any more."""
     found = (batch.schema.metadata or {}).get(_TICKET)
     return None if found is None else found.decode()
+
+
+def is_again(ticket: str | None) -> bool:
+    """Whether all that has this ticket was published before: it is read again only for the windows that were open."""
+    return ticket is not None and ticket.split("/", 1)[0] == AGAIN
 
 
 def ticketed(reports: Sequence[tuple[str, str]], ticket: str | None) -> tuple[str, str]:

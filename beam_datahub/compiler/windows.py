@@ -24,9 +24,9 @@ from apache_beam.utils.timestamp import Timestamp
 from beam_datahub.compiler.dead_letter import Identity, Provenance, letters
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions
 from beam_datahub.compiler.plan import Node, Plan, Shuffle
-from beam_datahub.compiler.settled import SHARD
+from beam_datahub.compiler.settled import SHARD, VOID
 from beam_datahub.compiler.shuffle import _broken
-from beam_datahub.compiler.tickets import ticket_of
+from beam_datahub.compiler.tickets import AGAIN, is_again, stamped, ticket_of
 from beam_datahub.compiler.window_shard import Facts, WindowShard, side_of, sided
 from beam_datahub.component.coder import StateCoder
 from beam_datahub.component.failure import carried
@@ -50,8 +50,11 @@ class WindowRows(KernelDoFn):
     """Holds the rows of a shard by window and gives the results of windows that are due; late rows are rejected.
 
     `depth` is the number of windowed steps before this one: their results come at the very end of their windows, so that this one
-    looks a moment later. `simulated`: processing time is what control batches say, not what the engine's clock shows. `since`
-    is what event time has passed before the stream begins, and the watermark is not looked for before `nearby`.
+    looks a moment later. `simulated`: processing time is what control batches say, not what the engine's clock shows. The
+    watermark is not looked for before `nearby`.
+
+    Windows that were over at `since` (by shard) were published by an earlier run or attempt. Rows that are read again make them
+    again, for the steps behind this one; rows that come for the first time are late for them.
     """
 
     HELD = BagStateSpec("held", StateCoder())
@@ -71,12 +74,12 @@ class WindowRows(KernelDoFn):
         depth: int = 0,
         *,
         simulated: bool = False,
-        since: int = FIRST,
+        since: Sequence[int] = (FIRST,),
         nearby: int = FIRST,
     ) -> None:
         super().__init__(kernel)
         self._step, self._shuffle, self._source, self._identity = step, shuffle, tuple(source), identity
-        self._shift, self._simulated, self._since = depth * _MILLI, simulated, since
+        self._shift, self._simulated, self._since = depth * _MILLI, simulated, tuple(since)
         self._nearby = nearby
         self._shard = WindowShard(shuffle)
 
@@ -91,7 +94,7 @@ class WindowRows(KernelDoFn):
     ) -> Iterator[Any]:
         shard, batch = element
         known = facts.read()
-        now = Facts(clock=self._since, shard=shard) if known is None else Facts.of(known)
+        now = Facts(shard=shard) if known is None else Facts.of(known)
         if known is None:
             tick.set(GlobalWindow().max_timestamp(), dynamic_timer_tag=_END)
             self._arm(None, now, tick)
@@ -148,8 +151,9 @@ class WindowRows(KernelDoFn):
         side, window = side_of(batch), self._shard.window
         schema = self._source[side]
         table = conform(pa.Table.from_batches([batch]).select(schema.names), schema)
-        yield from self.turn(ticket_of(batch))
-        late = self._shard.late(table, now.clock)
+        ticket = ticket_of(batch)
+        yield from self.turn(ticket)
+        late = self._shard.late(table, FIRST if is_again(ticket) else max(now.clock, self._since[now.shard]))
         if late.num_rows:
             free = {name: shown for name, shown in _SHOWN.items() if shown not in table.column_names}
             shown = table.rename_columns([free.get(name, name) for name in table.column_names])
@@ -211,16 +215,35 @@ class WindowRows(KernelDoFn):
             held.add(batch)
         now.due = given.due
         if given.results is not None and given.results.num_rows:
-            self.enter(self._step, added=given.results.num_rows, out=given.results.num_rows)
-            batch = single_batch(given.results)
-            first = min(batch[END].cast(pa.int64()).to_pylist())
-            yield TimestampedValue(batch, Timestamp(micros=first - _MILLI))
+            since = self._since[now.shard] - self._shard.window.lateness
+            before = pc.less_equal(given.results[END].cast(pa.int64()), since)
+            yield from self._gave(given.results.filter(pc.invert(before)), again=False)
+            yield from self._gave(given.results.filter(before), again=True)
+
+    def _gave(self, results: pa.Table, *, again: bool) -> Iterator[Any]:
+        """Results; those that were published before count nowhere, but go on to steps whose windows are longer."""
+        if not results.num_rows:
+            return
+        batch = single_batch(results.combine_chunks())
+        first = min(batch[END].cast(pa.int64()).to_pylist())
+        terms = {"added": batch.num_rows, "out": batch.num_rows}
+        if again:
+            batch = stamped(batch, AGAIN)
+            # In one report with where the shard stands, so that none comes without the other.
+            self.add_report(VOID, json.dumps({self._step: terms}))
+        else:
+            self.enter(self._step, **terms)
+        yield TimestampedValue(batch, Timestamp(micros=first - _MILLI))
 
     def _stands(self, now: Facts, latest: int | None = None) -> None:
-        """Report where the shard stands; `latest` is the end of the last window that rows of the ticket wait for."""
+        """Report where the shard stands; `latest` is the end of the last window that rows of the ticket wait for. `next` is the
+        watermark at which it looks again; None: never.
+        """
         now.turn += 1
-        facts = {"step": self._step, "shard": now.shard, "turn": now.turn, "clock": now.clock, "oldest": now.oldest}
-        self.add_report(SHARD, json.dumps({**facts, "latest": latest}))
+        following = now.next if now.next is not None and now.clock < LAST and now.next < LAST else None
+        facts = {"step": self._step, "shard": now.shard, "shards": len(self._since), "turn": now.turn, "clock": now.clock}
+        facts |= {"oldest": now.oldest, "latest": latest, "next": None if following is None else self._due(following)}
+        self.add_report(SHARD, json.dumps(facts))
 
     def _look(self, now: Facts, tick: Any) -> None:
         """Have the next point at which something may change told."""
@@ -243,10 +266,13 @@ class WindowRows(KernelDoFn):
             span, number = span * _FACTOR, number + 1
 
     def _tell(self, tick: Any, point: int, tag: str) -> None:
-        # Timers know milliseconds.
         if point >= LAST:
             return
-        tick.set(Timestamp(micros=-(-(point + self._shift) // _MILLI) * _MILLI), dynamic_timer_tag=tag)
+        tick.set(Timestamp(micros=self._due(point)), dynamic_timer_tag=tag)
+
+    def _due(self, point: int) -> int:
+        # Timers know milliseconds.
+        return -(-(point + self._shift) // _MILLI) * _MILLI
 
 
 def windows_before(plan: Plan, node: Node) -> int:

@@ -47,6 +47,7 @@ class SourceCapabilities:
     `unbounded`: it can be followed as a stream (`Source.partitions`, `Source.follow`). One that `resumes` as well gives the
     records behind a position again; any other (a queue) gives again what it was not told to be published, so that a stream from
     it is at least once. `acknowledges`: it is a queue, told once a run is published what that has taken (`Source.acknowledge`).
+    `seams`: its followers tell when they reach the seam of a partition, so that windows are published once.
     `delivery`: how often a record can arrive when runs are killed, whatever their destinations do.
     """
 
@@ -58,6 +59,7 @@ class SourceCapabilities:
     resumes: str | None = None
     lookup: bool = False
     acknowledges: Acknowledging | None = None
+    seams: bool = False
     delivery: Delivery = Delivery.EXACTLY_ONCE
 
 

@@ -214,12 +214,14 @@ class Partition:
     """A part of a source without end that one worker follows: a partition of a topic, a queue, a replication slot; picklable.
 
     `name` tells it from the others for as long as the source lives. `position` is where reading goes on, a JSON value of the
-    connector's own: what comes next lies behind it. `detail` is the connector's own as well.
+    connector's own: what comes next lies behind it. `detail` is the connector's own as well. `seam` is a later position up to
+    which an earlier run has read: a follower of a source with `seams` says when it has reached it, and takes nothing across it.
     """
 
     name: str
     position: Any
     detail: Any = None
+    seam: Any = None
 
 
 @dataclass(frozen=True)
@@ -228,11 +230,13 @@ class Arrival:
 
     `behind` tells how many records are known to wait behind that position; 0: the partition is caught up; None: nobody knows,
     which counts as caught up where nothing came. A position may move although nothing came: markers, records that are skipped.
+    `at_seam`: all up to the partition's seam was taken now.
     """
 
     block: Block | None
     position: Any
     behind: int | None = None
+    at_seam: bool = False
 
 
 class Follower(ABC):

@@ -23,6 +23,9 @@ LOGGER = logging.getLogger("beam_datahub.run")
 
 Keep = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
+# How long an epoch of a stream with windows waits for a moment at which nothing is under way, before sources pause to make one.
+_PATIENCE_SECONDS = 1.0
+
 
 class Judged(Exception):
     """An epoch has broken a rule or the budget: the stream ends with it."""
@@ -45,6 +48,8 @@ class Publisher:
         """Whether an epoch with records was published since somebody looked."""
         self.verdict: Mapping[str, Any] | None = None
         """Why the stream ends: an epoch was judged."""
+        self.wants_rest = False
+        """Whether sources are to pause until an epoch is decided on."""
         self._next_commit = self._next_trial = 0.0
 
     def begin(self, terms: Terms) -> None:
@@ -56,6 +61,7 @@ class Publisher:
         else:
             self.epochs.begin_anew(self.reached)
         self._next_commit = time.monotonic() + self._spec.commit_every
+        self.wants_rest = False
 
     def add(self, source: str, partitions: Mapping[str, Any]) -> None:
         """Know of the partitions of a source, and where they begin unless they were followed before."""
@@ -83,8 +89,12 @@ class Publisher:
         if self.pending is not None and now >= self._next_trial:
             self._publish()
         elif self.pending is None and (at_once or now >= self._next_commit):
-            self._next_commit = now + self._spec.commit_every
             self.commit()
+            assert self.epochs is not None
+            if self.epochs.divides:
+                self._next_commit, self.wants_rest = now + self._spec.commit_every, False
+            else:
+                self.wants_rest = self.epochs.is_under_way and now > self._next_commit + _PATIENCE_SECONDS
 
     def commit(self) -> None:
         """Decide on an epoch with all that is through, and publish it. Raises Judged, ConnectorError."""

@@ -11,29 +11,31 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.epochs import Terms
-from beam_datahub.compiler.follow import FOLLOWERS, StreamWork
+from beam_datahub.compiler.follow import StreamWork
+from beam_datahub.compiler.followers import FOLLOWERS
 from beam_datahub.compiler.lower import Lowering, StreamLowering, lower
 from beam_datahub.compiler.passes import optimise
 from beam_datahub.compiler.plan import Plan, Read, Write
-from beam_datahub.compiler.settled import CLOCK, clock_of
+from beam_datahub.compiler.settled import Seam, plain_parts, read_up_to, seam_of
 from beam_datahub.compiler.stream_control import SAY_SECONDS, Control
-from beam_datahub.compiler.streaming import apart, followed, is_lent, is_windowed
-from beam_datahub.component.failure import placed, unpacked
+from beam_datahub.compiler.streaming import apart, followed, has_seams, is_lent, windowed_sources
+from beam_datahub.component.failure import placed
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import Partition
-from beam_datahub.errors import DataHubError, EngineFailed, Interrupted, Transient
+from beam_datahub.errors import DataHubError, EngineFailed
 from beam_datahub.kernels.scratch import scratch_prefix
 from beam_datahub.runtime.beam_manners import let_workers_end_quietly, quiet_beam
 from beam_datahub.runtime.engines import Start, engine
 from beam_datahub.runtime.launch import _TURN, RunResult, _abort, _budget, _kernel, _prepare, _result, _translated
+from beam_datahub.runtime.stream_ends import Rest, cancel, may_pass, told_of
 from beam_datahub.runtime.stream_epochs import Judged, Publisher
 from beam_datahub.runtime.stream_places import AttemptPlace, end_left_behind
 from beam_datahub.runtime.stream_request import StreamRequest, StreamState
@@ -90,8 +92,12 @@ class _Stream:
         self._names = followed(self._physical)
         self._reads = {node.id: node.operator for node in plan.reads() if isinstance(node.operator, Read)}
         self._writes = [node.operator for node in plan.writes() if isinstance(node.operator, Write)]
-        self._windowed, self._lent = is_windowed(self._physical), is_lent(self._physical)
-        self._known = {name: self._reads[name].request.reached for name in self._names}
+        self._windows, self._lent = windowed_sources(self._physical), is_lent(self._physical)
+        self._windowed, self._seams = bool(self._windows), has_seams(self._physical)
+        self._known: Mapping[str, Mapping[str, Any]] = {name: self._reads[name].request.reached for name in self._names}
+        if not self._windowed:
+            # Nothing waits any more for windows that another spec had.
+            self._known = read_up_to(self._known)
         self._publisher = Publisher(plan, request.spec, request.run.journal, request.keep, self._known)
         self._began, self._started = datetime.now(UTC), time.monotonic()
         self._attempt = self._failures = 0
@@ -99,7 +105,8 @@ class _Stream:
         self._stopping = self._anew = self._cancelled = False
         self._partitions: dict[str, tuple[Partition, ...]] = {}
         self._out_of_order: float | None = None
-        self._rest = _Rest(2 * self._spec.latency + _REST_SECONDS)
+        self._rest = Rest(2 * self._spec.latency + _REST_SECONDS)
+        self._silence, self._standstill = Rest(_STUCK_SECONDS), Rest(_STUCK_SECONDS)
 
     def ask_to_stop(self) -> None:
         """Somebody wants the stream to end. Who asks twice wants it at once."""
@@ -118,7 +125,7 @@ class _Stream:
                 pass
             report = self._report()
         except BaseException as failure:
-            raise _told(_translated(failure)) from failure
+            raise told_of(_translated(failure)) from failure
         finally:
             # An epoch that is decided on needs what is staged for it.
             if publisher.pending is None:
@@ -137,7 +144,7 @@ class _Stream:
         if publisher.moved:
             self._failures, publisher.moved = 0, False
         self._failures += 1
-        if self._stopping or publisher.pending is not None or not _may_pass(failure) or self._failures > self._spec.restarts:
+        if self._stopping or publisher.pending is not None or not may_pass(failure) or self._failures > self._spec.restarts:
             raise failure
         told = _translated(failure)
         LOGGER.warning("the stream begins again from what is published: %s", told)
@@ -190,14 +197,17 @@ class _Stream:
             try:
                 return self._watched(running, place)
             except Judged:
-                _cancel(running)
+                cancel(running)
                 return None
             except Exception as failure:
-                _cancel(running)
+                cancel(running)
                 return failure
 
     def _lowered(self, pipeline: Any, name: str, place: AttemptPlace, *, in_process: bool) -> None:
         latency, times = min(self._spec.latency, self._spec.commit_every), self._request.event_times
+        for source, partitions in self._partitions.items():
+            # Heard by workers that are threads of this process.
+            FOLLOWERS.expect(name, source, [each.name for each in partitions])
         work = {source: StreamWork(name, latency, place.control, times.get(source)) for source in self._names}
         request = self._request.run
         lowering = Lowering(
@@ -210,11 +220,16 @@ class _Stream:
             stream=StreamLowering(self._partitions, work, place.reports),
             started_at=self._began,
         )
-        clock = clock_of(self._publisher.reached)
-        if clock is not None:
-            lowering = replace(lowering, since=clock)
-        ledger = lower(self._physical, pipeline, lowering)
-        self._publisher.begin(Terms(ledger, tuple(self._writes), lowering.budget, self._physical.rules, self._began))
+        ledger = lower(self._physical, pipeline, replace(lowering, since=self._seam()))
+        budget, rules = lowering.budget, self._physical.rules
+        terms = Terms(ledger, tuple(self._writes), budget, rules, self._began, self._windows, self._windowed and self._seams)
+        self._publisher.begin(terms)
+
+    def _seam(self) -> Seam:
+        """Where what is read again ends, and which windows were over."""
+        seam = seam_of(self._publisher.reached)
+        # Where what is read again comes as new, just the clock tells of which windows it was.
+        return seam if self._seams else Seam(floor=seam.floor)
 
     def _watched(self, running: Any, place: AttemptPlace) -> BaseException | None:
         """Publish what the job stages, until it ends; gives what broke it."""
@@ -240,7 +255,7 @@ class _Stream:
                     publisher.commit()
                     assert publisher.epochs is not None
                     if self._rest.lasts(publisher.epochs.at_rest, publisher.epochs.news):
-                        _cancel(running)
+                        cancel(running)
                         waiter.join(_CANCEL_SECONDS)
                         failures.clear()
                         break
@@ -256,7 +271,7 @@ class _Stream:
                 if self._cancelled or (give_up is not None and time.monotonic() > give_up):
                     LOGGER.warning("the engine did not bring all to an end: what is not published is read again")
                     self._cancelled |= self._stopping
-                    _cancel(running)
+                    cancel(running)
                     waiter.join(_CANCEL_SECONDS)
                     failures.clear()
                     break
@@ -282,8 +297,13 @@ class _Stream:
             return
         if request.until_idle and not self._stopping and self._publisher.pending is None:
             is_done = epochs.caught_up(told=not self._windowed)
-            # Windows that are over by now still have to tell.
-            self._stopping = self._rest.lasts(is_done, epochs.news) if self._windowed else is_done
+            if self._windowed:
+                # Windows that are complete by now still have to come; an engine that keeps them is not waited for without end.
+                rests = self._rest.lasts(is_done and epochs.windows_are_given(), epochs.news)
+                is_done = self._silence.lasts(is_done, epochs.news + epochs.turns) or rests
+            self._stopping = is_done
+        if self._standstill.lasts(self._publisher.wants_rest, epochs.news + epochs.turns):
+            self._anew = True
         if epochs.stuck() is None:
             self._out_of_order = None
         elif self._out_of_order is None:
@@ -320,7 +340,8 @@ class _Stream:
         paused = (publisher.pending is not None and publisher.trials > 0) or waiting > _MOST_WAITING
         ends = self._stopping or self._anew
         published = {source: dict(parts) for source, parts in publisher.reached.items()}
-        return Control(published, paused or (ends and self._windowed), stopping=ends and not self._windowed)
+        paused |= self._windowed and (ends or publisher.wants_rest)
+        return Control(published, paused, stopping=ends and not self._windowed)
 
     def _wait(self, seconds: float) -> bool:
         """Whether the stream was told to end meanwhile."""
@@ -350,8 +371,12 @@ class _Stream:
     def _asked(self, name: str) -> tuple[Partition, ...]:
         read = self._reads[name]
         with placed(read.place):
-            reached = {part: at for part, at in self._publisher.reached.get(name, {}).items() if part != CLOCK}
-            return tuple(read.source.partitions(replace(read.request, reached=reached)))
+            known = self._publisher.reached
+            reached = plain_parts(known.get(name, {}))
+            found = tuple(read.source.partitions(replace(read.request, reached=reached)))
+        ends = seam_of(known).read.get(name, {}) if self._windowed and self._seams else {}
+        seams = {part: end for part, end in ends.items() if end != reached[part]}
+        return tuple(replace(each, seam=seams[each.name]) if each.name in seams else each for each in found)
 
     def _look_for_partitions(self, ended: threading.Event) -> None:
         while not ended.wait(self._spec.discover_every):
@@ -365,36 +390,3 @@ class _Stream:
                 if fresh and not ended.is_set():
                     LOGGER.info("%s has new partitions: %s", name, ", ".join(sorted(fresh)))
                     self._anew = True
-
-
-class _Rest:
-    """Tells whether something has held for so many seconds, in which nothing new came."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._since, self._news = seconds, time.monotonic(), -1
-
-    def lasts(self, now: bool, news: int) -> bool:
-        """Whether it holds now, and has for long enough; `news` counts what came."""
-        if not now or news != self._news:
-            self._since, self._news = time.monotonic(), news
-        return now and time.monotonic() - self._since >= self._seconds
-
-
-def _cancel(running: Any) -> None:
-    # An engine that is gone already needs no telling.
-    with suppress(Exception):
-        running.cancel()
-
-
-def _may_pass(failure: BaseException) -> bool:
-    """Whether another attempt may get further: what the data or the spec is to blame for comes again."""
-    found = unpacked(failure)
-    if found is None:
-        return isinstance(failure, Exception)
-    return isinstance(found, Transient | EngineFailed)
-
-
-def _told(failure: BaseException) -> BaseException:
-    if isinstance(failure, Interrupted):
-        return Interrupted("the stream was stopped at once: what was not published is read again by the next run")
-    return failure

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KafkaBroker
+from tests.robustness.conftest import balanced
 from tests.unit.io.kafka_topics import Topic
 
 pytestmark = pytest.mark.usefixtures("recording")
@@ -150,3 +151,77 @@ destination: {{id: two, connector: jsonl, connection: {{path: two}}, write_mode:
     assert (done.status, done.record["read"]) == (0, 50), done
     lines = [json.loads(line)["n"] for file in (work.folder / "two").glob("*.jsonl") for line in file.read_text().splitlines()]
     assert sorted(lines) == list(range(250))
+
+
+WINDOWS = """\
+name: sums
+type: real-time
+stream: {{commit_every: 500ms, latency: 200ms}}
+source:
+  name: in
+  connector: kafka
+  connection: &cluster {{bootstrap_servers: "{address}"}}
+  topic: {source}
+  schema: {{n: bigint, at: timestamptz}}
+  event_time: {{column: at, idle_after: 1 hour}}
+transformations:
+  - id: sums
+    type: aggregation
+    window: {{type: fixed, size: 10 seconds, on: at}}
+    config: {{measures: {{rows: count(*), total: sum(n)}}}}
+destinations:
+  - {{id: one, input: sums, connector: kafka, connection: *cluster, topic: {target}, key: [window_start]}}
+  - {{id: two, input: in, connector: jsonl, connection: {{path: two}}, write_mode: append}}
+"""
+
+# Stands still when one destination has what an epoch with results of windows publishes, and the other has not.
+STANDING_WITH_WINDOWS = textwrap.dedent("""
+    import sys, time
+    from beam_datahub.cli import main
+    from beam_datahub.runtime import stream_epochs
+
+    publish = stream_epochs.publish_epoch
+
+    def publish_some(chosen):
+        if all(target.request.step != "one" for target, _ in chosen):
+            return publish(chosen)
+        publish(chosen[:1])
+        open("reached", "w").close()
+        time.sleep(600)
+
+    stream_epochs.publish_epoch = publish_some
+    main(sys.argv[1:], prog_name="beam-datahub")
+""")
+
+
+def test_windows_come_once_though_their_stream_is_killed(work: Any, kafka: KafkaBroker, prism: str) -> None:
+    work.environment.pop("BEAM_DATAHUB_NO_RECORD", None)
+    work.environment["BEAM_DATAHUB_PRISM"] = prism
+    topic, target = Topic(kafka, partitions=2), Topic(kafka)
+    (work.folder / "sums.yaml").write_text(WINDOWS.format(address=kafka.address, source=topic.name, target=target.name))
+    (work.folder / "killed.py").write_text(STANDING_WITH_WINDOWS)
+    sent: list[int] = []
+
+    def send(*seconds: int) -> None:
+        for number in (0, 1):
+            rows = [{"n": n, "at": f"2025-01-01T00:00:{n:02}Z"} for n in seconds if n % 2 == number]
+            topic.send(*rows, partition=number)
+        sent.extend(seconds)
+
+    send(*range(24))
+    running = work.start_python("killed.py", "run", "sums.yaml", "--engine", "prism")
+    running.until((work.folder / "reached").exists)
+    running.signal(signal.SIGKILL)
+    assert running.end().status == -signal.SIGKILL
+    # One that is late indeed.
+    send(3, *range(24, 47))
+    done = work.bh("run", "sums.yaml", "--engine", "prism", "--until-idle", "--json")
+    assert done.status == 0, done
+    balanced(done)
+    # The last window is open: its rows wait.
+    wanted = [(f"2025-01-01 00:00:{first:02}", 10, sum(range(first, first + 10))) for first in range(0, 40, 10)]
+    assert sorted((row["window_start"][:19].replace("T", " "), row["rows"], row["total"]) for row in target.values()) == wanted
+    lines = [json.loads(line)["n"] for file in (work.folder / "two").glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert sorted(lines) == sorted(sent)
+    letters = [json.loads(line) for file in work.folder.rglob("dead-letter/**/*.jsonl") for line in file.read_text().splitlines()]
+    assert [(each["reason"], json.loads(each["original"])["n"]) for each in letters] == [("late", 3)]

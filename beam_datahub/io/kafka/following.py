@@ -22,10 +22,15 @@ _AHEAD_KIB = 32 * 1024
 
 
 class KafkaFollower(Follower):
-    """One partition. `block` makes a block of messages in their order."""
+    """One partition. `block` makes a block of messages in their order; `seam` is an offset that none reaches across."""
 
     def __init__(
-        self, connection: KafkaConnection, options: KafkaReadOptions, part: Part, block: Callable[[list[Any]], Block]
+        self,
+        connection: KafkaConnection,
+        options: KafkaReadOptions,
+        part: Part,
+        block: Callable[[list[Any]], Block],
+        seam: int | None = None,
     ) -> None:
         kafka()
         from confluent_kafka import Consumer, TopicPartition
@@ -36,7 +41,8 @@ class KafkaFollower(Follower):
         settings = consumer_settings(connection, options, self._told)
         settings |= {"queued.max.messages.kbytes": _AHEAD_KIB, "queued.min.messages": 100_000, "fetch.wait.max.ms": 50}
         self._consumer = Consumer(settings)
-        self._next, self._end = part.start, -1
+        self._next, self._end, self._seam = part.start, -1, seam
+        self._kept: list[Any] = []
         self._seek = TopicPartition(part.topic, part.partition, part.start)
         self._consumer.assign([self._seek])
 
@@ -44,11 +50,15 @@ class KafkaFollower(Follower):
         until = time.monotonic() + seconds
         found: list[Any] = []
         size = 0
-        while True:
+        while not self._is_at_seam():
             left = until - time.monotonic()
-            some = self._consumer.consume(AT_ONCE, timeout=max(0.0, min(left, _WAIT_SECONDS)))
-            for message in some:
+            some, self._kept = self._kept or self._consumer.consume(AT_ONCE, timeout=max(0.0, min(left, _WAIT_SECONDS))), []
+            for place, message in enumerate(some):
                 error = message.error()
+                if self._seam is not None and error is None and int(message.offset() or 0) >= self._seam:
+                    # What lay before it may have been deleted meanwhile.
+                    self._next, self._kept = self._seam, some[place:]
+                    break
                 if error is not None:
                     self._judge(error, message)
                     continue
@@ -58,7 +68,12 @@ class KafkaFollower(Follower):
             if size >= batch_bytes or len(found) >= _MOST or left <= 0:
                 break
         self._refused()
-        return Arrival(self._block(found) if found else None, self._next, self._behind())
+        at_seam = self._is_at_seam()
+        self._seam = None if at_seam else self._seam
+        return Arrival(self._block(found) if found else None, self._next, self._behind(), at_seam)
+
+    def _is_at_seam(self) -> bool:
+        return self._seam is not None and self._next >= self._seam
 
     def _judge(self, error: Any, message: Any) -> None:
         if error.name() == "_PARTITION_EOF":

@@ -53,7 +53,7 @@ class KafkaSource(Source):
 
     Connection: ClassVar[type[Config]] = KafkaConnection
     Options = KafkaReadOptions
-    capabilities = SourceCapabilities(columns=True, splits="partition", unbounded=True, resumes="offset")
+    capabilities = SourceCapabilities(columns=True, splits="partition", unbounded=True, resumes="offset", seams=True)
     examples = (
         Example("JSON objects", {"connection": {"bootstrap_servers": "kafka-1:9092,kafka-2:9092"}, "topic": "orders"}),
         Example(
@@ -188,7 +188,8 @@ class KafkaSource(Source):
 
     def follow(self, partition: Followed, request: ReadRequest) -> Follower:
         part = replace(partition.detail, start=int(partition.position))
-        return KafkaFollower(self.connection, self.options, part, _Reading(self, part, request).block)
+        seam = None if partition.seam is None else int(partition.seam)
+        return KafkaFollower(self.connection, self.options, part, _Reading(self, part, request).block, seam)
 
     def decoder(self, request: ReadRequest, place: str) -> Decoder:
         """What decodes the values of one partition."""

@@ -13,6 +13,7 @@ from beam_datahub.compiler.books import Entry, Ledger, Link
 from beam_datahub.compiler.commit import Budget, receipt_to_json
 from beam_datahub.compiler.epochs import Epoch, Epochs, Terms, finish_epoch, is_of_stream, publish_epoch, write_journal
 from beam_datahub.compiler.plan import Write
+from beam_datahub.compiler.settled import read_up_to, seam_of
 from beam_datahub.compiler.tickets import Stretch, stamped, ticket_of, ticketed
 from beam_datahub.component.config import Config
 from beam_datahub.component.sink import Committed, Receipt, Sink, Writer, WriteRequest
@@ -163,6 +164,86 @@ def test_a_stream_has_caught_up_where_all_that_is_there_is_published(
     assert not epochs.caught_up()
     done(epochs, epochs.next())
     assert epochs.caught_up() is caught_up
+
+
+def begun(tmp_path: Path, positions: dict[str, Any]) -> Epochs:
+    """The epochs of a stream whose rows wait for windows in two shards."""
+    write = Write("shelf", Shelf(tmp_path / "shelf"), WriteRequest("run", "out", SCHEMA))
+    terms = Terms(LEDGER, (write,), Budget(), (), datetime.now(UTC), windows={"sums": ("in",)}, seams=True)
+    return Epochs(terms, {"in": positions})
+
+
+def stands(shard: int, turn: int, clock: int, looks: int | None = None) -> tuple[str, str]:
+    """What a shard of windows tells of itself; `looks` is the watermark that it waits for."""
+    facts = {"step": "sums", "shard": shard, "shards": 2, "turn": turn, "clock": clock, "oldest": None, "latest": None}
+    return ticketed([("shard", json.dumps({**facts, "next": looks}))], None)
+
+
+def follows(partition: str, due: int | None) -> tuple[str, str]:
+    """What a partition tells of where it stands."""
+    return ("following", json.dumps({"source": "in", "partition": partition, "position": 0, "behind": 0, "due": due}))
+
+
+def test_windows_are_given_once_all_shards_have_looked_behind_what_was_read(tmp_path: Path) -> None:
+    epochs = begun(tmp_path, {"0": 0, "1": 0})
+    epochs.take([follows("0", 90_000), follows("1", 300_000), stands(0, 1, 0, 60_000)])
+    assert not epochs.windows_are_given()
+    epochs.take([stands(1, 1, 60_000, 120_000)])
+    assert not epochs.windows_are_given()
+    # Of the second turn nothing is known; it may have given results.
+    epochs.take([stands(0, 3, 60_000, 120_000)])
+    assert not epochs.windows_are_given()
+    epochs.take([stands(0, 2, 30_000, 60_000)])
+    assert epochs.windows_are_given()
+    epochs.take([follows("0", 250_000)])
+    assert not epochs.windows_are_given()
+    epochs.take([stands(0, 4, 240_000, 250_000), stands(1, 2, 300_000, None)])
+    assert epochs.windows_are_given()
+    # Results that are on their way to a destination.
+    epochs.take([ticketed([("books", json.dumps({"out": {"in": 1}}))], None)])
+    assert not epochs.windows_are_given()
+
+
+def test_windows_that_wait_for_a_partition_without_a_time_have_nothing_to_give(tmp_path: Path) -> None:
+    epochs = begun(tmp_path, {"0": 0, "1": 0})
+    epochs.take([follows("0", 90_000), follows("1", None), stands(0, 1, 0, 60_000), stands(1, 1, 0, 60_000)])
+    assert epochs.windows_are_given()
+
+
+def test_with_windows_an_epoch_is_made_only_where_nothing_is_under_way(tmp_path: Path) -> None:
+    epochs = begun(tmp_path, {"0": 0, "1": 0})
+    epochs.take([*read("a", "0", 0, 10), *staged("a", 10), stands(0, 1, 60)])
+    # One shard has not told of itself; another one has told of its third turn before its second.
+    assert (epochs.next(), epochs.divides) == (None, False)
+    epochs.take([stands(1, 1, 60), stands(1, 3, 120)])
+    assert epochs.next() is None
+    epochs.take([stands(1, 2, 120), *read("b", "1", 0, 5)])
+    assert (epochs.next(), epochs.is_under_way) == (None, True)
+    epochs.take(staged("b", 5))
+    found = epochs.next()
+    assert found is not None
+    assert found.moved["in"]["(windows)"] == {"clocks": {"sums": [60, 120]}, "read": {"0": [10, 10], "1": [5, 5]}}
+    assert done(epochs, found) == ["file-a-10", "file-b-5"]
+
+
+def test_what_is_read_again_up_to_the_seam_is_not_published_again(tmp_path: Path) -> None:
+    seam = {"clocks": {"sums": [60, 120]}, "read": {"0": [3, 10], "1": [0, 0]}}
+    epochs = begun(tmp_path, {"0": 3, "1": 0, "(windows)": seam, "watermark": "1970-01-01T00:00:00+00:00"})
+    epochs.take([*read("again/a", "0", 3, 10), *staged("again/a", 7), stands(0, 1, 0), stands(1, 1, 0)])
+    found = epochs.next()
+    assert found is not None
+    assert done(epochs, found) == []
+    assert (epochs.report()["read"], epochs.positions) == (0, {"in": {"0": 10, "1": 0}})
+    # Windows that were over stay over, though the shards begin anew.
+    assert found.moved["in"]["(windows)"] == {"clocks": {"sums": [60, 120]}, "read": {"0": [10, 10], "1": [0, 0]}}
+    epochs.take([*read("b", "0", 10, 12), *staged("b", 2)])
+    assert done(epochs, epochs.next()) == ["file-b-2"]
+
+
+def test_a_partition_that_was_put_elsewhere_has_no_seam() -> None:
+    positions = {"in": {"0": 7, "1": 0, "(windows)": {"clocks": {}, "read": {"0": [3, 10], "1": [0, 4]}}}}
+    assert seam_of(positions).read == {"in": {"1": 4}}
+    assert read_up_to(positions) == {"in": {"0": 7, "1": 4}}
 
 
 def test_a_journal_brings_an_epoch_to_its_end_under_its_own_name(epochs: Epochs, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import fastavro
@@ -170,6 +171,23 @@ def test_messages_that_are_deleted_while_the_run_goes_on_are_told_as_well(kafka:
         else:
             blocks = list(source.read(splits_then[0], _request(NUMBERED)))
             assert [n for block in blocks for n in block.batch["n"].to_pylist()] == [6, 7, 8, 9]
+
+
+def test_a_follower_tells_that_it_has_reached_a_seam_and_takes_nothing_across_it(kafka: KafkaBroker) -> None:
+    topic = Topic(kafka)
+    topic.send(*rows(*range(10)))
+    source = topic.source()
+    (partition,) = source.partitions(replace(_request(NUMBERED), reached={"0": 2}))
+    follower = source.follow(replace(partition, seam=6), _request(NUMBERED))
+    arrivals = []
+    for _ in range(60):
+        arrivals.append(follower.take(1.0, 1_000_000))
+        if arrivals[-1].position == 10:
+            break
+    follower.close()
+    taken = [(each.position <= 6, n) for each in arrivals if each.block for n in each.block.batch["n"].to_pylist()]
+    assert taken == [(n < 6, n) for n in range(2, 10)]
+    assert [each.position for each in arrivals if each.at_seam] == [6]
 
 
 def test_several_topics_are_read_by_name_or_by_pattern(kafka: KafkaBroker) -> None:

@@ -33,7 +33,7 @@ from beam_datahub.component.source import (
     Source,
     Split,
 )
-from beam_datahub.errors import DataHubError, SchemaDrift, TooManyRejected, Transient
+from beam_datahub.errors import DataHubError, Interrupted, SchemaDrift, TooManyRejected, Transient
 from beam_datahub.io.jsonl import JsonlSink
 from beam_datahub.runtime.engines import EngineOptions
 from beam_datahub.runtime.launch import RunRequest, RunResult
@@ -65,6 +65,8 @@ class Taps:
     published: dict[str, int] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
     away: int = 0
+    lags: dict[str, int] = field(default_factory=dict)
+    over: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -72,23 +74,32 @@ TAPS = Taps()
 
 
 class _Tap(Follower):
-    def __init__(self, name: str, at: int, columns: tuple[str, ...]) -> None:
-        self._name, self._at, self._columns = name, at, columns
+    def __init__(self, name: str, at: int, columns: tuple[str, ...], seam: int | None = None) -> None:
+        self._name, self._at, self._columns, self._seam = name, at, columns, seam
 
     def take(self, seconds: float, batch_bytes: int) -> Arrival:
         with TAPS.lock:
             if TAPS.fails and self._at >= 20:
                 raise TAPS.fails.pop()
             rows = TAPS.rows[self._name]
-            some = rows[self._at : self._at + 7]
+            lags = TAPS.lags.get(self._name, 0)
+            if lags:
+                # Nothing comes before this partition was asked so often after the others were read.
+                TAPS.lags[self._name] -= TAPS.over == set(TAPS.rows) - {self._name}
+                threading.Event().wait(min(seconds, 0.05))
+                return Arrival(None, self._at, len(rows) - self._at)
+            some = rows[self._at : self._at + 7][: None if self._seam is None else self._seam - self._at]
             self._at += len(some)
             behind = len(rows) - self._at
+            TAPS.over |= {self._name} if not behind else set()
+        at_seam = self._at == self._seam
+        self._seam = None if at_seam else self._seam
         if not some:
             threading.Event().wait(min(seconds, 0.05))
             return Arrival(None, self._at, behind)
         at = [n * 1_000_000 for n in some]
         batch = pa.record_batch({"n": some, "k": [f"k{n % 3}" for n in some], "at": at}, SCHEMA).select(list(self._columns))
-        return Arrival(Block(batch), self._at, behind)
+        return Arrival(Block(batch), self._at, behind, at_seam)
 
     def published(self, position: Any) -> None:
         TAPS.published[self._name] = position
@@ -97,12 +108,19 @@ class _Tap(Follower):
         return
 
 
+class TapOptions(Config):
+    """What is read of a log in memory."""
+
+    only: str | None = None
+    """Just this partition."""
+
+
 class TapSource(Source):
     """A log in memory."""
 
     Connection: ClassVar[type[Config]] = Config
-    Options = Config
-    capabilities = SourceCapabilities(unbounded=True, resumes="offset")
+    Options: ClassVar[type[Config]] = TapOptions
+    capabilities = SourceCapabilities(unbounded=True, resumes="offset", seams=True)
 
     def check(self) -> Report:
         return Report(())
@@ -120,11 +138,11 @@ class TapSource(Source):
         # Once an attempt has failed, the next one meets this; who looks for new partitions meanwhile does not.
         if TAPS.unlisted and not TAPS.fails and threading.current_thread().name != "partitions":
             raise TAPS.unlisted.pop()
-        for name in list(TAPS.rows):
+        for name in [each for each in TAPS.rows if self.options.only in (None, each)]:
             yield Partition(name, request.reached.get(name, 0))
 
     def follow(self, partition: Partition, request: ReadRequest) -> Follower:
-        return _Tap(partition.name, partition.position, request.columns)
+        return _Tap(partition.name, partition.position, request.columns, partition.seam)
 
 
 class AwaySink(JsonlSink):
@@ -406,19 +424,88 @@ def test_windows_keep_all_rows_where_a_batch_takes_long(
     assert sum(out(tmp_path, column="rows")) == 100
 
 
-def test_a_stream_of_windows_that_is_stopped_goes_on_with_the_windows_that_were_open(
-    stream: Stream, tmp_path: Path, taps: Taps
-) -> None:
-    taps.rows = {"a": list(range(0, 110, 2)), "b": list(range(1, 110, 2))}
+MANY_WINDOWS = """\
+name: tap
+type: real-time
+stream: {commit_every: 200ms, latency: 100ms}
+source: {name: tap, connector: tap, connection: {}, event_time: at}
+transformations:
+  - id: short
+    type: aggregation
+    input: tap
+    config: {by: [k], measures: {total: sum(n), rows: count(*)}}
+    window: {type: fixed, size: 20 seconds, on: at}
+  - id: long
+    type: aggregation
+    config: {by: [k], measures: {total: sum(total), rows: sum(rows)}}
+    window: {type: fixed, size: 1 minute, on: window_start}
+destinations:
+  - {id: raw, input: tap, connector: jsonl, connection: {path: OUT/raw/}, write_mode: append}
+  - {id: a, input: short, connector: jsonl, connection: {path: OUT/short/}, write_mode: append}
+  - {id: b, input: long, connector: jsonl, connection: {path: OUT/long/}, write_mode: append}
+"""
+
+
+def spans(tmp_path: Path, folder: str) -> list[tuple[str, str, int, int]]:
+    """The windows of a step, with what they hold."""
+    lines = [line for path in (tmp_path / "out" / folder).glob("*.jsonl") for line in path.read_text().splitlines()]
+    return sorted((row["window_start"][14:19], row["k"], row["rows"], row["total"]) for row in map(json.loads, lines))
+
+
+def held(size: int, end: int) -> list[tuple[str, str, int, int]]:
+    """What the windows of so many seconds hold, up to `end`."""
+    found = []
+    for start in range(0, end, size):
+        parts = [range(start + (key - start) % 3, start + size, 3) for key in range(3)]
+        found += [(f"{start // 60:02}:{start % 60:02}", f"k{key}", len(part), sum(part)) for key, part in enumerate(parts)]
+    return found
+
+
+def test_windows_are_published_once_though_the_stream_dies_and_begins_again(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    taps.rows, taps.lags = {"a": list(range(0, 90, 2)), "b": list(range(1, 90, 2))}, {"b": 30}
     kept = Kept()
-    stream(WINDOWS, kept)
-    # The watermark stands at 108 s: five windows are over, and the sixth waits.
-    assert len(out(tmp_path)) == 15
-    assert kept.positions["watermark"] == "1970-01-01T00:01:40.000+00:00"
-    taps.rows["a"] += range(110, 150, 2)
-    taps.rows["b"] += range(111, 150, 2)
-    stream(WINDOWS, kept)
-    # The seventh holds what comes up to 140 s, of which some was read by the first run.
-    found = out(tmp_path, column="rows")
-    assert (len(found), sum(found)) == (21, 140)
-    assert sum(out(tmp_path)) == sum(range(140))
+
+    def dies(state: StreamState) -> bool:
+        if state.written.get("a", 0) >= 12 and state.written["raw"] == 90:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(Interrupted):
+        stream(MANY_WINDOWS, kept, stop=dies)
+    # The long window that is open began in the middle of what was read.
+    assert kept.positions["a"] < 45 == kept.positions["(windows)"]["read"]["a"][1]
+    # A row that is late indeed, and those that end some windows that are open; no row of the partition that lagged was late.
+    taps.rows["a"] += [7, *range(90, 130, 2)]
+    taps.rows["b"] += range(91, 130, 2)
+    result = stream(MANY_WINDOWS, kept)
+    assert (result.read, result.rejected) == (41, 1)
+    assert out(tmp_path, "out/raw") == sorted([7, *range(130)])
+    assert spans(tmp_path, "short") == held(20, 120)
+    assert spans(tmp_path, "long") == held(60, 120)
+    assert out(tmp_path, "dead", "reason") == ["late"]
+
+
+MEETING = """\
+name: tap
+type: real-time
+stream: {commit_every: 200ms, latency: 100ms}
+sources:
+  left: {connector: tap, connection: {}, only: a, event_time: at}
+  right: {connector: tap, connection: {}, only: b, event_time: at}
+transformations:
+  - id: met
+    type: join
+    input: [left, right]
+    config: {on: {n: n}, columns: {n: left.n}}
+    window: {type: fixed, size: 20 seconds, on: at}
+destinations:
+  - {id: out, connector: jsonl, connection: {path: OUT}, write_mode: append}
+"""
+
+
+def test_windows_of_two_sources_are_given_though_one_of_them_is_far_ahead(stream: Stream, tmp_path: Path, taps: Taps) -> None:
+    # The one that lags is read only while nobody pauses it.
+    taps.rows, taps.lags = {"a": list(range(70)), "b": list(range(70))}, {"b": 60}
+    result = stream(MEETING)
+    assert (result.status, result.rejected) == ("completed", 0)
+    assert out(tmp_path) == list(range(60))
