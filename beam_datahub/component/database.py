@@ -256,6 +256,11 @@ class Session(ABC):
     def load(self, table: TableName, columns: Sequence[TableColumn], batch: pa.RecordBatch) -> None:
         """Put all rows of `batch` into `columns` of a table, or none. Raises RowsRefused."""
 
+    def bring(self, target: TableName, names: Sequence[str], staged: TableName, detail: Any) -> int:
+        """Add staged rows to a table; gives how many (−1: the database does not say). `detail` is that of their receipt."""
+        select = f"SELECT {self.dialect.names(names)} FROM {self.dialect.table(staged)}"
+        return self.execute(self.dialect.insert(target, names, select))
+
     def clear(self, table: TableName) -> None:
         """Remove all rows of a table."""
         self.execute(f"DELETE FROM {self.dialect.table(table)}")

@@ -87,9 +87,7 @@ def publish(session: Session, publication: Publication, receipts: Sequence[Recei
         if not is_new:
             _clear(session, publication, staged)
         for table, receipt in list(zip(staged, receipts, strict=True))[moved:]:
-            names = dialect.names(publication.shape.names)
-            select = f"SELECT {names} FROM {dialect.table(table)}"
-            _check(session.execute(dialect.insert(target, publication.shape.names, select)), receipt.rows)
+            _check(session.bring(target, publication.shape.names, table, receipt.detail), receipt.rows)
     if dialect.transactional_ddl:
         for table in staged[moved:]:
             session.execute(dialect.drop(table))

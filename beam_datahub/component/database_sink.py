@@ -243,16 +243,19 @@ class DatabaseWriter(Writer):
     def _made(self, session: Session) -> tuple[TableColumn, ...]:
         """The columns of the staging table, which the first rows make."""
         if self._columns is None:
-            sink = self._sink
-            shape = sink.shape(session, self._request)
-            columns = sink.staged(shape, self._request)
-            target = None if shape.creates else sink.target
-            checks = [] if shape.creates else session.checks(sink.target)
+            columns, target, checks = self._meeting(session)
             with session.transaction():
-                for statement in sink.dialect.create_staging(self._table, target, columns, checks):
+                for statement in self._sink.dialect.create_staging(self._table, target, columns, checks):
                     session.execute(statement)
             self._columns = columns
         return self._columns
+
+    def _meeting(self, session: Session) -> tuple[tuple[TableColumn, ...], TableName | None, Sequence[str]]:
+        """The columns of what is staged, the table that has them (None: it is not there yet), and its conditions."""
+        sink = self._sink
+        shape = sink.shape(session, self._request)
+        columns = sink.staged(shape, self._request)
+        return (columns, None, ()) if shape.creates else (columns, sink.target, session.checks(sink.target))
 
     def _recovered(self, session: Session, attempt: int, rows: int) -> bool:
         """Whether a load of which no answer came was done after all. Raises TargetUnusable where what was staged is lost."""

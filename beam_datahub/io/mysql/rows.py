@@ -17,6 +17,7 @@ from beam_datahub.kernels.types import JSON, TIMESTAMPTZ
 from beam_datahub.kernels.workbench import over
 
 _CHUNK_ROWS = 16_384
+_CODEC = "zstd"
 
 # from the server
 
@@ -120,8 +121,8 @@ def _refuse_rounding(array: pa.Array, column: TableColumn) -> None:
             raise RowsRefused(f"a fraction of a second is finer than {column.declared}", column.name)
 
 
-def load_statement(dialect: Dialect, table: str, columns: Sequence[TableColumn], given: Sequence[pa.Array], file: str) -> str:
-    """LOAD DATA for what `load_texts` gives."""
+def load_columns(dialect: Dialect, columns: Sequence[TableColumn], given: Sequence[pa.Array]) -> str:
+    """What LOAD DATA says of the columns that `load_texts` gives."""
     places, sets = [], []
     for number, (column, array) in enumerate(zip(columns, given, strict=True)):
         name = dialect.quoted(column.name)
@@ -131,19 +132,34 @@ def load_statement(dialect: Dialect, table: str, columns: Sequence[TableColumn],
         places.append(f"@c{number}")
         sets.append(f"{name} = UNHEX(@c{number})" if pa.types.is_binary(array.type) else f"{name} = CAST(@c{number} AS UNSIGNED)")
     setting = f" SET {', '.join(sets)}" if sets else ""
-    return (
-        f"LOAD DATA LOCAL INFILE {dialect.literal(file)} INTO TABLE {table} CHARACTER SET utf8mb4 ({', '.join(places)}){setting}"
-    )
+    return f"({', '.join(places)}){setting}"
 
 
-def load_texts(given: Sequence[pa.Array]) -> Iterator[memoryview]:
+def load_statement(dialect: Dialect, table: str, file: str, columns: str) -> str:
+    """LOAD DATA for what `load_texts` gives; `columns` are those of `load_columns`."""
+    return f"LOAD DATA LOCAL INFILE {dialect.literal(file)} INTO TABLE {table} CHARACTER SET utf8mb4 {columns}"
+
+
+def load_texts(given: Sequence[pa.Array], most_rows: int = _CHUNK_ROWS) -> Iterator[memoryview]:
     r"""The rows as LOAD DATA reads them: tabs between, `\N` for null, backslashes before what means something else."""
-    columns = [_escaped(array) for array in given]
-    for start in range(0, len(columns[0]), _CHUNK_ROWS):
-        parts = [column.slice(start, _CHUNK_ROWS) for column in columns]
+    columns, rows = [_escaped(array) for array in given], min(most_rows, _CHUNK_ROWS)
+    for start in range(0, len(columns[0]), rows):
+        parts = [column.slice(start, rows) for column in columns]
         lines = pc.binary_join_element_wise(*parts, "\t", null_handling="replace", null_replacement="\\N")
         lines = pc.binary_join_element_wise(lines, "", "\n")
         yield memoryview(lines.buffers()[2])[: pc.sum(pc.binary_length(lines)).as_py()]
+
+
+def packed(text: memoryview) -> bytes:
+    """A text of rows in few bytes."""
+    data: bytes = pa.Codec(_CODEC, compression_level=1).compress(text, asbytes=True)
+    return data
+
+
+def unpacked(size: int, data: bytes) -> bytes:
+    """A text of `size` bytes out of them."""
+    text: bytes = pa.Codec(_CODEC).decompress(data, decompressed_size=size, asbytes=True)
+    return text
 
 
 def _escaped(array: pa.Array) -> pa.Array:

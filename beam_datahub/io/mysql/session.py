@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,16 @@ from beam_datahub.component.database import Relation, RowsRefused, Session, Tabl
 from beam_datahub.errors import DataHubError, SourceMissing, UnreadableData
 from beam_datahub.io.mysql.dialect import MysqlDialect
 from beam_datahub.io.mysql.packets import row_blocks
-from beam_datahub.io.mysql.rows import batch_of, converted, given_columns, insert_rows, load_statement, load_texts
+from beam_datahub.io.mysql.rows import (
+    batch_of,
+    converted,
+    given_columns,
+    insert_rows,
+    load_columns,
+    load_statement,
+    load_texts,
+    unpacked,
+)
 from beam_datahub.io.mysql.types import column_of, column_of_field, select_item
 
 # Strict, so that what does not fit is refused and not bent; nothing of a server's own settings changes what our SQL means.
@@ -212,7 +222,7 @@ class MysqlSession(Session):
             self.begin()
             try:
                 if self._infile:
-                    self._load_file(table, columns, given)
+                    self._load_file(table, load_texts(given), load_columns(self.dialect, columns, given))
                 else:
                     names = self.dialect.names([column.name for column in columns])
                     values = ", ".join(["%s"] * len(columns))
@@ -225,20 +235,42 @@ class MysqlSession(Session):
                     self.rollback()
                 raise
 
-    def _load_file(self, table: TableName, columns: Sequence[TableColumn], given: Sequence[pa.Array]) -> None:
+    @property
+    def takes_files(self) -> bool:
+        """Whether the server takes rows by LOAD DATA."""
+        return self._infile
+
+    @functools.cached_property
+    def packet_bytes(self) -> int:
+        """The longest statement that the server takes."""
+        return int(self.fetch("SELECT @@max_allowed_packet")[0][0])
+
+    def _load_file(self, table: TableName, texts: Iterable[bytes | memoryview], columns: str) -> int:
+        """Load texts; gives how many rows. Raises RowsRefused with the first warning."""
         with tempfile.NamedTemporaryFile(prefix="beam-datahub-") as file:
-            for part in load_texts(given):
+            for part in texts:
                 file.write(part)
             file.flush()
             self._give_files(True)
             try:
-                self._execute(load_statement(self.dialect, self.dialect.table(table), columns, given, file.name))
+                rows = self._execute(load_statement(self.dialect, self.dialect.table(table), file.name, columns))
             finally:
                 self._give_files(False)
         # What it would refuse of an INSERT is only a warning there.
         for _, number, message in self._fetch("SHOW WARNINGS LIMIT 1"):
             found = self._meaning(number, re.sub(r" at row \d+$", "", message))
             raise found if isinstance(found, RowsRefused) else RowsRefused(message)
+        return rows
+
+    def bring(self, target: TableName, names: Sequence[str], staged: TableName, detail: Any) -> int:
+        if detail is None:
+            return super().bring(target, names, staged, detail)
+        table, rows = self.dialect.table(staged), 0
+        for batch, part, size in self.fetch(f"SELECT batch, part, size FROM {table} ORDER BY batch, part"):
+            ((data,),) = self.fetch(f"SELECT data FROM {table} WHERE batch = {batch} AND part = {part}")
+            with self.telling():
+                rows += self._load_file(target, [unpacked(size, data)], detail)
+        return rows
 
     # rows
 

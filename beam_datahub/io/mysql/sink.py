@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from beam_datahub.component.capabilities import SinkCapabilities
+from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.database import Session
 from beam_datahub.component.database_shape import Shape
 from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.registry import register
-from beam_datahub.component.sink import WriteRequest
+from beam_datahub.component.sink import Writer, WriteRequest
 from beam_datahub.component.source import Line
 from beam_datahub.errors import TargetUnusable
 from beam_datahub.io.mysql.checks import reached
 from beam_datahub.io.mysql.connection import MysqlConnection
 from beam_datahub.io.mysql.dialect import MysqlDialect
+from beam_datahub.io.mysql.packed import PackedWriter
 from beam_datahub.io.mysql.session import MysqlSession
 from beam_datahub.io.mysql.source import datasets
 
@@ -62,6 +63,11 @@ class MysqlSink(DatabaseSink):
 
     def reached(self, session: Session) -> Sequence[Line]:
         return reached(session)
+
+    def open(self, request: WriteRequest) -> Writer:
+        if request.mode in (WriteMode.APPEND, WriteMode.OVERWRITE):
+            return PackedWriter(self, request)
+        return super().open(request)
 
     def refuse(self, session: Session, request: WriteRequest, shape: Shape) -> None:
         super().refuse(session, request, shape)
