@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import os
 import re
 import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # So many text columns get a suggestion of their own.
 _SUGGESTED = 2
+_PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 # So many lines show whether a file is delimited.
 _LOOKED_AT = 100
 
@@ -46,7 +49,10 @@ def command(data: str, output: str, connector: str | None, force: bool) -> None:
     folder = os.path.dirname(os.path.abspath(output))
     path = data if "://" in data else os.path.relpath(data, folder)
     found = _discovered(name, data)
-    text = spec_text(_spec_name(data), name, path, found)
+    inside = _records_inside(name, found)
+    if len(inside) == 1:
+        found = _discovered(name, data, records=inside[0])
+    text = spec_text(_spec_name(data), name, path, found, inside)
     try:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)
@@ -87,7 +93,7 @@ def connector_for(data: str) -> str:
     raise error
 
 
-def _discovered(name: str, data: str) -> Discovery:
+def _discovered(name: str, data: str, **options: str) -> Discovery:
     from beam_datahub.component.registry import component
 
     kind: Any = component("source", name)
@@ -96,7 +102,32 @@ def _discovered(name: str, data: str) -> Discovery:
             f"`{needed[0]}` of {name} cannot be told from the data",
             hint=f"write the spec by hand, `beam-datahub connectors {name}` shows how; if it is delimited, name --connector csv",
         )
-    return kind(kind.Connection(path=data).resolved(os.getcwd()), kind.Options()).discover()  # type: ignore[no-any-return]
+    return kind(kind.Connection(path=data).resolved(os.getcwd()), kind.Options(**options)).discover()  # type: ignore[no-any-return]
+
+
+def _records_inside(name: str, found: Discovery) -> list[str]:
+    """Where the records most likely are, for `records`, in a document that reads as one record: its lists of objects."""
+    if name not in ("json", "xml") or found.rows != 1:
+        return []
+    places = list(_lists_of_objects(found.schema))
+    if name == "xml":
+        return [f"//{place[-1]}" for place in places]
+    return ["$" + "".join(map(_step, place)) for place in places]
+
+
+def _step(part: str) -> str:
+    return f".{part}" if _PLAIN_NAME.fullmatch(part) else f"[{json.dumps(part)}]"
+
+
+def _lists_of_objects(fields: Iterable[pa.Field], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    import pyarrow as pa
+
+    for field in fields:
+        place = (*before, field.name)
+        if pa.types.is_struct(field.type):
+            yield from _lists_of_objects(field.type, place)
+        elif pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type):
+            yield place
 
 
 def _needs_options(name: str) -> list[str]:
@@ -125,8 +156,10 @@ def _spec_name(data: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "integration"
 
 
-def spec_text(name: str, connector: str, path: str, found: Discovery) -> str:
-    """The spec, with comments. Each text column that is likely to need it is trimmed."""
+def spec_text(name: str, connector: str, path: str, found: Discovery, inside: Sequence[str] = ()) -> str:
+    """The spec, with comments. Each text column that is likely to need it is trimmed; `inside` are the places of records in a
+    document, of which a single one is taken.
+    """
     from beam_datahub.cli.components import dump
     from beam_datahub.kernels.types import sql_type
 
@@ -136,6 +169,12 @@ def spec_text(name: str, connector: str, path: str, found: Discovery) -> str:
     config = textwrap.indent(dump({"keep": "all", **({"fields": fields} if fields else {})}), "      ")
     source = dump({"path": path})
     target = dump({"path": f"out/{name}/"})
+    records = ""
+    if len(inside) == 1:
+        records = f"  records: {dump(inside[0]).splitlines()[0]}\n"
+    elif inside:
+        choices = "".join(f"  # records: {dump(place).splitlines()[0]}\n" for place in inside)
+        records = f"  # The document is read as one record. For those that are listed in it, choose:\n{choices}"
     return f"""\
 name: {dump(name).splitlines()[0]}
 description: Reads {_plain(os.path.basename(path.rstrip("/")) or path)}, tidies it, and writes it as Parquet.
@@ -144,7 +183,7 @@ source:
   name: input
   connector: {connector}
   connection: {_flow(source)}
-{listed}
+{records}{listed}
   # `beam-datahub discover SPEC --pin` writes these types here as `schema:`; from then on, data that does not fit them is
   # rejected.
 

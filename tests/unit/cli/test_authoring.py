@@ -77,6 +77,31 @@ def test_init_looks_into_a_file_whose_name_may_stand_for_columns_of_fixed_width(
     assert "DH103" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "records"),
+    [
+        ("a.json", '{"3166-1": [{"n": 1}, {"n": 2}]}', 'records: $["3166-1"]'),
+        ("b.json", '{"meta": {"page": 1}, "data": {"items": [{"n": 1}, {"n": 2}]}}', "records: $.data.items"),
+        ("c.xml", "<feed><title>t</title><entries><entry><n>1</n></entry><entry><n>2</n></entry></entries></feed>", "//entry"),
+    ],
+)
+def test_init_finds_the_records_inside_a_document(shop: Path, cli: Run, name: str, text: str, records: str) -> None:
+    (shop / name).write_text(text)
+    done = cli("init", name, "-o", "new.yaml")
+    assert done.exit_code == 0, done.output
+    assert "about 2 rows" in done.stdout
+    assert records in (shop / "new.yaml").read_text()
+    assert "2" in cli("preview", "new.yaml").stdout
+
+
+def test_init_leaves_the_choice_where_a_document_has_several_lists_of_records(shop: Path, cli: Run) -> None:
+    (shop / "a.json").write_text('{"nodes": [{"id": 1}], "links": [{"from": 1, "to": 1}]}')
+    assert cli("init", "a.json", "-o", "new.yaml").exit_code == 0
+    text = (shop / "new.yaml").read_text()
+    assert "# records: $.nodes" in text
+    assert "# records: $.links" in text
+
+
 def test_discover_shows_the_types_and_pins_them(shop: Path, cli: Run) -> None:
     (shop / "shop.yaml").write_text("\n".join(line for line in SPEC.splitlines() if "schema:" not in line) + "\n")
     done = cli("discover", "shop.yaml")
