@@ -38,7 +38,7 @@ key: primarykey pk uniquekey mergekey keys uniqueon
 order_by: sortby sort order orderby
 limit: n count rows
 connector: type format kind plugin
-input: from source inputs dependson upstream
+input: from source inputs dependson upstream with
 path: url uri file filename location
 table: tablename
 query: sql statement select

@@ -160,6 +160,8 @@ def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], besi
     hint = f"did you mean '{guess}'?" if guess else None
     if hint is None and any(each["type"] == "string_type" for each in details) and isinstance(value, (int, float, date)):
         hint = "put it into quotes"
+    if hint is None and isinstance(value, str) and value and "a list" in wanted and "text" not in wanted:
+        hint = f"write `[{value}]`"
     if hint is None and isinstance(value, Mapping) and wanted == ["a list"]:
         hint = "begin each entry with a dash: `- key: value`"
     if hint is None and isinstance(value, list) and wanted == ["a mapping (key: value)"]:

@@ -80,6 +80,7 @@ def test_the_places_of_keys_are_told() -> None:
     step = source + "transformations:\n  - {id: x, type: filtering, where: id > 3}\n" + ENDS
     assert "stand under `config`" in told(step)
     assert "dash" in told(source + "transformations: {id: x, type: filtering}\n" + ENDS)
+    assert told(source + ENDS + "tests: [{name: t, given: {}, expect: {jsonl: all}}]\n") == "write `[all]`"
     assert "`destinations`" in told(source + "destination:\n  - {connector: jsonl}\n")
     assert "name each" in told("name: a\nsources:\n  - {connector: csv}\n" + ENDS)
     assert "below each other" in told("name: a\nsource:\n  connector: csv\n connection: {path: a.csv}\n" + ENDS)
