@@ -136,6 +136,7 @@ def test_the_bad_records_of_a_batch_come_back_and_the_others_arrive_once(service
     assert done.rows == 98
     arrived = Counter(row["n"] for each in service.taken for row in each.json)
     assert arrived == Counter(set(range(100)) - {13, 77})
+    assert len(service.sent) < 40
     found = given_back(done)
     assert [(each["n"], each["reason"], each["attempts"]) for each in found] == [(13, "refused", 1), (77, "refused", 1)]
     assert found[0]["message"] == 'the service answers 422 Unprocessable Entity: {"error": [31m"bad"}'
