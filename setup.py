@@ -78,7 +78,7 @@ EXTRAS = {
     # Redis: its keys as a source and a destination, and what lookups share their answers in
     "redis": REDIS,
     # Kafka as a source and a destination (librdkafka), and the client of schema registries
-    "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3", "httpx>=0.27,<1"],
+    "kafka": ["confluent-kafka[schemaregistry]>=2.11,<3"],
     # HTTP endpoints as a destination; authlib logs in by OAuth2
     "http": ["httpx2>=2.10,<3", "authlib>=1.9,<2"],
     # SQL Server and Oracle through the connector `sql`: clients that need no libraries of the maker's

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from beam_datahub.component.config import Config
@@ -114,7 +115,6 @@ def _add_references(client: Any, schema: Any, texts: dict[str, str]) -> None:
 @contextmanager
 def _asking(url: str, what: str) -> Iterator[None]:
     """Turn errors of the registry's client into ours."""
-    import httpx
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
     try:
@@ -129,5 +129,15 @@ def _asking(url: str, what: str) -> Iterator[None]:
             raise InvalidSchema(f"the registry at {url} refuses the schema of {what}: {error.error_message}") from error
         kind: type[ConnectorError] = Transient if status >= 500 or status == 429 else ConnectorError
         raise kind(f"the registry at {url} failed on {what}: {error.error_message}") from error
-    except httpx.HTTPError as error:
+    except _unanswered() as error:
         raise Transient(f"the registry at {url} does not answer: {error}", hint="look at its `url`") from error
+
+
+@lru_cache
+def _unanswered() -> tuple[type[Exception], ...]:
+    """The errors of the client's own client, which is `httpx2` or, in older ones, `httpx`."""
+    found = []
+    for name in ("httpx2", "httpx"):
+        with suppress(ImportError):
+            found.append(import_module(name).HTTPError)
+    return tuple(found)

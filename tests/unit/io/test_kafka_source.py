@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 from dataclasses import replace
 from typing import Any
@@ -318,6 +319,15 @@ def test_a_registry_that_did_not_have_a_schema_is_not_asked_for_it_again_for_a_w
         decoder = decoder_of("avro", ReadRequest(NUMBERED, ("n",)), "here", 1000, settings, ",")
         assert decoder.decode([b"\0\0\0\0\1\2"]).batch.num_rows == 0
         assert decoder.decode([b"\0\0\0\0\1\2"]).batch["n"].to_pylist() == found
+
+
+def test_a_registry_that_is_away_is_an_outage_that_may_pass() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        settings = SchemaRegistry(url=f"http://127.0.0.1:{nobody.getsockname()[1]}", retry=Attempts(attempts=1))
+        decoder = decoder_of("avro", ReadRequest(NUMBERED, ("n",)), "here", 1000, settings, ",")
+        with pytest.raises(Transient, match="does not answer"):
+            decoder.decode([b"\0\0\0\0\1\2"])
 
 
 PROTO = """syntax = "proto3";
