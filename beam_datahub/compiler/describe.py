@@ -271,7 +271,7 @@ def _transformation(parts: list[Node], physical: Plan) -> tuple[list[str], dict[
                 if isinstance(operator, PerKey) and operator.reduce:
                     facts.append("each batch is reduced first")
         elif isinstance(operator, Join):
-            facts += _join(node, operator, physical, traits)
+            facts += _join(node, operator, parts, physical, traits)
         elif isinstance(operator, Route):
             facts += [f"{name}: {condition.text}" for name, condition in operator.branches]
             facts += [f"{operator.default}: all others"] if operator.default else []
@@ -287,7 +287,7 @@ def _transformation(parts: list[Node], physical: Plan) -> tuple[list[str], dict[
     return facts, traits
 
 
-def _join(node: Node, join: Join, physical: Plan, traits: dict[str, object]) -> list[str]:
+def _join(node: Node, join: Join, parts: list[Node], physical: Plan, traits: dict[str, object]) -> list[str]:
     ask = _ask(node.id, physical)
     strategy = "co-partition" if _shuffle(node.id, physical) or _shuffle(f"{node.id}#join", physical) else "broadcast"
     strategy = "by keys" if ask is not None else strategy
@@ -297,7 +297,8 @@ def _join(node: Node, join: Join, physical: Plan, traits: dict[str, object]) -> 
     )
     nearest = f", nearest {join.asof[0]} {join.asof[2]} {join.asof[1]}" if join.asof else ""
     near = f", within {join.within[2] / 1e6:g} s before and {join.within[3] / 1e6:g} s after" if join.within else ""
-    side = spec_name(node.inputs[1])
+    # What stands in front of a join in windows or in time is part of its step.
+    side = spec_name(next((each.inputs[0] for each in parts if each.id == node.inputs[1]), node.inputs[1]))
     facts = [f"{join.kind.value} join with {side} on {keys}{nearest}{near}", _JOINED[strategy].format(side=side)]
     why = ask.join.why if ask is not None else _why(node.id, physical)
     if why is not None:

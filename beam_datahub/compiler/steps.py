@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_datahub.compiler.draft import Draft
+from beam_datahub.compiler.matching import check_behind, with_matching
 from beam_datahub.compiler.passes.asking import why_not
 from beam_datahub.compiler.plan import Node
 from beam_datahub.compiler.schema import edge_of
@@ -85,6 +86,7 @@ def add_step(draft: Draft, step: TransformationSpec, transform: Transform) -> No
     inputs = {name: draft.schema(name) for name in references}
     windowing = windowing_of(draft, step, transform, references)
     if windowing is not None:
+        check_behind(draft, step, windowing, references)
         references, inputs = with_windows(draft, step, windowing, references)
     scope = StepScope(lambda *keys: draft.document.place(*step.at, "config", *keys), str(draft.document.folder), windowing)
     operators = transform.compile(inputs, scope)
@@ -95,6 +97,7 @@ def add_step(draft: Draft, step: TransformationSpec, transform: Transform) -> No
     for operator in operators:
         if isinstance(operator, Join) and operator.asking is not None and operator.asking.mode == "batch":
             _check_asking(draft, step, operator, references)
+    operators, references = with_matching(draft, step, operators, references)
     check_ends(draft, step, operators, references)
     if windowing is not None:
         operators = [*operators, _finish(draft, step, operators, references, windowing)]

@@ -90,7 +90,7 @@ class WindowShard:
         self._numbered = shuffle.windowing.numbered
         self._keys = [exchange.keys for exchange in shuffle.exchanges]
 
-    def late(self, table: pa.Table, clock: int) -> pa.Table:
+    def late(self, table: pa.Table, clock: int, side: int = 0) -> pa.Table:
         """The rejections of rows whose windows are over when event time has passed `clock`; of a session's rows, those that lie
         behind it by more than the lateness: no window that is over could have held one of the others.
         """
@@ -101,7 +101,7 @@ class WindowShard:
         ends = points.take(rows).to_pylist()
         what = "it happened at" if session else "its window ended at"
         texts = [
-            f"{what} {_shown(end)}, and the watermark had passed {_shown(end + self.window.lateness)} already" for end in ends
+            f"{what} {moment_text(end)}, and the watermark had passed {moment_text(end + self.window.lateness)} already" for end in ends
         ]
         return rejections(rows.cast(pa.int64()), "late", texts)
 
@@ -267,6 +267,7 @@ def _of(alias: str, key: str) -> str:
     return key.replace("CAST(", f"CAST({alias}.", 1) if key.startswith("CAST(") else f"{alias}.{key}"
 
 
-def _shown(micros: int) -> str:
+def moment_text(micros: int) -> str:
+    """Microseconds since 1970 as a day and a time of UTC."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
     return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{moment:%f}".rstrip("0") if moment.microsecond else "")

@@ -21,6 +21,7 @@ from beam_datahub.spec import TransformationSpec
 from beam_datahub.spec.model import WindowSpec
 
 _HINT = "give the step a window, such as `window: {type: fixed, size: 1 minute, on: placed_at}`"
+_NEAR = "; or say how near in time rows match: `within: {left: placed_at, right: paid_at, after: 10 minutes}`"
 
 
 def is_stream(draft: Draft, reference: str) -> bool:
@@ -119,4 +120,5 @@ def check_ends(draft: Draft, step: TransformationSpec, operators: Any, reference
             continue
         if shuffles(operator) and isinstance(operator, Aggregate | PerKey | Join) and operator.windowing is None:
             what = "has no window, and a stream has no last row after which its result would be complete"
-            raise MissingValue(f"'{step.type}' {what}", hint=_HINT).at(draft.document.place(*step.at, "type"))
+            hint = _HINT + (_NEAR if step.type == "join" else "")
+            raise MissingValue(f"'{step.type}' {what}", hint=hint).at(draft.document.place(*step.at, "type"))

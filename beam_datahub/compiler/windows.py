@@ -23,6 +23,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_datahub.compiler.dead_letter import Identity, Provenance, letters
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions
+from beam_datahub.compiler.match_shard import MatchShard
 from beam_datahub.compiler.plan import Node, Plan, Shuffle
 from beam_datahub.compiler.settled import SHARD, VOID
 from beam_datahub.compiler.shuffle import _broken
@@ -81,7 +82,8 @@ class WindowRows(KernelDoFn):
         self._step, self._shuffle, self._source, self._identity = step, shuffle, tuple(source), identity
         self._shift, self._simulated, self._since = depth * _MILLI, simulated, tuple(since)
         self._nearby = nearby
-        self._shard = WindowShard(shuffle)
+        matches = shuffle.windowing is not None and shuffle.windowing.window.kind == "match"
+        self._shard = MatchShard(shuffle) if matches else WindowShard(shuffle)
 
     @carried
     def process(
@@ -153,10 +155,9 @@ class WindowRows(KernelDoFn):
         table = conform(pa.Table.from_batches([batch]).select(schema.names), schema)
         ticket = ticket_of(batch)
         yield from self.turn(ticket)
-        late = self._shard.late(table, FIRST if is_again(ticket) else max(now.clock, self._since[now.shard]))
+        late = self._shard.late(table, FIRST if is_again(ticket) else max(now.clock, self._since[now.shard]), side)
         if late.num_rows:
-            free = {name: shown for name, shown in _SHOWN.items() if shown not in table.column_names}
-            shown = table.rename_columns([free.get(name, name) for name in table.column_names])
+            shown = _with_windows_shown(table) if window.kind != "match" else table.drop_columns([START, END])
             letter = letters(self._identity, self._step.split("#")[0], late, Provenance(), table=shown, session=self.session())
             yield from self.stamp(iter([self.refuse(self._step, letter)]))
             rows = pa.array(sorted({*range(table.num_rows)} - {*late["row"].to_pylist()}), pa.int64())
@@ -273,6 +274,11 @@ class WindowRows(KernelDoFn):
     def _due(self, point: int) -> int:
         # Timers know milliseconds.
         return -(-(point + self._shift) // _MILLI) * _MILLI
+
+
+def _with_windows_shown(table: pa.Table) -> pa.Table:
+    free = {name: shown for name, shown in _SHOWN.items() if shown not in table.column_names}
+    return table.rename_columns([free.get(name, name) for name in table.column_names])
 
 
 def windows_before(plan: Plan, node: Node) -> int:

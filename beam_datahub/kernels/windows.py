@@ -50,10 +50,11 @@ class Window:
 
     `size` of a session is the gap that ends it. `early` None: a result is given only when the window is complete; `late`: when
     rows come after that, while the lateness lasts. `accumulate`: each result stands for all rows of the window so far, and takes
-    the place of the one before; else just for the new ones. `panes`: the results are numbered.
+    the place of the one before; else just for the new ones. `panes`: the results are numbered. `match`: each row of a join by
+    nearness in time has its own, in which it can match; `size` is how far apart two rows can lie that match the same one.
     """
 
-    kind: Literal["fixed", "sliding", "session", "calendar"]
+    kind: Literal["fixed", "sliding", "session", "calendar", "match"]
     size: int = 0
     period: int = 0
     offset: int = 0
@@ -77,13 +78,15 @@ class Window:
             return _QUARTER
         if self.kind == "session":
             return min(self.size, _SECOND)
+        if self.kind == "match":
+            return next((step for step in (_SECOND, 100_000, 10_000) if 10 * step <= self.size), 1_000)
         return self.period if self.kind == "sliding" else self.size
 
     def next_end(self, after: int) -> int:
         """The first point behind `after` at which a window may end."""
         if self.kind == "calendar":
             return _next_of_calendar(after, self.unit, self.zone)
-        shift = (self.offset + (self.size if self.kind == "sliding" else 0)) if self.kind != "session" else 0
+        shift = (self.offset + (self.size if self.kind == "sliding" else 0)) if self.kind not in ("session", "match") else 0
         return after + self.grain - (after - shift) % self.grain
 
     def next_change(self, after: int) -> int:
@@ -124,6 +127,13 @@ def bounds_sql(window: Window, column: str, data_type: pa.DataType) -> tuple[str
         end = f"CASE WHEN {again} THEN {_begin(f'{local} + INTERVAL 2 {unit}', zone)} ELSE {_begin(following, zone)} END"
         return (start, end) if zoned else (f"timezone('UTC', {start})", f"timezone('UTC', {end})")
     raise ValueError(f"a row has several windows of the kind {window.kind}")
+
+
+def reach_sql(column: str, data_type: pa.DataType, reach: int) -> tuple[str, str]:
+    """A row's own timestamp, and the first point at which it matches no more where it does for `reach` microseconds behind it."""
+    zoned = data_type == TIMESTAMPTZ
+    micros = f"epoch_us(CAST({quoted(column)} AS TIMESTAMP))"
+    return f"CAST({quoted(column)} AS {_sql(zoned)})", _point(f"{micros} + {reach + 1}", zoned)
 
 
 def _sql(zoned: bool) -> str:

@@ -98,6 +98,9 @@ def _join_needs(join: Join, index: int, wanted: set[str], schema: pa.Schema) -> 
         used.add(join.asof[index])
     if join.within is not None:
         used.add(join.within[:2][index])
+    if join.windowing is not None:
+        # Of both inputs it is looked at how long their rows wait.
+        used.update((START, END))
     return used | {origin for name, side, origin in join.columns if name in wanted and side == index}
 
 
