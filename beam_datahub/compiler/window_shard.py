@@ -101,7 +101,8 @@ class WindowShard:
         ends = points.take(rows).to_pylist()
         what = "it happened at" if session else "its window ended at"
         texts = [
-            f"{what} {moment_text(end)}, and the watermark had passed {moment_text(end + self.window.lateness)} already" for end in ends
+            f"{what} {moment_text(end)}, and the watermark had passed {moment_text(end + self.window.lateness)} already"
+            for end in ends
         ]
         return rejections(rows.cast(pa.int64()), "late", texts)
 
