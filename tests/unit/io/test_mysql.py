@@ -240,7 +240,8 @@ def test_texts_of_any_length_come_as_the_client_itself_reads_them(shop: System, 
 def test_a_row_that_takes_several_packets_is_one_row(shop: System) -> None:
     half = "repeat('x', 9000000)"
     shop.run("create table t (id bigint, data longblob, more longtext)")
-    shop.run(f"insert into t values (1, 'a', 'b'), (2, {half}, {half}), (3, null, '')")
+    # Not into the log: of one with an event larger than a packet MariaDB tells no GTIDs, and others follow it.
+    shop.run("set sql_log_bin = 0", f"insert into t values (1, 'a', 'b'), (2, {half}, {half}), (3, null, '')")
     rows = read(shop.source(table="t")).rows
     assert [(row["id"], len(row["data"] or b""), len(row["more"])) for row in rows] == [
         (1, 1, 1),
