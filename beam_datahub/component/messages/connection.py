@@ -8,10 +8,10 @@ from typing import Self
 
 from pydantic import Field
 
+from beam_datahub.component.client_tls import client_context
 from beam_datahub.component.config import Config
 from beam_datahub.component.file_store import is_url, join
 from beam_datahub.component.messages.registry import SchemaRegistry
-from beam_datahub.errors import AccessDenied
 from beam_datahub.security import Secret
 
 
@@ -67,13 +67,7 @@ class LoginConnection(MessageConnection):
         """How TLS is spoken; None where it is not. Raises AccessDenied where a file cannot be used."""
         if not self.speaks_tls:
             return None
-        try:
-            context = ssl.create_default_context(cafile=self.tls_ca)
-            if self.tls_certificate is not None:
-                context.load_cert_chain(self.tls_certificate, self.tls_key)
-        except OSError as error:
-            raise AccessDenied(f"the TLS files cannot be used: {error}", hint="look at the `tls_…` files") from error
-        return context
+        return client_context(self.tls_ca, self.tls_certificate, self.tls_key)
 
     def secret(self) -> str | None:
         """The password in clear."""

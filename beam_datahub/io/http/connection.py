@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from beam_datahub.component.client_tls import client_context
 from beam_datahub.component.config import Config
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.file_store import is_url, join
 from beam_datahub.component.source import Finding, Report
-from beam_datahub.errors import AccessDenied, DataHubError, InvalidValue, MissingDependency
+from beam_datahub.errors import DataHubError, InvalidValue, MissingDependency
 from beam_datahub.security import Secret
 
 if TYPE_CHECKING:
@@ -198,13 +199,7 @@ class HttpConnection(Config):
         """How TLS is spoken. Raises AccessDenied where a file cannot be used."""
         if self.tls_ca is None and self.tls_certificate is None:
             return _system_context()
-        try:
-            context = ssl.create_default_context(cafile=self.tls_ca)
-            if self.tls_certificate is not None:
-                context.load_cert_chain(self.tls_certificate, self.tls_key)
-        except OSError as error:
-            raise AccessDenied(f"the TLS files cannot be used: {error}", hint="look at the `tls_…` files") from error
-        return context
+        return client_context(self.tls_ca, self.tls_certificate, self.tls_key)
 
     @contextmanager
     def client(self) -> Iterator[Client]:
