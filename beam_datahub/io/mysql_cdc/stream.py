@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from beam_datahub.component.database import RowsRefused, TableName
-from beam_datahub.errors import AccessDenied, DataHubError, Transient
+from beam_datahub.errors import AccessDenied, DataHubError, Transient, UnreadableData
 from beam_datahub.io.mysql.connection import MysqlConnection, meaning
 from beam_datahub.io.mysql_cdc.position import Position, number_of
 from beam_datahub.io.mysql_cdc.repeated import Repeated, told, widened
@@ -33,8 +34,9 @@ def _once(connect: Callable[..., Any]) -> Callable[..., Any]:
     return connected
 
 
-# The server's number for a log that it does not have any more.
+# The server's number for a log that it does not have any more, and its words where it has it and cannot read it.
 _NO_LOG = 1236
+_IS_THERE = re.compile("log event|middle of event|crc check|checksum", re.IGNORECASE)
 
 
 def events(
@@ -119,9 +121,16 @@ def events(
 
 def _failed(error: Exception, start: Position) -> DataHubError:
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    said = str(error.args[1]) if len(error.args) > 1 else str(error)
+    if number == _NO_LOG and _IS_THERE.search(said):
+        return UnreadableData(
+            f"the server cannot send its log from {start} on: {said}",
+            hint="a position that was set by hand has to be the start of an event; a row that is too long wants a larger "
+            "`max_allowed_packet` of the server",
+        )
     if number == _NO_LOG:
         return purged(start)
-    found = meaning(number, str(error.args[1]) if len(error.args) > 1 else str(error))
+    found = meaning(number, said)
     if isinstance(found, RowsRefused):
         return DataHubError(found.message)
     if isinstance(found, AccessDenied):

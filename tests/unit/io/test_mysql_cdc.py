@@ -161,6 +161,18 @@ def test_a_log_that_was_removed_is_told(shop: Shop) -> None:
     assert "--full" in str(caught.value.hint)
 
 
+def test_a_log_that_the_server_cannot_send_from_a_place_is_not_said_to_be_gone(shop: Shop) -> None:
+    runs = Runs(shop.source())
+    runs.rows()
+    position = Position.parse(runs.reached[""])
+    shop.run("insert into t values (1, 'one', 0, null)")
+    # Not the start of an event: what stands there makes no sense.
+    runs.reached[""] = str(Position(position.file, position.offset + 1))
+    with pytest.raises(UnreadableData, match="cannot send its log") as caught:
+        runs.rows()
+    assert "start of an event" in str(caught.value.hint)
+
+
 def test_changes_go_on_in_the_next_file_of_the_log(shop: Shop) -> None:
     runs = Runs(shop.source())
     runs.rows()
