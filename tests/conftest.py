@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from beam_datahub.component.held import release_held
 from beam_datahub.errors import MissingDependency
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in moody):
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
+
+
+@pytest.fixture(autouse=True)
+def released() -> Iterator[None]:
+    """Release what a test still holds: a lease is renewed by a thread, which would go on among the tests that follow."""
+    yield
+    release_held()
 
 
 @pytest.hookimpl(tryfirst=True)
