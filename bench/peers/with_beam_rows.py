@@ -40,6 +40,18 @@ def convert(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def build(pipeline: beam.Pipeline, orders: str, target: str) -> None:
+    """Add the benchmark to a pipeline."""
+    (
+        pipeline
+        | beam.io.ReadFromText(orders, skip_header_lines=1)
+        | beam.Map(parse)
+        | beam.Filter(lambda row: row["status"] == "paid" and float(row["amount"]) > 10)
+        | beam.Map(convert)
+        | beam.io.WriteToParquet(str(Path(target, "part")), SCHEMA, file_name_suffix=".parquet")
+    )
+
+
 def main() -> None:
     """Run the benchmark that the arguments name, or print versions."""
     if sys.argv[1] == "--versions":
@@ -47,14 +59,7 @@ def main() -> None:
         return
     _, folder, inputs, _, target = sys.argv[1:]
     with beam.Pipeline("FnApiRunner") as pipeline:
-        (
-            pipeline
-            | beam.io.ReadFromText(f"{folder}/{inputs}", skip_header_lines=1)
-            | beam.Map(parse)
-            | beam.Filter(lambda row: row["status"] == "paid" and float(row["amount"]) > 10)
-            | beam.Map(convert)
-            | beam.io.WriteToParquet(str(Path(target, "part")), SCHEMA, file_name_suffix=".parquet")
-        )
+        build(pipeline, f"{folder}/{inputs}", target)
 
 
 if __name__ == "__main__":
