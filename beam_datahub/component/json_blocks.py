@@ -19,7 +19,7 @@ from beam_datahub.kernels.json_lines import JsonLines, Parsed
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.rejection import rejections
 from beam_datahub.kernels.scratch import scratch_prefix
-from beam_datahub.kernels.types import JSON, from_duckdb, quoted
+from beam_datahub.kernels.types import JSON, from_duckdb, quoted, sql_type
 
 
 class JsonReader:
@@ -165,8 +165,9 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
             _refuse_clash(connection, sample, path, found.columns)
             kinds = dict(zip(found.columns, found.types, strict=True))
             types = {name: _column_type(kind) for name, kind in kinds.items()}
-            for name in [name for name, kind in kinds.items() if str(kind) == "HUGEINT" and _vast(connection, reader, name)]:
-                types[name] = from_duckdb(kinds[name])
+            for name in [name for name, kind in kinds.items() if "HUGEINT" in str(kind)]:
+                if _vast(connection, reader, name, types[name]):
+                    types[name] = _column_type(kinds[name], vast=True)
         except duckdb.Error:
             # Nested deeper than the engine goes: the keys are known, their values stay JSON.
             lines = connection.sql(f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects('{sample}')").fetchall()
@@ -194,19 +195,20 @@ def _stem(name: str) -> str:
     return name.rpartition("_")[0].casefold()
 
 
-def _vast(connection: duckdb.DuckDBPyConnection, reader: str, name: str) -> bool:
-    """Whether a column of integers has some that a BIGINT does not hold."""
-    beyond = f"bool_or({quoted(name)} IS NOT NULL AND TRY_CAST({quoted(name)} AS BIGINT) IS NULL)"
+def _vast(connection: duckdb.DuckDBPyConnection, reader: str, name: str, data_type: pa.DataType) -> bool:
+    """Whether a column with integers has some that a BIGINT does not hold."""
+    beyond = f"bool_or({quoted(name)} IS NOT NULL AND TRY(CAST({quoted(name)} AS {sql_type(data_type)})) IS NULL)"
     sql = f"SELECT coalesce({beyond}, false) FROM {reader}"
     return bool(connection.sql(sql).fetchall()[0][0])
 
 
-def _column_type(kind: Any, *, inside: bool = False) -> pa.DataType:
+def _column_type(kind: Any, *, inside: bool = False, vast: bool = False) -> pa.DataType:
     """The type of a column for a type that was found: what is too mixed for one, or has keys as a map has, becomes JSON.
 
     What is null in all of the sample becomes text, which takes any value; inside other values, where text would not, JSON.
+    `vast`: it has integers that a BIGINT does not hold.
     """
-    if str(kind) == "HUGEINT":
+    if str(kind) == "HUGEINT" and not vast:
         # Signed next to unsigned integers; they are hardly ever that large.
         return pa.int64()
     if kind.id == "null":
@@ -214,7 +216,7 @@ def _column_type(kind: Any, *, inside: bool = False) -> pa.DataType:
     if kind.id == "map" or (kind.id == "struct" and not kind.children):
         return JSON
     if kind.id == "list":
-        return pa.list_(pa.field("item", _column_type(dict(kind.children)["child"], inside=True)))
+        return pa.list_(pa.field("item", _column_type(dict(kind.children)["child"], inside=True, vast=vast)))
     if kind.id == "struct":
-        return pa.struct([pa.field(name, _column_type(child, inside=True)) for name, child in kind.children])
+        return pa.struct([pa.field(name, _column_type(child, inside=True, vast=vast)) for name, child in kind.children])
     return from_duckdb(kind)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from beam_datahub.kernels.byte_places import places_of
-from beam_datahub.kernels.json_text import DEEPEST, LENIENT, extracted, fault, holds_json, is_nested, too_deep, whole
+from beam_datahub.kernels.json_text import DEEPEST, LENIENT, extracted, fault, holds_json, holds_time, is_nested, too_deep, whole
 from beam_datahub.kernels.rejection import REJECTION, no_rejections, rejections
 from beam_datahub.kernels.session import conform
 from beam_datahub.kernels.types import JSON, literal, sql_type
@@ -57,7 +57,7 @@ class JsonLines:
 
     def __init__(self, schema: pa.Schema, *, longest: int, known: frozenset[str], refuse_unknown: bool) -> None:
         self._schema, self._longest, self._known, self._refuse_unknown = schema, longest, known, refuse_unknown
-        self._loose = [field for field in schema if field.type == JSON or (is_nested(field.type) and holds_json(field.type))]
+        self._loose = [field for field in schema if field.type == JSON or (is_nested(field.type) and _is_loose(field.type))]
         self._typed = [field for field in schema if field not in self._loose]
         self._shape = pa.schema([pa.field(field.name, _shape(field.type)) for field in self._typed])
         self._defects = False
@@ -175,6 +175,11 @@ class JsonLines:
 
 
 _KINDS = {"ARRAY": "an array", "VARCHAR": "text", "BOOLEAN": "a truth value", "NULL": "null"}
+
+
+def _is_loose(data_type: pa.DataType) -> bool:
+    """Whether a nested type holds what the typed parser does not make: JSON, maps, times of day."""
+    return holds_json(data_type) or holds_time(data_type)
 
 
 def lines_of(data: bytes) -> pa.Array:

@@ -40,6 +40,13 @@ def holds_json(data_type: pa.DataType) -> bool:
     return any(holds_json(data_type.field(i).type) for i in range(data_type.num_fields))
 
 
+def holds_time(data_type: pa.DataType) -> bool:
+    """Whether a type is a time of day or holds one."""
+    if pa.types.is_time(data_type):
+        return True
+    return any(holds_time(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
 def holds_decimal(data_type: pa.DataType) -> bool:
     """Whether a type is a decimal or holds one."""
     if pa.types.is_decimal(data_type):
@@ -142,8 +149,16 @@ def _misfits(array: pa.Array, text: pa.Array, data_type: pa.DataType) -> pa.Arra
     suspect = whole(strict.column("s"))
     shapes = over(pa.table({"c": text.filter(suspect)}), "SELECT json_structure(c)::VARCHAR AS s FROM t").column("s")
     fits = {shape: _fits(json.loads(shape), data_type) for shape in pc.unique(shapes).to_pylist() if shape is not None}
-    verdicts = iter(not fits.get(shape, False) for shape in shapes.to_pylist())
+    values = whole(_cast(text.filter(suspect), data_type)).to_pylist() if any(fits.values()) else [False] * len(shapes)
+    verdicts = iter(not (value and fits.get(shape, False)) for shape, value in zip(shapes.to_pylist(), values, strict=True))
     return pa.array([hit and next(verdicts) for hit in suspect.to_pylist()], pa.bool_())
+
+
+def _cast(text: pa.Array, data_type: pa.DataType) -> pa.ChunkedArray:
+    """Whether all values inside nested ones are of the type: where one is not, `json_transform` makes a null of it."""
+    texts = literal(json.dumps(structure(data_type, texts=True)))
+    typed = f"TRY(CAST(json_transform(c, {texts}) AS {sql_type(data_type)})) IS NOT NULL"
+    return over(pa.table({"c": text}), f"SELECT c IS NULL OR {typed} AS v FROM t").column("v")
 
 
 def _not_json(text: pa.Array, suspect: pa.Array) -> pa.Array:
@@ -153,13 +168,17 @@ def _not_json(text: pa.Array, suspect: pa.Array) -> pa.Array:
     return pa.array([hit and next(verdicts) for hit in suspect.to_pylist()], pa.bool_())
 
 
-def structure(data_type: pa.DataType) -> object:
-    """The type as DuckDB's `json_transform` wants it."""
+def structure(data_type: pa.DataType, *, texts: bool = False) -> object:
+    """The type as DuckDB's `json_transform` wants it; with `texts`, single values are taken as they are written."""
     if pa.types.is_struct(data_type):
-        return {field.name: structure(field.type) for field in data_type}
+        return {field.name: structure(field.type, texts=texts) for field in data_type}
     if pa.types.is_list(data_type):
-        return [structure(data_type.value_type)]
-    return sql_type(data_type)
+        return [structure(data_type.value_type, texts=texts)]
+    return "VARCHAR" if texts and data_type != JSON and not pa.types.is_map(data_type) else sql_type(data_type)
+
+
+# The last one is what signed integers next to unsigned ones are taken for, large or not.
+_INTEGERS = ("UBIGINT", "BIGINT", "HUGEINT")
 
 
 def _fits(shape: object, data_type: pa.DataType) -> bool:
@@ -176,9 +195,9 @@ def _fits(shape: object, data_type: pa.DataType) -> bool:
     if pa.types.is_list(data_type):
         return isinstance(shape, list) and _fits(shape[0], data_type.value_type)
     if pa.types.is_integer(data_type):
-        return shape in ("UBIGINT", "BIGINT")
+        return shape in _INTEGERS
     if pa.types.is_floating(data_type) or pa.types.is_decimal(data_type):
-        return shape in ("UBIGINT", "BIGINT", "DOUBLE")
+        return shape in (*_INTEGERS, "DOUBLE")
     if pa.types.is_boolean(data_type):
         return shape == "BOOLEAN"
     return shape == "VARCHAR"
