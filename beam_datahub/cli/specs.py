@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from beam_datahub.errors import UnreadableSpec
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def with_connections(document: SpecDocument, location: Location | None = None) -
 
 
 def planned(document: SpecDocument, *, engine: str | None = None, threads: int | None = None, **changes: object) -> Plan:
-    """The plan of a spec for an engine. `changes` are BuildOptions."""
+    """The plan of a spec for an engine, its warnings told. `changes` are BuildOptions."""
     from dataclasses import replace
 
     from beam_datahub.compiler.build import build
@@ -57,7 +59,10 @@ def planned(document: SpecDocument, *, engine: str | None = None, threads: int |
 
     engine = engine_of(document, engine)
     find_engine(engine).check(document)
-    return build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
+    plan = build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
+    for warning in plan.warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    return plan
 
 
 def engine_of(document: SpecDocument, given: str | None) -> str:

@@ -66,7 +66,7 @@ def _build(draft: Draft) -> Plan:
         meta["sealed"] = True
     if draft.spec.type != "batch" and not draft.options.sources:
         meta |= stream_facts(draft.spec)
-    plan = Plan(draft.spec.name, draft.nodes, draft.spec.max_rejected, meta, tuple(rules))
+    plan = Plan(draft.spec.name, draft.nodes, draft.spec.max_rejected, meta, tuple(rules), warnings=tuple(draft.warnings))
     if draft.spec.profile is not None and not draft.errors and draft.options.outputs:
         profiles: list[PlanProfile] = []
         draft.guarded("profile", ("profile",), lambda: profiles.extend(_profile(draft, plan)))

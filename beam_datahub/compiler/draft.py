@@ -51,13 +51,14 @@ class BuildOptions:
 
 
 class Draft:
-    """What of a plan is built; `errors` are placed, and `broken` names what has them."""
+    """What of a plan is built; `errors` are placed, and `broken` names what has them. `warnings` say where they belong."""
 
     def __init__(self, document: SpecDocument, options: BuildOptions) -> None:
         self.document, self.options = document, options
         self.spec = document.integration
         self.nodes: dict[str, Node] = {}
         self.errors: list[DataHubError] = []
+        self.warnings: list[str] = []
         self.broken: set[str] = set()
 
     def raise_all(self) -> None:

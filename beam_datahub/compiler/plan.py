@@ -196,7 +196,7 @@ class PlanProfile:
 
 @dataclass(frozen=True)
 class Plan:
-    """All nodes in topological order."""
+    """All nodes in topological order. `warnings` say, each with its place, what lets it run and is hardly meant."""
 
     name: str
     nodes: Mapping[str, Node]
@@ -204,6 +204,7 @@ class Plan:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[PlanRule, ...] = ()
     profiles: tuple[PlanProfile, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())

@@ -11,7 +11,16 @@ from beam_datahub.compiler.ending import EndingSource, reads_to_end
 from beam_datahub.compiler.increment import increment_of, with_increment
 from beam_datahub.compiler.plan import Node, Positions, Read
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
-from beam_datahub.errors import DataHubError, ErrorGroup, InvalidValue, SpecError, UnknownColumn, UnreadableData
+from beam_datahub.errors import (
+    DataHubError,
+    ErrorGroup,
+    InvalidValue,
+    SchemaDrift,
+    SpecError,
+    UnknownColumn,
+    UnreadableData,
+    nearest,
+)
 from beam_datahub.kernels.expressions import data_type
 from beam_datahub.kernels.types import is_hidden, nameless, sql_type
 from beam_datahub.spec import EventTimeSpec, IncrementalSpec, SourceSpec, SubjectSpec
@@ -31,6 +40,8 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     else:
         discovery = _estimated(source, declared) if draft.options.estimates else Discovery(declared)
         schema = source.completed(declared)
+        if spec.columns is not None and draft.options.estimates:
+            _compare(draft, spec, source, declared)
     if not len(schema):
         reason, hint = f"the source '{spec.name}' has no columns", "declare them under `schema`"
         raise InvalidValue(reason, hint=hint) if declared is not None else UnreadableData(reason, hint=hint)
@@ -67,6 +78,26 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     if spec.incremental is not None and given is None:
         read = _incremental(draft, read, spec, spec.incremental)
     draft.nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
+
+
+def _compare(draft: Draft, spec: SourceSpec, source: Source, declared: pa.Schema) -> None:
+    """Warn of declared columns that the data lacks. Raises ErrorGroup where the contract is frozen."""
+    seen = source.columns_seen(declared)
+    if seen is None:
+        return
+    spare = [name for name in seen.names if name not in declared.names]
+    errors: list[DataHubError] = []
+    for name in seen.missing(declared.names):
+        guess, place = nearest(name, spare), draft.document.place(*spec.at, "schema", name)
+        hint = f"did you mean '{guess}'?" if guess else f"the data has: {', '.join(seen.names[:30])}"
+        reason = f"the data of '{spec.name}' has no column '{name}'"
+        if Drift(spec.contract.columns) is Drift.FREEZE and seen.whole:
+            errors.append(SchemaDrift(reason, hint=hint, place=place))
+        else:
+            looked = "" if seen.whole else " as far as was looked"
+            draft.warnings.append(f"{place}: {reason}{looked}: it is null in each record; {hint}")
+    if errors:
+        raise ErrorGroup(errors)
 
 
 def _followed(draft: Draft, spec: SourceSpec, source: Source) -> EndingSource:

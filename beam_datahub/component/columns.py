@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import pyarrow as pa
 from pydantic import BeforeValidator
@@ -13,6 +13,21 @@ from beam_datahub.kernels.types import HIDDEN, is_hidden, visible
 
 if TYPE_CHECKING:
     from beam_datahub.component.transform import Scope
+
+
+class ColumnsSeen(NamedTuple):
+    """The columns that data has, as a quick look found them. `whole`: none can lie in what the look left out. `folds`: names that
+    differ only in case are the same.
+    """
+
+    names: tuple[str, ...]
+    whole: bool = True
+    folds: bool = False
+
+    def missing(self, wanted: Iterable[str]) -> list[str]:
+        """Those of `wanted` that the data does not have."""
+        known = {name.casefold() if self.folds else name for name in self.names}
+        return [name for name in wanted if (name.casefold() if self.folds else name) not in known]
 
 
 def _listed(value: object) -> object:

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.file_store import is_url, join, local_path, reading, store_of
-from beam_datahub.component.source import Block, Discovery, ReadRequest, Relation, Report, Source, Split
-from beam_datahub.errors import DataHubError, InvalidValue, SourceMissing, UnreadableData
+from beam_datahub.component.source import Block, Discovery, Drift, ReadRequest, Relation, Report, Source, Split
+from beam_datahub.errors import DataHubError, InvalidValue, SchemaDrift, SourceMissing, UnreadableData
 from beam_datahub.kernels.types import sql_type
 
 # The partition value that hive-style writers use for null.
@@ -124,6 +125,26 @@ class FileSource(Source):
         """The split of a local file as relations, for a format that has `relations`; the rest as for `read_file`."""
         return ()
 
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        """The columns that one file says it has; None: it does not say."""
+        return None
+
+    def columns_seen(self, declared: pa.Schema) -> ColumnsSeen | None:
+        try:
+            files = self.files()
+            found = []
+            for file in _sampled(files):
+                with reading(file.path):
+                    found.append(self.names_of(file) if file.size else None)
+        except DataHubError:
+            # The run says better what is wrong.
+            return None
+        seen = [each for each in found if each is not None]
+        if not seen or len(seen) < len(found):
+            return None
+        names = [name for each in seen for name in each.names] + list(_partition_types(files))
+        return ColumnsSeen(tuple(dict.fromkeys(names)), all(each.whole for each in seen), seen[0].folds)
+
     def datasets(self) -> tuple[DatasetName, ...]:
         return tuple(dict.fromkeys(map(file_dataset, self.connection.paths)))
 
@@ -181,9 +202,7 @@ class FileSource(Source):
     def discover(self) -> Discovery:
         files = self.files()
         total = sum(file.size for file in files)
-        filled = [file for file in files if file.size] or files[:1]
-        if len(filled) > _SMALL_FILES or total > _SMALL_BYTES:
-            filled = filled[:: max(1, len(filled) // _SAMPLE_FILES)][:_SAMPLE_FILES]
+        filled = _sampled(files)
         found = self.sample(filled)
         seen = sum(file.size for file in filled)
         rows = None if found.rows is None else round(found.rows * total / seen) if seen else 0
@@ -225,6 +244,24 @@ class FileSource(Source):
         with reading(file.path):
             found = self.file_relations(file, path, replace(split, detail=detail), inner)
         return [replace(each, split=replace(each.split, detail=(file, each.split.detail))) for each in found]
+
+
+def _sampled(files: Sequence[DataFile]) -> Sequence[DataFile]:
+    """The files to look into."""
+    filled = [file for file in files if file.size] or files[:1]
+    if len(filled) > _SMALL_FILES or sum(file.size for file in files) > _SMALL_BYTES:
+        return filled[:: max(1, len(filled) // _SAMPLE_FILES)][:_SAMPLE_FILES]
+    return filled
+
+
+def refuse_missing(path: str, given: ColumnsSeen, request: ReadRequest) -> None:
+    """Raise SchemaDrift where a file lacks declared columns and the contract is frozen."""
+    missing = given.missing(request.schema.names) if request.declared else []
+    if missing and request.contract.columns is Drift.FREEZE:
+        raise SchemaDrift(
+            f"'{path}' lacks {'a column' if len(missing) == 1 else 'columns'} that the schema has: {', '.join(missing)}",
+            hint="take out of the source's schema what is not in the data, or set `contract: {columns: evolve}`",
+        )
 
 
 def byte_ranges(file: DataFile, request: ReadRequest) -> Iterator[Split]:

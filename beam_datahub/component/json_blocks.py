@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.file_lines import OVERLONG_HEAD, Lines
 from beam_datahub.component.files import record_batch
 from beam_datahub.component.source import Block, Drift, Origin, ReadRequest
@@ -173,6 +174,13 @@ def discovered(path: str, samples: Iterable[bytes], longest: int) -> tuple[pa.Sc
             lines = connection.sql(f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects('{sample}')").fetchall()
             types = {name: JSON for (name,) in sorted(lines)}
     return pa.schema(list(types.items())), size / records
+
+
+def keys_seen(data: bytes, longest: int, *, whole: bool) -> ColumnsSeen | None:
+    """The keys of JSON lines; None where there are none. `whole`: there are no lines but these."""
+    parser = JsonLines(pa.schema([]), longest=longest, known=frozenset(), refuse_unknown=False)
+    names = parser.strangers(data)
+    return ColumnsSeen(tuple(names), whole) if names else None
 
 
 def _refuse_clash(connection: duckdb.DuckDBPyConnection, sample: str, path: str, names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.errors import InvalidValue
@@ -36,7 +37,8 @@ class Contract:
     """What happens to a record with a column, or a value of a type, that the schema does not have.
 
     columns: evolve (a new column is let go by and reported, until discovery includes it), freeze (SchemaDrift),
-    discard_row (rejected, reason `contract`), discard_value (the value is dropped, the record stays).
+    discard_row (rejected, reason `contract`), discard_value (the value is dropped, the record stays). A declared column that
+    the data as a whole lacks is null and warned of, with freeze it is SchemaDrift.
     types: evolve (discovery widens over all of the sample; at run time a misfit is rejected, reason `type_mismatch`),
     freeze (SchemaDrift), discard_row (rejected, reason `contract`), discard_value (becomes null).
     """
@@ -310,6 +312,10 @@ class Source(ABC):
         left empty here).
         """
         return self.discover()
+
+    def columns_seen(self, declared: pa.Schema) -> ColumnsSeen | None:
+        """What a quick look tells of the columns of data whose schema is declared; None: nothing. Raises nothing."""
+        return None
 
     def completed(self, declared: pa.Schema) -> pa.Schema:
         """The schema of a source whose columns the user declared: these, and what it adds to them. Raises InvalidValue."""

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from beam_datahub.component.arrow_blocks import Fitting
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_sink import Encoder, FileSink, FileWriteOptions
 from beam_datahub.component.file_store import reading
-from beam_datahub.component.files import DataFile, FileSource, byte_ranges, record_batch
+from beam_datahub.component.files import DataFile, FileSource, byte_ranges, record_batch, refuse_missing
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Split
 from beam_datahub.errors import DataHubError, MissingDependency, TargetUnusable, UnreadableData
@@ -68,12 +69,16 @@ class AvroSource(FileSource):
                 sizes, rows = sizes + size, rows + count
         return Discovery(pa.schema(list(fields.values())), round(rows * total / sizes) if sizes else 0)
 
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        return ColumnsSeen(tuple(_AvroFile(file).columns))
+
     def file_splits(self, file: DataFile, request: ReadRequest) -> Iterator[Split]:
         yield from byte_ranges(file, request)
 
     def read_file(self, file: DataFile, split: Split, request: ReadRequest) -> Iterator[Block]:
         found = _AvroFile(file)
         drifted = tuple(name for name in found.columns if name not in request.schema.names)
+        refuse_missing(file.path, ColumnsSeen(tuple(found.columns)), request)
         fitting = Fitting(request, file.path, drifted)
         for start, end, first_row, batch in found.batches(split, request.columns, request.limit or _ROWS):
             yield fitting.fit(batch).block(Origin(file.path, start, end, first_row), drifted)

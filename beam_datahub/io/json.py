@@ -9,11 +9,12 @@ import pyarrow as pa
 from pydantic import ByteSize, Field
 
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_lines import is_utf8
 from beam_datahub.component.file_sink import TextSink
 from beam_datahub.component.files import DataFile, FileSource
-from beam_datahub.component.json_blocks import JsonReader, discovered
+from beam_datahub.component.json_blocks import JsonReader, discovered, keys_seen
 from beam_datahub.component.json_document import VALUE, Document, steps_of
 from beam_datahub.component.json_options import JSON_TYPES, JsonWriteOptions
 from beam_datahub.component.registry import register
@@ -72,6 +73,16 @@ class JsonSource(FileSource):
             heads = [b"".join(b'{"%s":%s}\n' % (VALUE.encode(), line) for line in records)]
         schema, size = discovered(files[0].path, heads, longest)
         return Discovery(schema, rows if whole else round(sum(file.size for file in files) / size) if size else None)
+
+    def columns_seen(self, declared: pa.Schema) -> ColumnsSeen | None:
+        # Whatever the records are, as a whole they go into this column.
+        return None if declared.names == [VALUE] else super().columns_seen(declared)
+
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        blocks = self._document(file, 1).records(1 << 20, wrap=False, exact=False)
+        first = next(blocks, None)
+        whole = next(blocks, None) is None
+        return None if first is None else keys_seen(first.data, int(self.options.max_record_bytes), whole=whole)
 
     def read_file(self, file: DataFile, split: Split, request: ReadRequest) -> Iterator[Block]:
         document = self._document(file, request.threads)

@@ -9,15 +9,19 @@ import pyarrow as pa
 from pydantic import ByteSize, Field
 
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_lines import is_utf8, read_lines
 from beam_datahub.component.file_sink import TextSink
 from beam_datahub.component.files import DataFile, FileSource, byte_ranges
-from beam_datahub.component.json_blocks import JsonReader, discovered
+from beam_datahub.component.json_blocks import JsonReader, discovered, keys_seen
 from beam_datahub.component.json_options import JSON_TYPES, JsonWriteOptions
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, ReadRequest, Split
 from beam_datahub.kernels.json_rows import joined, json_rows
+
+# How much of a file is looked at for keys.
+_LOOK_BYTES = 1024 * 1024
 
 
 class JsonlReadOptions(Config):
@@ -52,6 +56,10 @@ class JsonlSource(FileSource):
         total = sum(file.size for file in files)
         rows = round(total / size) if size and plain else 0 if not total else None
         return Discovery(schema, rows)
+
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        data = self._head(file, _LOOK_BYTES)
+        return keys_seen(data, int(self.options.max_record_bytes), whole=len(data) < _LOOK_BYTES)
 
     def _head(self, file: DataFile, budget: int) -> bytes:
         lines = read_lines(file, Split(file.path), self.options.encoding, budget, int(self.options.max_record_bytes))

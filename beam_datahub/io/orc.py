@@ -14,10 +14,11 @@ from pydantic import ByteSize, Field
 
 from beam_datahub.component.arrow_blocks import Fitted, Fitting
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_sink import Encoder, FileSink, FileWriteOptions
 from beam_datahub.component.file_store import reading
-from beam_datahub.component.files import DataFile, FileSource, record_batch
+from beam_datahub.component.files import DataFile, FileSource, record_batch, refuse_missing
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Origin, ReadRequest, Split
 from beam_datahub.errors import LossyWrite, TargetUnusable, UnreadableData
@@ -69,6 +70,10 @@ class OrcSource(FileSource):
                     fields.setdefault(field.name, pa.field(field.name, _canonical(field, file)))
         return Discovery(pa.schema(list(fields.values())), rows)
 
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        with _opened(file) as found:
+            return ColumnsSeen(tuple(found.schema.names))
+
     def file_splits(self, file: DataFile, request: ReadRequest) -> Iterator[Split]:
         if not request.split_bytes or file.size <= request.split_bytes:
             yield Split(file.path)
@@ -84,6 +89,7 @@ class OrcSource(FileSource):
         with _opened(file) as found:
             names, given = request.schema.names, found.schema.names
             drifted = tuple(name for name in given if name not in names)
+            refuse_missing(file.path, ColumnsSeen(tuple(given)), request)
             fitting = Fitting(request, file.path, drifted)
             wanted = [i for i, name in enumerate(given) if name in request.columns]
             start, end = split.detail or (0, found.nstripes)

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from beam_datahub.component.arrow_blocks import Fitted, Fitting
 from beam_datahub.component.capabilities import SinkCapabilities, SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_sink import Encoder, FileSink, FileWriteOptions
 from beam_datahub.component.file_store import local_path, reading
-from beam_datahub.component.files import DataFile, FileSource, record_batch
+from beam_datahub.component.files import DataFile, FileSource, record_batch, refuse_missing
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Drift, Origin, ReadRequest, Relation, Split
 from beam_datahub.errors import LossyWrite, TargetUnusable, UnreadableData
@@ -69,6 +70,10 @@ class ParquetSource(FileSource):
                     fields.setdefault(field.name, pa.field(field.name, _canonical(field, file)))
         return Discovery(pa.schema(list(fields.values())), rows)
 
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        with _opened(file) as found:
+            return ColumnsSeen(tuple(found.schema_arrow.names))
+
     def file_splits(self, file: DataFile, request: ReadRequest) -> Iterator[Split]:
         if not request.split_bytes or file.size <= request.split_bytes:
             yield Split(file.path)
@@ -88,6 +93,7 @@ class ParquetSource(FileSource):
         with _opened(file, dictionaries=request.columns if request.dictionaries else ()) as found:
             names, given = request.schema.names, found.schema_arrow.names
             drifted = tuple(name for name in given if name not in names)
+            refuse_missing(file.path, ColumnsSeen(tuple(given)), request)
             fitting = Fitting(request, file.path, drifted)
             wanted = [name for name in request.columns if name in given]
             groups = split.detail or (0, found.num_row_groups)
@@ -106,6 +112,7 @@ class ParquetSource(FileSource):
             drifted = tuple(name for name in found.schema_arrow.names if name not in request.schema.names)
             if drifted and request.contract.columns in (Drift.FREEZE, Drift.DISCARD_ROW):
                 return ()
+            refuse_missing(file.path, ColumnsSeen(tuple(found.schema_arrow.names)), request)
             if not readable(found, path, request.projected):
                 return ()
             first, last = split.detail or (0, found.num_row_groups)

@@ -77,6 +77,8 @@ class RunResult:
     lookups: dict[str, dict[str, int]] = field(default_factory=dict)
     """Lookup by batch → the keys of all its batches, those that were remembered (`hits`), those that were asked for, and in how
     many queries."""
+    warnings: tuple[str, ...] = ()
+    """What the plan warned of."""
     error: DataHubError | None = None
 
     def as_record(self) -> dict[str, Any]:
@@ -334,6 +336,7 @@ def _result(plan: Plan, request: RunRequest, report: dict[str, Any], seconds: fl
         sketches={step: each["sketches"] for step, each in report["profiles"].items()},
         cursors=report["cursors"],
         lookups=report.get("lookups", {}),
+        warnings=plan.warnings,
         error=error,
     )
 

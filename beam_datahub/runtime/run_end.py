@@ -45,6 +45,8 @@ def log_end(result: RunResult) -> None:
     for step, done in result.written.items():
         rows = f"{done['rows']:,} {'row' if done['rows'] == 1 else 'rows'}"
         LOGGER.info("%s: %s to %s", step, rows, ", ".join(done["locations"][:3]) or "nowhere")
+    for warning in result.warnings:
+        LOGGER.warning("%s", warning)
     for each in result.reasons:
         LOGGER.warning("%s: %s records rejected as %s", each["step"], f"{each['records']:,}", each["reason"])
     if result.error is not None:

@@ -10,9 +10,10 @@ from typing import ClassVar
 import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.columns import ColumnsSeen
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_store import reading
-from beam_datahub.component.files import DataFile, FileSource, byte_ranges
+from beam_datahub.component.files import DataFile, FileSource, byte_ranges, refuse_missing
 from beam_datahub.component.originals import Part
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Drift, ReadRequest, Split
@@ -98,6 +99,12 @@ class CsvSource(FileSource):
         estimate = count if whole else None if not file.seekable else count * file.size / max(size, 1)
         return infer(texts.rename_columns(list(names)), dialect, session), estimate
 
+    def names_of(self, file: DataFile) -> ColumnsSeen | None:
+        with TextStream(file, self.options) as stream:
+            if not stream.head_bytes or (self.options.columns is None and stream.head.names is None):
+                return None
+            return ColumnsSeen(self._names(file, stream.head, None), folds=True)
+
     def _names(self, file: DataFile, head: Head, schema: pa.Schema | None) -> tuple[str, ...]:
         """The columns of a file: given, from its header, or (without one) those of the schema by position."""
         if self.options.columns is not None:
@@ -159,6 +166,7 @@ class CsvSource(FileSource):
                 f"'{file.path}' has none of the columns {', '.join(schema.names[:10])}",
                 hint=f"it has {', '.join(names[:10])}; is `header` or `delimiter` right?",
             )
+        refuse_missing(file.path, ColumnsSeen(tuple(names), folds=True), request)
         known = set(index.values())
         extra = tuple(name for i, name in enumerate(names) if i not in known)
         if extra and request.contract.columns is Drift.FREEZE:
