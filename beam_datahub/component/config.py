@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 import beam_datahub
+
+
+def _known_formats(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    from beam_datahub.kernels.time_formats import time_format
+
+    for text in (value,) if isinstance(value, str) else value:
+        time_format(text)
+    return value
+
+
+# One or several strptime formats.
+TimeFormats = Annotated[str | tuple[str, ...], AfterValidator(_known_formats)]
 
 
 class Config(BaseModel):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import duckdb
 import pyarrow as pa
 from pydantic import Field
 
@@ -18,7 +17,7 @@ from beam_datahub.component.registry import register
 from beam_datahub.component.rule import Rule, RuleExample, RuleScope
 from beam_datahub.errors import InvalidValue, MissingValue, SpecError, UnknownName
 from beam_datahub.kernels.expressions import Expression
-from beam_datahub.kernels.expressions.typing import typing_session
+from beam_datahub.kernels.time_formats import refused_time_format
 from beam_datahub.kernels.types import literal, quoted, sql_type
 from beam_datahub.kernels.value_forms import FORMS, SQL_FORMS, value_form
 from beam_datahub.kernels.widening import is_number
@@ -209,9 +208,8 @@ class Validity(Rule):
         if config.time_format is not None:
             if kind != pa.string():
                 scope.error(InvalidValue(f"a format is for text, and '{name}' is {sql_type(kind)}"), "time_format")
-            elif not _is_time_format(config.time_format):
-                hint = "as %Y-%m-%d or %d.%m.%Y %H:%M"
-                scope.error(InvalidValue(f"'{config.time_format}' is no format of dates or times", hint=hint), "time_format")
+            elif (refused := refused_time_format(config.time_format)) is not None:
+                scope.error(InvalidValue(str(refused), hint=refused.hint), "time_format")
             else:
                 yield (
                     f"'{name}' is not of the form {config.time_format}",
@@ -247,11 +245,3 @@ class Validity(Rule):
             return True
         scope.error(InvalidValue(f"a format is for text, and '{name}' is {sql_type(kind)}"), "format")
         return False
-
-
-def _is_time_format(text: str) -> bool:
-    try:
-        typing_session().scalar(f"SELECT try_strptime('', {literal(text)})")
-    except duckdb.Error:
-        return False
-    return "%" in text

@@ -157,7 +157,7 @@ def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], besi
     wanted = list(dict.fromkeys(_wanted(each) for each in details))
     choices = [choice for each in details for choice in _choices(each)]
     guess = nearest(value, choices) if isinstance(value, str) and choices else None
-    hint = f"did you mean '{guess}'?" if guess else None
+    hint = f"did you mean '{guess}'?" if guess else getattr(detail.get("ctx", {}).get("error"), "hint", None)
     if hint is None and any(each["type"] == "string_type" for each in details) and isinstance(value, (int, float, date)):
         hint = "put it into quotes"
     if hint is None and isinstance(value, str) and value and "a list" in wanted and "text" not in wanted:

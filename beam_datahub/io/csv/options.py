@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
-from beam_datahub.component.config import Config
+from beam_datahub.component.config import Config, TimeFormats
 from beam_datahub.kernels.delimited import Dialect
 
 Sign = Annotated[str, Field(pattern=r"^[\x01-\x7f]$")]
@@ -62,13 +62,13 @@ class CsvReadOptions(Config):
     thousands: Literal[",", ".", "'", " ", "_"] | None = None
     """What may group the digits of a number by three."""
 
-    formats: dict[str, str | tuple[str, ...]] = {}
+    formats: dict[str, TimeFormats] = {}
     """How the dates and times of single columns are written, as strptime formats: `{placed_at: "%d.%m.%Y"}`."""
 
-    date_format: str | tuple[str, ...] = ()
+    date_format: TimeFormats = ()
     """How all dates are written that `formats` does not name; ISO 8601 when not given."""
 
-    timestamp_format: str | tuple[str, ...] = ()
+    timestamp_format: TimeFormats = ()
     """How all timestamps are written that `formats` does not name; ISO 8601 when not given."""
 
     trim: bool = False

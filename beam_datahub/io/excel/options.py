@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from beam_datahub.component.config import Config
+from beam_datahub.component.config import Config, TimeFormats
 from beam_datahub.component.file_sink import FileWriteOptions
 from beam_datahub.kernels.delimited import Dialect
 
@@ -88,7 +88,7 @@ class ExcelReadOptions(Config):
     false_words: tuple[str, ...] = ("false", "f", "no", "n", "0")
     """What a boolean column calls false besides the truth value, in any case."""
 
-    formats: dict[str, str | tuple[str, ...]] = {}
+    formats: dict[str, TimeFormats] = {}
     """How dates and times are written that are texts and no dates of the workbook, as strptime formats:
     `{placed_at: "%d.%m.%Y"}`; ISO 8601 else."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 
-from beam_datahub.component.config import Config
+from beam_datahub.component.config import Config, TimeFormats
 from beam_datahub.kernels.delimited import Dialect
 from beam_datahub.kernels.delimited_sniff import repeated
 from beam_datahub.kernels.fixed_width import Slot
@@ -112,7 +112,7 @@ class FixedWidthReadOptions(Config):
     decimal_point: Literal[".", ","] = "."
     """What stands before the fraction of a number."""
 
-    formats: dict[str, str | tuple[str, ...]] = {}
+    formats: dict[str, TimeFormats] = {}
     """How the dates and times of columns are written, as strptime formats: `{placed_on: "%Y%m%d"}`; ISO 8601 else."""
 
     max_record_bytes: ByteSize = Field(default=ByteSize(16 * 1024 * 1024), gt=0)

@@ -37,6 +37,7 @@ _ALLOWED_OPERATORS = words(
     "ARRAY_EXTRACT ARRAY_SLICE ARRAY_CONSTRUCTOR STRUCT_EXTRACT"
 )
 _ROUTINE_LISTS = words("list_aggregate list_aggr array_aggregate array_aggr aggregate")
+_BY_TIME_FORMAT = words("strptime try_strptime strftime")
 _REDUCTIONS = words("list_reduce array_reduce reduce")
 _CONSTANT_ARGUMENTS = {
     "time_bucket": (0,),
@@ -177,6 +178,7 @@ def _bind_function(node: Node, names: Names, bound: frozenset[str]) -> Node:
     arguments = node["arguments"]
     if folded == "age" and len(arguments) == 1:
         raise InvalidExpression("'age' of one value counts from today", hint="write age(later, earlier)")
+    _check_time_format(folded, arguments)
     _check_whole_batch(folded, arguments)
     if folded in _ROUTINE_LISTS and len(arguments) > 1 and not (folded == "aggregate" and _is_lambda(arguments[1]["expression"])):
         _check_routine(arguments[1]["expression"])
@@ -185,6 +187,21 @@ def _bind_function(node: Node, names: Names, bound: frozenset[str]) -> Node:
         {**argument, "expression": _bind_argument(argument["expression"], folded, names, bound)} for argument in arguments
     ]
     return result
+
+
+def _check_time_format(folded: str, arguments: list[Node]) -> None:
+    """Refuse constant formats of dates and times by which no value can be read."""
+    from beam_datahub.kernels.time_formats import refused_time_format
+
+    if folded not in _BY_TIME_FORMAT or len(arguments) != 2:
+        return
+    given = arguments[1]["expression"]
+    listed = [each["expression"] for each in given.get("arguments", ())] if given["class"] == "FUNCTION" else [given]
+    for node in listed:
+        text = node.get("literal", {}).get("text") if node["class"] == "CONSTANT" else None
+        refused = refused_time_format(text) if isinstance(text, str) else None
+        if refused is not None:
+            raise InvalidExpression(f"{folded}: {refused}", hint=refused.hint)
 
 
 def _check_whole_batch(folded: str, arguments: list[Node]) -> None:
