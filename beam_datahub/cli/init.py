@@ -8,7 +8,7 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,7 +52,10 @@ def command(data: str, output: str, connector: str | None, force: bool) -> None:
     inside = _records_inside(name, found)
     if len(inside) == 1:
         found = _discovered(name, data, records=inside[0])
-    text = spec_text(_spec_name(data), name, path, found, inside)
+    mended = {doubt.option: doubt.value for doubt in found.doubts}
+    if mended:
+        found = _discovered(name, data, **mended)
+    text = spec_text(_spec_name(data), name, path, found, inside, mended)
     try:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)
@@ -93,7 +96,7 @@ def connector_for(data: str) -> str:
     raise error
 
 
-def _discovered(name: str, data: str, **options: str) -> Discovery:
+def _discovered(name: str, data: str, **options: int | str) -> Discovery:
     from beam_datahub.component.registry import component
 
     kind: Any = component("source", name)
@@ -156,9 +159,16 @@ def _spec_name(data: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "integration"
 
 
-def spec_text(name: str, connector: str, path: str, found: Discovery, inside: Sequence[str] = ()) -> str:
+def spec_text(
+    name: str,
+    connector: str,
+    path: str,
+    found: Discovery,
+    inside: Sequence[str] = (),
+    mended: Mapping[str, int | str] | None = None,
+) -> str:
     """The spec, with comments. Each text column that is likely to need it is trimmed; `inside` are the places of records in a
-    document, of which a single one is taken.
+    document, of which a single one is taken; `mended` are options that the data needs.
     """
     from beam_datahub.cli.components import dump
     from beam_datahub.kernels.types import sql_type
@@ -170,7 +180,9 @@ def spec_text(name: str, connector: str, path: str, found: Discovery, inside: Se
     source = dump({"path": path})
     target = dump({"path": f"out/{name}/"})
     records = ""
-    if len(inside) == 1:
+    if mended:
+        records = "".join(f"  {option}: {value}\n" for option, value in mended.items())
+    elif len(inside) == 1:
         records = f"  records: {dump(inside[0]).splitlines()[0]}\n"
     elif inside:
         choices = "".join(f"  # records: {dump(place).splitlines()[0]}\n" for place in inside)

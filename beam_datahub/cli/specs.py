@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from beam_datahub.errors import UnreadableSpec
+from beam_datahub.errors import DataHubError, UnreadableSpec
 
 if TYPE_CHECKING:
     from beam_datahub.compiler.build import BuildOptions
@@ -59,10 +59,19 @@ def planned(document: SpecDocument, *, engine: str | None = None, threads: int |
 
     engine = engine_of(document, engine)
     find_engine(engine).check(document)
-    plan = build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
-    for warning in plan.warnings:
-        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    try:
+        plan = build(document, replace(build_options(engine, threads), **changes))  # type: ignore[arg-type]
+    except DataHubError as error:
+        # What is doubtful is often the cause.
+        _warn(error.warnings)
+        raise
+    _warn(plan.warnings)
     return plan
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
 def engine_of(document: SpecDocument, given: str | None) -> str:

@@ -65,10 +65,10 @@ class Draft:
         """Raise what is wrong, in the order of the lines, each place and reason once."""
         unique = list({str(error): error for error in self.errors}.values())
         unique.sort(key=lambda error: (error.place.line or 0) if error.place else 0)
-        if len(unique) == 1:
-            raise unique[0]
         if unique:
-            raise ErrorGroup(unique)
+            found = unique[0] if len(unique) == 1 else ErrorGroup(unique)
+            found.warnings = tuple(self.warnings)
+            raise found
 
     def guarded(self, name: str, at: tuple[str | int, ...], work: Callable[[], None]) -> None:
         """Do `work` for what is called `name` and stands at `at`; what it raises is kept, placed there."""

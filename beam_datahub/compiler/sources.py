@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from beam_datahub.compiler.draft import Draft
 from beam_datahub.compiler.ending import EndingSource, reads_to_end
 from beam_datahub.compiler.increment import increment_of, with_increment
 from beam_datahub.compiler.plan import Node, Positions, Read
+from beam_datahub.component.columns import Doubt
 from beam_datahub.component.source import Contract, Discovery, Drift, ReadRequest, Source
 from beam_datahub.errors import (
     DataHubError,
@@ -37,6 +39,7 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     if given is not None or declared is None:
         discovery = source.discover()
         schema = discovery.schema
+        _doubt(draft, spec, discovery.doubts)
     else:
         discovery = _estimated(source, declared) if draft.options.estimates else Discovery(declared)
         schema = source.completed(declared)
@@ -80,10 +83,16 @@ def add_source(draft: Draft, spec: SourceSpec) -> None:
     draft.nodes[spec.name] = Node(spec.name, spec.name, read, (), schema, type=spec.connector)
 
 
+def _doubt(draft: Draft, spec: SourceSpec, doubts: Sequence[Doubt]) -> None:
+    place = draft.document.place(*spec.at)
+    draft.warnings += [f"{place}: {each.reason}; set `{each.option}: {each.value}`" for each in doubts]
+
+
 def _compare(draft: Draft, spec: SourceSpec, source: Source, declared: pa.Schema) -> None:
     """Warn of declared columns that the data lacks. Raises ErrorGroup where the contract is frozen."""
     seen = source.columns_seen(declared)
-    if seen is None:
+    if seen is None or seen.doubts:
+        _doubt(draft, spec, () if seen is None else seen.doubts)
         return
     spare = [name for name in seen.names if name not in declared.names]
     errors: list[DataHubError] = []

@@ -15,14 +15,23 @@ if TYPE_CHECKING:
     from beam_datahub.component.transform import Scope
 
 
+class Doubt(NamedTuple):
+    """Why the data is hardly read as it is meant, and the option that would change that."""
+
+    reason: str
+    option: str
+    value: int | str
+
+
 class ColumnsSeen(NamedTuple):
     """The columns that data has, as a quick look found them. `whole`: none can lie in what the look left out. `folds`: names that
-    differ only in case are the same.
+    differ only in case are the same. With `doubts` the names are none of the data's.
     """
 
     names: tuple[str, ...]
     whole: bool = True
     folds: bool = False
+    doubts: tuple[Doubt, ...] = ()
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
         """Those of `wanted` that the data does not have."""
@@ -34,8 +43,12 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-# One column name, or a list of them.
+# One name, or a list of them.
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+# The same, or names with what they stand for.
+NamesOrMapping = Annotated[
+    tuple[str, ...] | dict[str, str], BeforeValidator(_listed, json_schema_input_type=str | list[str] | dict[str, str])
+]
 
 
 def find_column(name: str, schema: pa.Schema, scope: Scope, *at: str | int) -> str | None:

@@ -143,7 +143,7 @@ class FileSource(Source):
         if not seen or len(seen) < len(found):
             return None
         names = [name for each in seen for name in each.names] + list(_partition_types(files))
-        return ColumnsSeen(tuple(dict.fromkeys(names)), all(each.whole for each in seen), seen[0].folds)
+        return ColumnsSeen(tuple(dict.fromkeys(names)), all(each.whole for each in seen), seen[0].folds, seen[0].doubts)
 
     def datasets(self) -> tuple[DatasetName, ...]:
         return tuple(dict.fromkeys(map(file_dataset, self.connection.paths)))
@@ -208,7 +208,7 @@ class FileSource(Source):
         rows = None if found.rows is None else round(found.rows * total / seen) if seen else 0
         columns = {name: pa.field(name, kind) for name, kind in _partition_types(files).items()}
         fields = [field for field in found.schema if field.name not in columns] + list(columns.values())
-        return Discovery(pa.schema(fields), rows, total, len(files))
+        return Discovery(pa.schema(fields), rows, total, len(files), doubts=found.doubts)
 
     def estimate(self) -> Discovery:
         files = self.files()

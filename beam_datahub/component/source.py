@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
-from beam_datahub.component.columns import ColumnsSeen
+from beam_datahub.component.columns import ColumnsSeen, Doubt
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.errors import InvalidValue
@@ -58,6 +58,7 @@ class Discovery:
     bytes: int | None = None
     partitions: int | None = None
     keys: tuple[frozenset[str], ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class DataHubError(Exception):
     exit_status: ClassVar[int] = 1
     advice: ClassVar[str | None] = None
     """The hint of an error that has no better one."""
+    warnings: tuple[str, ...] = ()
+    """What was doubtful besides."""
 
     def __init__(self, reason: str, *, hint: str | None = None, place: Place | None = None) -> None:
         super().__init__(reason)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from beam_datahub.kernels.delimited import Dialect, count_lines, last_record_end, records_of
+from beam_datahub.kernels.delimited import Dialect, Records, count_lines, last_record_end, records_of
 from beam_datahub.kernels.delimited_values import Wanted, conversion
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
@@ -32,6 +32,8 @@ _TESTED_TOGETHER = 8
 _VALUE_WORDS = ("", "true", "false", "nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "epoch")
 _SAMPLE_RECORDS = 100
 _SAMPLE_BYTES = 64 * 1024
+# So many records may stand before a header.
+_MOST_BEFORE = 10
 # A field that no one would call a column: a number, a date, a time or a truth value.
 _VALUE = re.compile(
     r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|\d{4}-\d{2}-\d{2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}:\d{2}(:\d{2}.*)?"
@@ -41,13 +43,17 @@ _VALUE = re.compile(
 
 @dataclass(frozen=True)
 class Head:
-    """How a file begins: its dialect with the delimiter found, its columns, and the offset and line where its records begin."""
+    """How a file begins: its dialect with the delimiter found, its columns, and the offset and line where its records begin.
+
+    `before` counts the lines that seem to stand before the header, such as a title or a count.
+    """
 
     dialect: Dialect
     names: tuple[str, ...] | None
     width: int
     offset: int
     line: int
+    before: int = 0
 
 
 def read_head(data: bytes, dialect: Dialect, *, delimiter: str | None, header: Header, skip_rows: int) -> Head:
@@ -61,16 +67,33 @@ def read_head(data: bytes, dialect: Dialect, *, delimiter: str | None, header: H
     if not len(records):
         return Head(dialect, None, 0, len(data), count_lines(data))
     first = fields_of(records.raw(0), dialect)
+    before = 0
+    if header is not False and not skip_rows and (odd := _records_before_header(records, dialect)):
+        before = count_lines(rest[: int(records.nexts[odd - 1])])
     if header == "auto":
         sample = [_fields_quickly(records.raw(i), dialect) for i in range(1, min(len(records), _SAMPLE_RECORDS))]
         header = _is_header(first, sample, dialect.null_words)
     if not header:
-        return Head(dialect, None, len(first), skipped, count_lines(data[:skipped]))
+        return Head(dialect, None, len(first), skipped, count_lines(data[:skipped]), before)
     names = tuple(name if name.strip() else f"column{i}" for i, name in enumerate(first))
     if dialect.trim:
         names = tuple(name.strip() for name in names)
     offset = skipped + int(records.nexts[0])
-    return Head(dialect, names, len(first), offset, count_lines(data[:offset]))
+    return Head(dialect, names, len(first), offset, count_lines(data[:offset]), before)
+
+
+def _records_before_header(records: Records, dialect: Dialect) -> int:
+    """How many records with few fields stand before one that looks like a header of those that follow; 0: there is no such."""
+    rows = [_fields_quickly(records.raw(i), dialect) for i in range(min(len(records), _SAMPLE_RECORDS))]
+    width = Counter(map(len, rows[1:])).most_common(1)[0][0] if len(rows) > 2 else 0
+    odd = next((i for i, row in enumerate(rows) if len(row) == width), 0)
+    if not 0 < odd <= _MOST_BEFORE or width < 2 or any(len(row) > max(1, width - 2) for row in rows[:odd]):
+        return 0
+    names, below = rows[odd], rows[odd + 1 :]
+    if sum(len(row) == width for row in below) * 5 < len(below) * 4 or not below:
+        return 0
+    texts = all(name.strip() and not _VALUE.fullmatch(name.strip()) for name in names)
+    return odd if texts and not repeated(names) and _is_header(names, below, dialect.null_words) else 0
 
 
 def fields_of(record: bytes, dialect: Dialect) -> list[str]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from beam_datahub.component.capabilities import SourceCapabilities
-from beam_datahub.component.columns import ColumnsSeen
+from beam_datahub.component.columns import ColumnsSeen, Doubt
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.file_store import reading
 from beam_datahub.component.files import DataFile, FileSource, byte_ranges, refuse_missing
@@ -62,6 +62,7 @@ class CsvSource(FileSource):
         found: dict[str, pa.Field] = {}
         rows: float | None = 0.0
         seen = False
+        doubts: list[Doubt] = []
         with KernelSession() as session:
             for file in files:
                 with reading(file.path), TextStream(file, self.options) as stream:
@@ -69,6 +70,8 @@ class CsvSource(FileSource):
                         continue
                     seen = True
                     schema, count = self._sample_one(file, stream, session)
+                    if stream.head.before and not doubts:
+                        doubts.append(_doubt(file, stream.head.before))
                     rows = None if rows is None or count is None else rows + count
                 for field in schema:
                     found[field.name] = _wider(found.get(field.name, field), field)
@@ -77,7 +80,7 @@ class CsvSource(FileSource):
                 f"'{files[0].path}' is empty: not even a header tells the columns",
                 hint="declare the source's `schema` to take an empty file for no records",
             )
-        return Discovery(pa.schema(list(found.values())), None if rows is None else round(rows))
+        return Discovery(pa.schema(list(found.values())), None if rows is None else round(rows), doubts=tuple(doubts))
 
     def _sample_one(self, file: DataFile, stream: TextStream, session: KernelSession) -> tuple[pa.Schema, float | None]:
         head = stream.head
@@ -101,6 +104,8 @@ class CsvSource(FileSource):
 
     def names_of(self, file: DataFile) -> ColumnsSeen | None:
         with TextStream(file, self.options) as stream:
+            if stream.head_bytes and stream.head.before:
+                return ColumnsSeen((), doubts=(_doubt(file, stream.head.before),))
             if not stream.head_bytes or (self.options.columns is None and stream.head.names is None):
                 return None
             return ColumnsSeen(self._names(file, stream.head, None), folds=True)
@@ -136,7 +141,7 @@ class CsvSource(FileSource):
                 return
             head = stream.head
             names = self._names(file, head, request.schema)
-            columns, drifted = self._match(file, names, request)
+            columns, drifted = self._match(file, names, request, head.before)
             parser = Parser(names, columns, head.dialect)
             read, start = stream.ranged(split.start or 0, split.end) if split.start or split.end else (stream.read, head.offset)
             first = min(request.batch_bytes, 1 << 20)
@@ -155,7 +160,9 @@ class CsvSource(FileSource):
     def parts_of(self, file: str | None, originals: Sequence[str], schema: pa.Schema, folder: str) -> Sequence[Part]:
         return list(csv_parts(self, file, originals, schema, folder))
 
-    def _match(self, file: DataFile, names: Sequence[str], request: ReadRequest) -> tuple[list[Column], tuple[str, ...]]:
+    def _match(
+        self, file: DataFile, names: Sequence[str], request: ReadRequest, before: int
+    ) -> tuple[list[Column], tuple[str, ...]]:
         """The wanted columns by their place in the file, and the names in the file that the schema lacks."""
         places = {name: i for i, name in enumerate(names)}
         folded = {name.casefold(): i for i, name in enumerate(names)}
@@ -164,7 +171,9 @@ class CsvSource(FileSource):
         if all(place is None for place in index.values()) and len(schema):
             raise UnreadableData(
                 f"'{file.path}' has none of the columns {', '.join(schema.names[:10])}",
-                hint=f"it has {', '.join(names[:10])}; is `header` or `delimiter` right?",
+                hint=f"set `skip_rows: {before}`: {_doubt(file, before).reason}"
+                if before
+                else f"it has {', '.join(names[:10])}; is `header` or `delimiter` right?",
             )
         refuse_missing(file.path, ColumnsSeen(tuple(names), folds=True), request)
         known = set(index.values())
@@ -177,6 +186,12 @@ class CsvSource(FileSource):
         if request.contract.columns is Drift.DISCARD_VALUE:
             extra = ()
         return [Column(field, index[field.name]) for field in request.projected], extra
+
+
+def _doubt(file: DataFile, before: int) -> Doubt:
+    lines = "line looks" if before == 1 else f"{before} lines look"
+    stand = "stands" if before == 1 else "stand"
+    return Doubt(f"the first {lines} like what {stand} before the header of '{file.path}'", "skip_rows", before)
 
 
 def _wider(one: pa.Field, other: pa.Field) -> pa.Field:

@@ -45,6 +45,14 @@ def test_init_replaces_nothing_unless_told_to(shop: Path, cli: Run) -> None:
     assert cli("init", "orders.csv", "-o", "shop.yaml", "--force").exit_code == 0
 
 
+def test_init_skips_what_stands_above_the_header(shop: Path, cli: Run) -> None:
+    (shop / "report.csv").write_text("2 rows\nid,amount\n1,2.5\n2,3\n")
+    done = cli("init", "report.csv", "-o", "new.yaml")
+    assert done.exit_code == 0, done.output
+    assert "  skip_rows: 1\n  # id BIGINT, amount DOUBLE" in (shop / "new.yaml").read_text()
+    assert cli("validate", "new.yaml").stderr == ""
+
+
 def test_init_takes_names_that_need_quotes(shop: Path, cli: Run) -> None:
     (shop / "My Data #1.csv").write_text("First Name,größe: cm\n a ,1\n")
     done = cli("init", "My Data #1.csv", "-o", "new.yaml")

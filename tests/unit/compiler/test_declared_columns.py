@@ -82,3 +82,30 @@ def test_a_frozen_contract_refuses_a_later_file_without_a_declared_column(form: 
     assert read(found, schema, declared=True).table.column("amout").null_count == 2
     with pytest.raises(SchemaDrift, match="lacks a column that the schema has: amout"):
         read(found, schema, declared=True, contract=Contract(columns=Drift.FREEZE))
+
+
+@pytest.mark.parametrize("schema", [{}, {"id": "bigint", "name": "varchar"}])
+def test_a_title_above_the_header_is_warned_of_with_the_option_that_skips_it(schema: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("Sales of 2024\nid,name\n1,a\n2,b\n")
+    spec = {
+        "name": "x",
+        "source": {"connector": "csv", "connection": {"path": str(path)}},
+        "destination": {"connector": "console"},
+    }
+    if schema:
+        spec["source"]["schema"] = schema  # type: ignore[index]
+    (tmp_path / "x.json").write_text(json.dumps(spec, indent=1))
+    (warning,) = planned(load(tmp_path / "x.json")).warnings
+    assert warning.startswith(f"{tmp_path / 'x.json'}:3 (source): the first line looks like what stands before the header")
+    assert warning.endswith("set `skip_rows: 1`")
+
+
+def test_the_warning_comes_before_the_errors_that_it_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.csv").write_text("4\nid,name\n1,a\n2,b\n")
+    step = {"id": "some", "type": "filtering", "config": {"where": "name = 'a'"}}
+    spec = {"name": "x", "source": {"connector": "csv", "connection": {"path": "x.csv"}}, "transformations": [step]}
+    (tmp_path / "x.json").write_text(json.dumps({**spec, "destination": {"connector": "console"}}))
+    with pytest.raises(DataHubError, match="name"):
+        planned(load(tmp_path / "x.json"))
+    assert "set `skip_rows: 1`" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from beam_datahub.kernels.delimited import Dialect
-from beam_datahub.kernels.delimited_sniff import infer
+from beam_datahub.kernels.delimited_sniff import infer, read_head
 from beam_datahub.kernels.session import KernelSession
 
 
@@ -54,3 +54,26 @@ def test_a_word_makes_a_column_text_unless_it_is_a_value_or_stands_for_null(valu
 
 def test_a_format_may_read_what_has_no_digit() -> None:
     assert _types({"day": ["Monday", "Friday"]}, Dialect(date_formats=("%A",))) == ["date32[day]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("4\nid,name\n1,a\n2,b\n", 1),
+        ("Sales 2024\n\nid;name;day\n1;a;2024-01-01\n2;b;2024-01-02\n", 1),
+        ("a title\nname,town\nAnn,Rome\nBob,Oslo\n", 1),
+        # These begin with their header: a name is missing, a column holds commas, the rows are no table.
+        ("a,b\nr1,5,6\nr2,7,8\nr3,7,8\n", 0),
+        ("text\none, two\nthree\nfour, five, six\n", 0),
+        ("x\n1,2\n3,4\n", 0),
+        ("id,name\n1,a\n2,b\n", 0),
+        ("id\n1\n2\n", 0),
+        ("4\nid,name\n", 0),
+    ],
+)
+def test_lines_that_stand_before_a_header_are_counted(text: str, before: int) -> None:
+    assert read_head(text.encode(), Dialect(), delimiter=None, header="auto", skip_rows=0).before == before
+
+
+def test_skipped_lines_are_not_counted_again() -> None:
+    assert read_head(b"4\nid,name\n1,a\n2,b\n", Dialect(), delimiter=None, header="auto", skip_rows=1).before == 0
