@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_datahub.component.arrow_blocks import Fitting, as_json, first_of_each_row
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import TableName
 from beam_datahub.component.files import record_batch
@@ -51,7 +52,7 @@ class ChangeOptions(Config):
     """`envelope`: the columns `op`, `before`, `after`, `source` and `ts_ms`, as Debezium has them. `rows`: the table's own
     columns, with `__op`, `__deleted`, `__position` and `__committed_at` beside them; of a row that is gone, those known."""
 
-    key: list[str] | None = None
+    key: Names | None = None
     """The columns that tell rows apart; those of the primary key when left out. A row whose key changes is one that goes and one
     that comes."""
 

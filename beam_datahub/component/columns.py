@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import pyarrow as pa
@@ -39,15 +40,17 @@ class ColumnsSeen(NamedTuple):
         return [name for name in wanted if (name.casefold() if self.folds else name) not in known]
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def listed(value: object) -> object:
+    """A list of the one name that stands in place of a list."""
+    # A number is no name, but is better told so than that it is no list.
+    return [value] if isinstance(value, str | int | float | date) else value
 
 
 # One name, or a list of them.
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+Names = Annotated[tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | list[str])]
 # The same, or names with what they stand for.
 NamesOrMapping = Annotated[
-    tuple[str, ...] | dict[str, str], BeforeValidator(_listed, json_schema_input_type=str | list[str] | dict[str, str])
+    tuple[str, ...] | dict[str, str], BeforeValidator(listed, json_schema_input_type=str | list[str] | dict[str, str])
 ]
 
 

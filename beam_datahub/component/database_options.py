@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from beam_datahub.component.capabilities import WriteMode
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config
 from beam_datahub.component.sink import WriteRequest
 from beam_datahub.errors import InvalidValue, UnknownColumn
@@ -40,7 +41,7 @@ class DatabaseWriteOptions(Config):
     """With `scd1`, `scd2` and `scd3`: the DATE or TIMESTAMP column that says when a change took place. With `scd2` it becomes
     `valid_from`; without it, changes take place when the run is published."""
 
-    track: tuple[str, ...] | None = Field(default=None, min_length=1)
+    track: Names | None = Field(default=None, min_length=1)
     """With `scd2`: the columns whose changes begin a new version; all when left out. With `scd3`: the columns whose previous
     values are kept."""
 

@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from beam_datahub.component.arrow_blocks import Convert, Fitting
 from beam_datahub.component.capabilities import SourceCapabilities
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config
 from beam_datahub.component.database import Relation, Session, TableColumn, TableName, retrying
 from beam_datahub.component.database_dialect import Dialect
@@ -46,9 +47,6 @@ _MOST_SPLITS, _ASKED_SPLITS = 256, 8
 _KEY_BYTES = 512 * 1024
 
 
-Several = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
-
-
 class DatabaseReadOptions(Config):
     """What is read."""
 
@@ -58,12 +56,12 @@ class DatabaseReadOptions(Config):
     query: str | None = None
     """A SELECT in the database's own SQL, in place of a table."""
 
-    tables: Several | None = None
+    tables: Names | None = None
     """Several tables, by names or patterns such as `shop.*` or `[orders, "line_*"]`, in place of a table: each is a source of its
     own, `NAME.orders`, and steps and destinations behind are made for each of them. In a destination, `${table}` and `${schema}`
     stand for the table's, and `key: ${key}` for its primary key."""
 
-    exclude: Several = ()
+    exclude: Names = ()
     """Names or patterns of tables that `tables` leaves out."""
 
     where: str | None = None

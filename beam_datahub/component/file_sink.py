@@ -16,6 +16,7 @@ import pyarrow as pa
 from pydantic import ByteSize, Field
 
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config
 from beam_datahub.component.dataset import DatasetName, file_dataset
 from beam_datahub.component.file_publish import Publication, Target
@@ -36,7 +37,7 @@ class FileWriteOptions(Config):
     target_file_size: ByteSize = Field(default=ByteSize(512_000_000), gt=0)
     """In a folder, begin a new file when one has reached this size, such as `512MB`."""
 
-    partition_by: tuple[str, ...] = ()
+    partition_by: Names = ()
     """Columns whose values become folders such as `country=de`; they leave the files."""
 
 

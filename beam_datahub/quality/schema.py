@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from beam_datahub.component.columns import listed
 from beam_datahub.component.config import Config
 from beam_datahub.component.inspection import Settled
 from beam_datahub.component.registry import register
@@ -15,11 +17,16 @@ from beam_datahub.errors import InvalidValue, MissingValue
 from beam_datahub.kernels.expressions import Expression
 from beam_datahub.kernels.types import sql_type, visible
 
+NamesOrTypes = Annotated[
+    tuple[str, ...] | dict[str, str | None],
+    BeforeValidator(listed, json_schema_input_type=str | list[str] | dict[str, str | None]),
+]
+
 
 class SchemaConfig(Config):
     """Options of a schema rule."""
 
-    columns: tuple[str, ...] | dict[str, str | None] = ()
+    columns: NamesOrTypes = ()
     """The columns that must be there: a list, or a mapping of columns to SQL types (null: any type)."""
 
     count: int | None = Field(default=None, ge=0)

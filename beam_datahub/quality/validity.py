@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from beam_datahub.component.columns import find_column
+from beam_datahub.component.columns import Names, find_column
 from beam_datahub.component.config import Config
 from beam_datahub.component.field_rules import Limit, field_conditions
 from beam_datahub.component.field_rules import Rule as FieldRule
@@ -106,7 +106,7 @@ class ValidityConfig(Config):
     code: Literal["alpha_2", "alpha_3", "numeric"] | None = None
     """For `format: country` or `currency`: only this code counts; any code or name counts when left out."""
 
-    schemes: tuple[str, ...] = ()
+    schemes: Names = ()
     """For `format: url`: the schemes that are allowed, as https; the usual ones of the web and of files when left out."""
 
     data_type: str | None = None

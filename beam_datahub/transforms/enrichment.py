@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BeforeValidator, Field
 
 from beam_datahub.component.asking import Asking, LookupCache
-from beam_datahub.component.columns import find_column, is_free
+from beam_datahub.component.columns import NamesOrMapping, find_column, is_free
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.matching import On, matched_keys
 from beam_datahub.component.operators import Join, JoinKind, Operator, Rows
@@ -36,7 +36,7 @@ class EnrichmentConfig(Config):
     """The columns to match: `column`, a list of columns of the same name on both sides, or a mapping of a column of the
     input → a column of the reference. A null matches nothing."""
 
-    add: tuple[str, ...] | dict[str, str] | None = None
+    add: NamesOrMapping | None = None
     """The reference's columns to add: a list, or a mapping new name → column. Without it, all but those in `on`."""
 
     missing: Annotated[Literal["null", "reject", "drop"], BeforeValidator(_spelled)] = "null"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from beam_datahub.component.columns import find_column, is_free
+from beam_datahub.component.columns import NamesOrMapping, find_column, is_free
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.matching import On, check_comparable, matched_keys
 from beam_datahub.component.operators import Join, JoinKind, Operator, Rows
@@ -77,7 +77,7 @@ class JoinConfig(Config):
     within: Within | None = None
     """Match only rows that lie near each other in time; goes with `inner`, `left`, `semi` and `anti`."""
 
-    columns: tuple[str, ...] | dict[str, str] | None = None
+    columns: NamesOrMapping | None = None
     """The output's columns: a list, or a mapping new name → column, where a column may be written `input.column`.
     Without it: the first input's, then the second's without its keys; one whose name is taken already gets its input's
     name in front (`customers_name`)."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config, TimeFormats
 from beam_datahub.kernels.delimited import Dialect
 
@@ -23,7 +24,7 @@ class CsvReadOptions(Config):
     """Whether the first record names the columns. `auto`: it does when it is text above numbers, dates or truth values, or
     text all over."""
 
-    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    columns: Annotated[Names, Field(min_length=1)] | None = None
     """The names of the columns, in their order: instead of those in the header, or because there is none."""
 
     quote: Sign | None = '"'
@@ -47,13 +48,13 @@ class CsvReadOptions(Config):
     encoding_errors: Literal["reject", "replace"] = "reject"
     """What happens to a record with bytes that are not valid in the encoding: reject it, or put U+FFFD in their place."""
 
-    null_words: tuple[str, ...] = ("",)
+    null_words: Names = ("",)
     """What stands for null where it is not quoted. A quoted empty text is an empty text; in other types it is null, too."""
 
-    true_words: tuple[str, ...] = ("true", "t", "yes", "y", "1")
+    true_words: Names = ("true", "t", "yes", "y", "1")
     """What a boolean column calls true, in any case."""
 
-    false_words: tuple[str, ...] = ("false", "f", "no", "n", "0")
+    false_words: Names = ("false", "f", "no", "n", "0")
     """What a boolean column calls false, in any case."""
 
     decimal_point: Literal[".", ","] = "."

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config, TimeFormats
 from beam_datahub.component.file_sink import FileWriteOptions
 from beam_datahub.kernels.delimited import Dialect
@@ -70,7 +71,7 @@ class ExcelReadOptions(Config):
     """How many rows name the columns. Of several, the names are joined by a blank, and a name in an upper row reaches over the
     empty cells to its right, as merged cells do. With 0, columns are `column0`, `column1`, …"""
 
-    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    columns: Annotated[Names, Field(min_length=1)] | None = None
     """The names of the columns, in their order: instead of those in the header, or because there is none."""
 
     empty_rows: Literal["skip", "keep", "end"] = "skip"
@@ -79,13 +80,13 @@ class ExcelReadOptions(Config):
     sheet_column: str | None = Field(default=None, min_length=1)
     """The name of a further column that holds the name of the sheet."""
 
-    null_words: tuple[str, ...] = ()
+    null_words: Names = ()
     """What stands for null besides an empty cell, such as `n/a`."""
 
-    true_words: tuple[str, ...] = ("true", "t", "yes", "y", "1")
+    true_words: Names = ("true", "t", "yes", "y", "1")
     """What a boolean column calls true besides the truth value, in any case."""
 
-    false_words: tuple[str, ...] = ("false", "f", "no", "n", "0")
+    false_words: Names = ("false", "f", "no", "n", "0")
     """What a boolean column calls false besides the truth value, in any case."""
 
     formats: dict[str, TimeFormats] = {}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config, TimeFormats
 from beam_datahub.kernels.delimited import Dialect
 from beam_datahub.kernels.delimited_sniff import repeated
@@ -100,13 +101,13 @@ class FixedWidthReadOptions(Config):
     encoding: str = "utf-8"
     """How characters are written: any name that Python knows, such as `latin-1`, `cp037` or `shift-jis`."""
 
-    null_words: tuple[str, ...] = ()
+    null_words: Names = ()
     """What stands for null besides blanks, such as `N/A`."""
 
-    true_words: tuple[str, ...] = ("true", "t", "yes", "y", "1")
+    true_words: Names = ("true", "t", "yes", "y", "1")
     """What a boolean column calls true, in any case."""
 
-    false_words: tuple[str, ...] = ("false", "f", "no", "n", "0")
+    false_words: Names = ("false", "f", "no", "n", "0")
     """What a boolean column calls false, in any case."""
 
     decimal_point: Literal[".", ","] = "."

@@ -16,6 +16,7 @@ from pydantic import ByteSize, Field, field_validator
 
 from beam_datahub.component.capabilities import Delivery as DeliveryKind
 from beam_datahub.component.capabilities import SinkCapabilities, WriteMode
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.file_publish import Publication, Target
@@ -67,7 +68,7 @@ class HttpWriteOptions(Config):
     format: Format = "json"
     """What a body is: a record as a JSON object; several as an `array` of JSON, or as `ndjson`, one a line; or `none`."""
 
-    leave_out: tuple[str, ...] = ()
+    leave_out: Names = ()
     """Columns that are no part of the body, such as those that only the `path` needs."""
 
     envelope: str | None = Field(default=None, min_length=1)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config
 
 
@@ -21,7 +22,6 @@ def _parsed(value: Any) -> Any:
         raise ValueError(f"is no JSON: {error}") from None
 
 
-Several = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 BsonType = Literal["objectId", "uuid", "decimal128"]
 
 
@@ -31,12 +31,12 @@ class MongodbReadOptions(Config):
     collection: str | None = None
     """The collection, or a view."""
 
-    collections: Several | None = None
+    collections: Names | None = None
     """Several collections, by names or patterns such as `shop_*`, in place of one: each is a source of its own, `NAME.orders`;
     steps and destinations behind are made for each of them. In a destination, `${table}` stands for its name, and `key: ${key}`
     for `_id`."""
 
-    exclude: Several = ()
+    exclude: Names = ()
     """Names or patterns of collections that `collections` leaves out."""
 
     query: Annotated[dict[str, Any], BeforeValidator(_parsed)] = {}

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from beam_datahub.component.change_events import ChangeOptions
-from beam_datahub.io.mongodb.options import Several
+from beam_datahub.component.columns import Names
 
 
 class MongodbCdcOptions(ChangeOptions):
@@ -16,14 +16,14 @@ class MongodbCdcOptions(ChangeOptions):
     collection: str | None = None
     """The collection."""
 
-    collections: Several | None = None
+    collections: Names | None = None
     """Several collections, by names or patterns such as `shop_*`, in place of one. Their documents come as JSON, in the order of
     their changes."""
 
-    exclude: Several = ()
+    exclude: Names = ()
     """Names or patterns of collections that `collections` leaves out."""
 
-    key: list[str] | None = None
+    key: Names | None = None
     """Stays left out: documents are told apart by `_id`, which never changes."""
 
     snapshot: Literal["initial", "never"] = "initial"

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ByteSize, Field, model_validator
 
 from beam_datahub.component.change_events import ChangeOptions
+from beam_datahub.component.columns import Names
 
 
 class MysqlCdcOptions(ChangeOptions):
@@ -15,7 +16,7 @@ class MysqlCdcOptions(ChangeOptions):
     table: str | None = None
     """The table: `orders` or `shop.orders`."""
 
-    tables: list[str] | None = None
+    tables: Names | None = None
     """Several tables, in place of one; `shop.*` are all of a database. Their rows come as JSON, in the order of their changes."""
 
     snapshot: Literal["initial", "never"] = "initial"

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from beam_datahub.component.change_events import ChangeOptions
+from beam_datahub.component.columns import Names
 
 
 class PostgresqlCdcOptions(ChangeOptions):
@@ -16,7 +17,7 @@ class PostgresqlCdcOptions(ChangeOptions):
     table: str | None = None
     """The table: `orders` or `sales.orders`."""
 
-    tables: list[str] | None = None
+    tables: Names | None = None
     """Several tables, in place of one; `sales.*` are all of a schema. Their rows come as JSON, in the order of their changes."""
 
     slot: str

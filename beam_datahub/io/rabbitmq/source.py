@@ -12,6 +12,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from beam_datahub.component.capabilities import Acknowledging, Delivery, SourceCapabilities
+from beam_datahub.component.columns import Names
 from beam_datahub.component.config import Config, Example
 from beam_datahub.component.dataset import DatasetName
 from beam_datahub.component.held import held, hold, let_go
@@ -40,7 +41,7 @@ class RabbitmqReadOptions(MessageReadOptions):
     exchange: str | None = None
     """Bind the queues to this exchange."""
 
-    routing_keys: tuple[str, ...] = ("#",)
+    routing_keys: Names = ("#",)
     """The routing keys by which they are bound; `*` stands for one word of a topic, `#` for any number of them."""
 
     maximum_messages: int = Field(default=1_000_000, gt=0)
