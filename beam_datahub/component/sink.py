@@ -25,6 +25,9 @@ class WriteRequest:
     each with receipts of its own, which no other epoch has. Such a commit is done once for each (`run_id`, `step`, `epoch`), and
     leaves alone what else the run has staged. Epochs come in their order: once one is asked for, those before it are through for
     good. `abort` without an epoch removes all that is staged and was not committed.
+
+    Where it `stays`, the process that stages is the one that commits, and where that dies nobody does: what is staged may lie in
+    its memory or its temporary files (`component.held`).
     """
 
     run_id: str
@@ -33,6 +36,7 @@ class WriteRequest:
     mode: WriteMode = WriteMode.APPEND
     key: tuple[str, ...] = ()
     epoch: int | None = None
+    stays: bool = False
 
     @property
     def commit_name(self) -> str:

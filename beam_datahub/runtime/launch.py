@@ -123,6 +123,8 @@ def run_together(plans: Sequence[Plan], request: RunRequest) -> list[RunResult]:
     chosen = engine(request.engine)
     request = replace(request, options=chosen.completed(request.options))
     physical = [optimise(plan) for plan in plans]
+    if chosen.in_process and request.journal is None:
+        physical = list(map(_staying, physical))
     writes = [node.operator for plan in physical for node in plan.writes() if isinstance(node.operator, Write)]
     _prepare(writes)
     with _TURN, tempfile.TemporaryDirectory(prefix=scratch_prefix("run"), ignore_cleanup_errors=True) as folder:
@@ -170,6 +172,16 @@ def described_job(plan: Plan, request: RunRequest) -> dict[str, Any] | None:
     physical = optimise(plan)
     report_path = _report_path(replace(request, options=options), "", 0)
     return chosen.job(options, lambda pipeline: lower(physical, pipeline, _lowering(physical, request, chosen, report_path)))
+
+
+def _staying(plan: Plan) -> Plan:
+    """The plan where this process stages and publishes everything itself, and no later run publishes what it leaves."""
+    nodes = dict(plan.nodes)
+    for node in plan.writes():
+        if isinstance(node.operator, Write):
+            request = replace(node.operator.request, stays=True)
+            nodes[node.id] = node.with_(operator=replace(node.operator, request=request))
+    return plan.replaced(nodes)
 
 
 def _report_path(request: RunRequest, folder: str, number: int) -> str:

@@ -1,12 +1,13 @@
-"""Bundles whose rows surely fit their table, staged as the packed text of LOAD DATA: they go into a table once, when published.
+"""Bundles whose rows surely fit their table, staged as the text of LOAD DATA: they go into a table once, when published.
 
-What a server might refuse is found by loading it into a staging table, whose rows publishing copies: twice the work.
+That text lies packed beside the table, or in files of this process where nobody else is to publish it. What a server might refuse
+is found by loading it into a staging table, whose rows publishing copies: twice the work.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,10 +18,12 @@ import pyarrow.compute as pc
 from beam_datahub.component.database import RowsRefused, Session, TableColumn, retrying
 from beam_datahub.component.database_dialect import Dialect
 from beam_datahub.component.database_sink import DatabaseSink, DatabaseWriter
+from beam_datahub.component.held import hold, let_go
 from beam_datahub.component.sink import Receipt, WriteRequest
 from beam_datahub.errors import DataHubError
-from beam_datahub.io.mysql.rows import given_columns, load_columns, load_texts, packed
+from beam_datahub.io.mysql.rows import given_columns, letters_of, load_columns, load_texts, packed
 from beam_datahub.io.mysql.session import MysqlSession
+from beam_datahub.io.mysql.spool import Spool, Spooled
 from beam_datahub.io.mysql.types import ColumnDetail
 
 _PART_BYTES = 2 << 20
@@ -33,77 +36,127 @@ _STAMPS = (datetime(1970, 1, 2, tzinfo=UTC), datetime(2038, 1, 18, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Rows as texts of LOAD DATA: `columns` is what that statement says of them, each part with the bytes of its text."""
+class SureRows:
+    """Rows that the server takes, as columns of texts; what LOAD DATA is told of the columns and of their characters."""
 
+    given: list[pa.Array]
     columns: str
-    parts: tuple[tuple[int, bytes], ...]
+    letters: str
+    part_rows: int
+
+    def texts(self) -> Iterator[memoryview]:
+        """The rows as LOAD DATA reads them, in parts."""
+        return load_texts(self.given, self.part_rows)
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """The columns that the rows meet, whether nothing else may refuse one, and the longest text that the server takes."""
+
+    columns: tuple[TableColumn, ...]
+    free: bool
+    most_bytes: int
 
 
 class PackedWriter(DatabaseWriter):
-    """Stages batches packed where all of their rows surely fit, the others as any database does."""
+    """Stages batches as texts where all of their rows surely fit, the others as any database does."""
 
     def __init__(self, sink: DatabaseSink, request: WriteRequest) -> None:
         super().__init__(sink, request)
         self._pack = self._table.beside(self._table.name + "_packed")
-        self._met: tuple[tuple[TableColumn, ...], bool] | None = None
+        self._here = self._table.name + "_here"
+        self._spool = Spool() if request.stays else None
+        self._meets: _Meeting | None = None
         self._said: str | None = None
         self._batches = self._packed_rows = self._packed_bytes = 0
+        self._spooled_rows = self._spooled_bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> pa.Table | None:
-        for attempt in retrying():
-            with attempt, self._sink.connected() as session:
-                kept = self._keep(session, batch, attempt.retry_state.attempt_number)
-        if not kept:
+        rows = self._sure(batch)
+        if rows is None:
             return super().write(batch)
-        self._batches += 1
-        self._packed_rows += batch.num_rows
-        self._packed_bytes += batch.nbytes
+        if self._spool is not None and self._spool.keep(rows.letters, rows.texts()):
+            if not self._spooled_rows:
+                hold(self._here, self._spool)
+            self._spooled_rows += batch.num_rows
+            self._spooled_bytes += batch.nbytes
+        elif self._sent(rows):
+            self._packed_rows += batch.num_rows
+            self._packed_bytes += batch.nbytes
+        else:
+            return super().write(batch)
+        self._said = rows.columns
         return None
 
-    def _keep(self, session: Session, batch: pa.RecordBatch, attempt: int) -> bool:
-        """Whether the rows are staged packed."""
+    def _sure(self, batch: pa.RecordBatch) -> SureRows | None:
+        """The rows where the server surely takes all of them."""
+        if self._meets is None:
+            for attempt in retrying():
+                with attempt, self._sink.connected() as session:
+                    self._meets = self._met(session)
+        assert self._meets is not None
+        if not batch.num_rows or not self._meets.free or any(batch.column(index).null_count for index in self._needed):
+            return None
+        rows = sure_rows(self._sink.dialect, self._meets.columns, batch, min(self._meets.most_bytes, _PART_BYTES))
+        return rows if rows is not None and self._said in (None, rows.columns) else None
+
+    def _met(self, session: Session) -> _Meeting:
         assert isinstance(session, MysqlSession)
-        if self._met is None:
-            columns, _, checks = self._meeting(session)
-            self._met = columns, not checks
-        columns, free = self._met
-        missing = any(batch.column(index).null_count for index in self._needed)
-        if missing or not free or not batch.num_rows or not session.takes_files:
-            return False
-        rows = packed_rows(session.dialect, columns, batch, session.packet_bytes // 4)
-        if rows is None or self._said not in (None, rows.columns):
-            return False
-        table = session.dialect.table(self._pack)
-        if self._said is None:
-            session.execute(
-                f"CREATE TABLE IF NOT EXISTS {table} (batch INT NOT NULL, part INT NOT NULL, size INT NOT NULL, "
-                "data LONGBLOB NOT NULL, PRIMARY KEY (batch, part)) ENGINE=InnoDB"
-            )
-            self._said = rows.columns
-        # Of a batch that was sent before no answer may have come.
-        if attempt > 1 and session.fetch(f"SELECT 1 FROM {table} WHERE batch = {self._batches} LIMIT 1"):
-            return True
-        with session.transaction():
-            for number, (size, data) in enumerate(rows.parts):
-                session.execute(f"INSERT INTO {table} VALUES ({self._batches}, {number}, {size}, x'{data.hex()}')")
+        columns, _, checks = self._meeting(session)
+        return _Meeting(columns, not checks and session.takes_files, session.packet_bytes // 4)
+
+    def _sent(self, rows: SureRows) -> bool:
+        """Stage the rows packed; False where a part would be longer than the server takes."""
+        assert self._meets is not None
+        parts = []
+        for text in rows.texts():
+            if len(text) > self._meets.most_bytes:
+                return False
+            parts.append((len(text), packed(text)))
+        for attempt in retrying():
+            with attempt, self._sink.connected() as session:
+                self._send(session, rows.letters, parts, attempt.retry_state.attempt_number)
+        self._batches += 1
         return True
 
+    def _send(self, session: Session, letters: str, parts: Sequence[tuple[int, bytes]], attempt: int) -> None:
+        table = session.dialect.table(self._pack)
+        if not self._batches:
+            session.execute(
+                f"CREATE TABLE IF NOT EXISTS {table} (batch INT NOT NULL, part INT NOT NULL, size INT NOT NULL, "
+                "letters VARCHAR(16) NOT NULL, data LONGBLOB NOT NULL, PRIMARY KEY (batch, part)) ENGINE=InnoDB"
+            )
+        # Of a batch that was sent before no answer may have come.
+        if attempt > 1 and session.fetch(f"SELECT 1 FROM {table} WHERE batch = {self._batches} LIMIT 1"):
+            return
+        with session.transaction():
+            for number, (size, data) in enumerate(parts):
+                values = f"{self._batches}, {number}, {size}, '{letters}', x'{data.hex()}'"
+                session.execute(f"INSERT INTO {table} VALUES ({values})")
+
     def close(self) -> Sequence[Receipt]:
-        packed = Receipt(self._pack.name, self._packed_rows, self._packed_bytes, self._said) if self._packed_rows else None
-        if packed is None:
+        found: list[Receipt] = []
+        if self._spooled_rows and self._spool is not None and self._said is not None:
+            self._spool.close()
+            found.append(Receipt(self._here, self._spooled_rows, self._spooled_bytes, Spooled(self._said)))
+        if self._packed_rows:
+            found.append(Receipt(self._pack.name, self._packed_rows, self._packed_bytes, self._said))
+        else:
             self._forget()
-        loaded = super().close() if self._rows else ()
-        if not self._rows:
-            super().discard()
-        return (packed, *loaded) if packed is not None else loaded
+        if self._rows:
+            return (*found, *super().close())
+        super().discard()
+        return tuple(found)
 
     def discard(self) -> None:
+        if self._spool is not None:
+            self._spool.release()
+            let_go(self._here)
         self._forget()
         super().discard()
 
     def _forget(self) -> None:
-        if self._said is None:
+        if not self._batches:
             return
         try:
             with self._sink.connected() as session:
@@ -111,11 +164,11 @@ class PackedWriter(DatabaseWriter):
         except DataHubError:
             # The run drops it when it ends, the next one where this one dies.
             pass
-        self._said = None
+        self._batches = 0
 
 
-def packed_rows(dialect: Dialect, columns: Sequence[TableColumn], batch: pa.RecordBatch, most_bytes: int) -> Packed | None:
-    """The rows packed; None where a server might refuse one, or a part would be longer than it takes."""
+def sure_rows(dialect: Dialect, columns: Sequence[TableColumn], batch: pa.RecordBatch, part_bytes: int) -> SureRows | None:
+    """The rows in parts of about so many bytes; None where a server might refuse one."""
     if not all(
         _fits(array, field.type, column) for array, field, column in zip(batch.columns, batch.schema, columns, strict=True)
     ):
@@ -124,14 +177,8 @@ def packed_rows(dialect: Dialect, columns: Sequence[TableColumn], batch: pa.Reco
         given = given_columns(batch, columns)
     except RowsRefused:
         return None
-    parts = []
-    least = min(most_bytes, _PART_BYTES)
-    rows = max(1, least * batch.num_rows // max(1, 2 * batch.nbytes))
-    for text in load_texts(given, rows):
-        if len(text) > most_bytes:
-            return None
-        parts.append((len(text), packed(text)))
-    return Packed(load_columns(dialect, columns, given), tuple(parts))
+    rows = max(1, part_bytes * batch.num_rows // max(1, 2 * batch.nbytes))
+    return SureRows(given, load_columns(dialect, columns, given), letters_of(given), rows)
 
 
 def _fits(array: pa.Array, kind: pa.DataType, column: TableColumn) -> bool:

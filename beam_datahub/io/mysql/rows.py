@@ -88,8 +88,7 @@ def _given(array: pa.Array, field: pa.Field, column: TableColumn) -> pa.Array:
         return array.storage
     if t.is_timestamp(kind) or t.is_time(kind):
         _refuse_rounding(array, column)
-        array = array.cast(pa.timestamp("us")) if t.is_timestamp(kind) else array
-        return array.cast(pa.string())
+        return (_shortened(array) if t.is_timestamp(kind) else array).cast(pa.string())
     if t.is_binary(kind):
         # A shape begins with the number of its reference system there.
         return array if _declared(column) != "shape" else pc.binary_join_element_wise(b"\0\0\0\0", array, b"")
@@ -103,6 +102,14 @@ def _given(array: pa.Array, field: pa.Field, column: TableColumn) -> pa.Array:
         sql = "CAST(to_json(c) AS VARCHAR)" if t.is_nested(kind) else "CAST(c AS VARCHAR)"
         return _whole(over(pa.table({"c": array}), f"SELECT CASE WHEN c IS NOT NULL THEN {sql} END AS c FROM t").column(0))
     return array.cast(pa.string())
+
+
+def _shortened(array: pa.Array) -> pa.Array:
+    """Moments without a fraction of a second where none has one: it is a third of their text."""
+    try:
+        return array.cast(pa.timestamp("s"))
+    except pa.ArrowInvalid:
+        return array.cast(pa.timestamp("us"))
 
 
 def _declared(column: TableColumn) -> str:
@@ -135,9 +142,16 @@ def load_columns(dialect: Dialect, columns: Sequence[TableColumn], given: Sequen
     return f"({', '.join(places)}){setting}"
 
 
-def load_statement(dialect: Dialect, table: str, file: str, columns: str) -> str:
-    """LOAD DATA for what `load_texts` gives; `columns` are those of `load_columns`."""
-    return f"LOAD DATA LOCAL INFILE {dialect.literal(file)} INTO TABLE {table} CHARACTER SET utf8mb4 {columns}"
+def load_statement(dialect: Dialect, table: str, file: str, columns: str, letters: str) -> str:
+    """LOAD DATA for what `load_texts` gives; `columns` are those of `load_columns`, `letters` those of `letters_of`."""
+    return f"LOAD DATA LOCAL INFILE {dialect.literal(file)} INTO TABLE {table} CHARACTER SET {letters} {columns}"
+
+
+def letters_of(given: Sequence[pa.Array]) -> str:
+    """The character set in which the server is to read the rows: byte by byte where each letter is one."""
+    texts = (array for array in given if pa.types.is_string(array.type))
+    plain = all(pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False for array in texts)
+    return "latin1" if plain else "utf8mb4"
 
 
 def load_texts(given: Sequence[pa.Array], most_rows: int = _CHUNK_ROWS) -> Iterator[memoryview]:

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from beam_datahub.component.database import Relation, RowsRefused, Session, TableColumn, TableName
-from beam_datahub.errors import DataHubError, SourceMissing, UnreadableData
+from beam_datahub.component.held import held
+from beam_datahub.errors import DataHubError, SourceMissing, TargetUnusable, UnreadableData
 from beam_datahub.io.mysql.dialect import MysqlDialect
 from beam_datahub.io.mysql.packets import row_blocks
 from beam_datahub.io.mysql.rows import (
@@ -20,12 +21,15 @@ from beam_datahub.io.mysql.rows import (
     converted,
     given_columns,
     insert_rows,
+    letters_of,
     load_columns,
     load_statement,
     load_texts,
     unpacked,
 )
+from beam_datahub.io.mysql.spool import Spool, Spooled
 from beam_datahub.io.mysql.types import column_of, column_of_field, select_item
+from beam_datahub.kernels.scratch import scratch_prefix
 
 # Strict, so that what does not fit is refused and not bent; nothing of a server's own settings changes what our SQL means.
 _MODE = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
@@ -222,7 +226,8 @@ class MysqlSession(Session):
             self.begin()
             try:
                 if self._infile:
-                    self._load_file(table, load_texts(given), load_columns(self.dialect, columns, given))
+                    said = load_columns(self.dialect, columns, given)
+                    self._load_texts(table, load_texts(given), said, letters_of(given))
                 else:
                     names = self.dialect.names([column.name for column in columns])
                     values = ", ".join(["%s"] * len(columns))
@@ -245,17 +250,20 @@ class MysqlSession(Session):
         """The longest statement that the server takes."""
         return int(self.fetch("SELECT @@max_allowed_packet")[0][0])
 
-    def _load_file(self, table: TableName, texts: Iterable[bytes | memoryview], columns: str) -> int:
+    def _load_texts(self, table: TableName, texts: Iterable[bytes | memoryview], columns: str, letters: str) -> int:
         """Load texts; gives how many rows. Raises RowsRefused with the first warning."""
-        with tempfile.NamedTemporaryFile(prefix="beam-datahub-") as file:
+        with tempfile.NamedTemporaryFile(prefix=scratch_prefix("load")) as file:
             for part in texts:
                 file.write(part)
             file.flush()
-            self._give_files(True)
-            try:
-                rows = self._execute(load_statement(self.dialect, self.dialect.table(table), file.name, columns))
-            finally:
-                self._give_files(False)
+            return self._load_file(table, file.name, columns, letters)
+
+    def _load_file(self, table: TableName, path: str, columns: str, letters: str) -> int:
+        self._give_files(True)
+        try:
+            rows = self._execute(load_statement(self.dialect, self.dialect.table(table), path, columns, letters))
+        finally:
+            self._give_files(False)
         # What it would refuse of an INSERT is only a warning there.
         for _, number, message in self._fetch("SHOW WARNINGS LIMIT 1"):
             found = self._meaning(number, re.sub(r" at row \d+$", "", message))
@@ -265,11 +273,20 @@ class MysqlSession(Session):
     def bring(self, target: TableName, names: Sequence[str], staged: TableName, detail: Any) -> int:
         if detail is None:
             return super().bring(target, names, staged, detail)
-        table, rows = self.dialect.table(staged), 0
-        for batch, part, size in self.fetch(f"SELECT batch, part, size FROM {table} ORDER BY batch, part"):
+        rows = 0
+        if isinstance(detail, Spooled):
+            spool = held(staged.name, Spool)
+            if spool is None:
+                raise TargetUnusable("what was staged lay in a process that is gone", hint="run it again")
+            for letters, path in spool.files:
+                with self.telling():
+                    rows += self._load_file(target, path, detail.columns, letters)
+            return rows
+        table = self.dialect.table(staged)
+        for batch, part, size, letters in self.fetch(f"SELECT batch, part, size, letters FROM {table} ORDER BY batch, part"):
             ((data,),) = self.fetch(f"SELECT data FROM {table} WHERE batch = {batch} AND part = {part}")
             with self.telling():
-                rows += self._load_file(target, [unpacked(size, data)], detail)
+                rows += self._load_texts(target, [unpacked(size, data)], detail, letters)
         return rows
 
     # rows

@@ -12,8 +12,9 @@ from beam_datahub.component.database import Session
 from beam_datahub.component.database_shape import Shape
 from beam_datahub.component.database_sink import DATABASE_MODES, DatabaseSink, DatabaseWriteOptions
 from beam_datahub.component.dataset import DatasetName
+from beam_datahub.component.held import let_go
 from beam_datahub.component.registry import register
-from beam_datahub.component.sink import Writer, WriteRequest
+from beam_datahub.component.sink import Committed, Receipt, Writer, WriteRequest
 from beam_datahub.component.source import Line
 from beam_datahub.errors import TargetUnusable
 from beam_datahub.io.mysql.checks import reached
@@ -68,6 +69,12 @@ class MysqlSink(DatabaseSink):
         if request.mode in (WriteMode.APPEND, WriteMode.OVERWRITE):
             return PackedWriter(self, request)
         return super().open(request)
+
+    def commit(self, request: WriteRequest, receipts: Sequence[Receipt]) -> Committed:
+        found = super().commit(request, receipts)
+        for receipt in receipts:
+            let_go(receipt.location)
+        return found
 
     def refuse(self, session: Session, request: WriteRequest, shape: Shape) -> None:
         super().refuse(session, request, shape)

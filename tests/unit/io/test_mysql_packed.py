@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +16,11 @@ import pytest
 
 from beam_datahub.component.database_pool import close_pools
 from beam_datahub.component.database_sink import DatabaseWriter
+from beam_datahub.component.held import release_held
 from beam_datahub.errors import TargetUnusable, Transient
-from beam_datahub.io.mysql.packed import packed_rows
+from beam_datahub.io.mysql.packed import sure_rows
 from beam_datahub.io.mysql.session import MysqlSession
+from beam_datahub.io.mysql.spool import Spool
 from beam_datahub.testing.connectors import stage
 from tests.unit.io.database_systems import System, new_mysql_database
 
@@ -27,9 +32,11 @@ def shop(mariadb: str) -> Iterator[System]:
     close_pools()
 
 
-def staged(shop: System, given: pa.Table, table: str = "t", mode: str = "append") -> tuple[Any, Any, list[str]]:
+def staged(
+    shop: System, given: pa.Table, table: str = "t", mode: str = "append", *, stays: bool = False
+) -> tuple[Any, Any, list[str]]:
     """The sink with its request and receipts, and the tables in which the rows of one bundle wait."""
-    sink, request = shop.sink(table=table), shop.request(given.schema, mode=mode)
+    sink, request = shop.sink(table=table), replace(shop.request(given.schema, mode=mode), stays=stays)
     sink.plan_write(request)
     sink.prepare(request)
     receipts = stage(sink, request, [given])
@@ -83,6 +90,72 @@ def test_a_batch_of_which_no_answer_came_is_staged_once(shop: System, monkeypatc
     assert [row["id"] for row in shop.rows("t")] == [1, 2, 3]
 
 
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the process has its temporary files."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+# In batches of plain letters and of others, in turn.
+LETTERS = pa.concat_tables(
+    [pa.table({"id": [i, i + 1], "text": ["a\tb\\", text]}) for i, text in ((1, "c"), (3, "ü語"), (5, None))]
+)
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_rows_that_nobody_else_publishes_reach_the_server_once_and_leave_no_files(shop: System, mode: str, scratch: Path) -> None:
+    shop.run("create table t (id bigint primary key, text varchar(20))", "insert into t values (0, 'there')")
+    (sink, request), receipts, kinds = staged(shop, LETTERS, mode=mode, stays=True)
+    assert kinds == []
+    assert shop.rows("t") == [{"id": 0, "text": "there"}]
+    assert len(list(scratch.iterdir())) == 3
+    sink.commit(request, receipts)
+    assert list(scratch.iterdir()) == []
+    sink.commit(request, receipts)
+    kept = [{"id": 0, "text": "there"}] if mode == "append" else []
+    assert sorted(shop.rows("t"), key=lambda row: row["id"]) == kept + LETTERS.to_pylist()
+
+
+def test_rows_for_which_the_process_has_no_room_are_packed_in_the_server(
+    shop: System, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run("create table t (id bigint primary key, text varchar(20))")
+    monkeypatch.setattr(Spool, "most_bytes", Spool._all_bytes + 16)
+    (sink, request), receipts, kinds = staged(shop, LETTERS, stays=True)
+    assert kinds == ["packed"]
+    assert [receipt.rows for receipt in receipts] == [2, 4]
+    sink.commit(request, receipts)
+    assert sorted(shop.rows("t"), key=lambda row: row["id"]) == LETTERS.to_pylist()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_bundle_that_failed_leaves_no_files_and_its_room_is_for_others(shop: System, scratch: Path) -> None:
+    shop.run("create table t (id bigint primary key, text varchar(20))")
+    sink, request = shop.sink(table="t"), replace(shop.request(LETTERS.schema), stays=True)
+    sink.prepare(request)
+    taken = Spool._all_bytes
+    writer = sink.open(request)
+    for batch in LETTERS.to_batches():
+        writer.write(batch)
+    assert Spool._all_bytes > taken
+    writer.discard()
+    assert list(scratch.iterdir()) == []
+    assert Spool._all_bytes == taken
+
+
+def test_rows_of_a_process_that_is_gone_are_not_published_in_part(shop: System, scratch: Path) -> None:
+    shop.run("create table t (id bigint primary key, text varchar(20))", "insert into t values (0, 'there')")
+    (sink, request), receipts, _ = staged(shop, LETTERS, mode="overwrite", stays=True)
+    release_held()
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(TargetUnusable, match="a process that is gone"):
+        sink.commit(request, receipts)
+    assert shop.rows("t") == [{"id": 0, "text": "there"}]
+
+
 _STAMP = pa.timestamp("us", "UTC")
 _MOMENTS = [datetime(year, 1, 1, tzinfo=UTC) for year in (1969, 2024, 2200)]
 EDGES: list[tuple[str, pa.DataType, list[Any]]] = [
@@ -123,7 +196,7 @@ def test_what_is_taken_for_sure_to_fit_is_what_the_server_takes(shop: System) ->
         writer.discard()
         with sink.connected() as session:
             columns = session.columns(sink.target)
-        sure = [row for row in range(len(values)) if packed_rows(sink.dialect, columns, given.slice(row, 1), 1 << 20) is not None]
+        sure = [row for row in range(len(values)) if sure_rows(sink.dialect, columns, given.slice(row, 1), 1 << 20) is not None]
         assert not set(sure) & set(refused["row"].to_pylist() if refused is not None else ()), declared
         both += len(sure)
     assert both > 20

@@ -15,6 +15,7 @@ from beam_datahub.compiler import dofns, shuffle
 from beam_datahub.compiler.build import BuildOptions, build
 from beam_datahub.component.coder import BatchStore
 from beam_datahub.errors import BooksUnbalanced, SchemaDrift, StepFailed
+from beam_datahub.io.jsonl import JsonlSink
 from beam_datahub.runtime.collect import collect
 from beam_datahub.runtime.launch import RunRequest, run
 from beam_datahub.runtime.rows import RowsSource
@@ -82,6 +83,27 @@ def test_a_lost_batch_is_found_and_nothing_is_published(lossy: str, tmp_path: Pa
     assert isinstance(found.error, BooksUnbalanced)
     assert found.status == "failed"
     assert not target.exists()
+
+
+@pytest.mark.parametrize("journal", [None, "journal"])
+def test_destinations_are_told_whether_anybody_else_may_publish(
+    journal: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def noted(method: Any) -> Any:
+        def call(self: Any, request: Any, *others: Any) -> Any:
+            told.append(request.stays)
+            return method(self, request, *others)
+
+        return call
+
+    for name in ("open", "commit"):
+        monkeypatch.setattr(JsonlSink, name, noted(getattr(JsonlSink, name)))
+    place = str(tmp_path / journal) if journal is not None else None
+    run(sums(orders(), str(tmp_path / "out.jsonl")), RunRequest(new_run_id(), journal=place))
+    assert len(told) >= 2
+    assert set(told) == {journal is None}
 
 
 class Failing(RowsSource):
