@@ -219,9 +219,11 @@ class DatabaseWriter(Writer):
 
     def write(self, batch: pa.RecordBatch) -> pa.Table | None:
         found: list[tuple[int, str, str | None]] = []
-        rows = pa.array(range(batch.num_rows), pa.int64())
+        # Where the rows are that are left, once some are not: a number for each costs as much as loading it.
+        rows: pa.Array | None = None
         for index, text in self._needed.items():
             if batch.column(index).null_count:
+                rows = pa.array(range(batch.num_rows), pa.int64()) if rows is None else rows
                 bad = pc.indices_nonzero(pc.is_null(batch.column(index))).to_pylist()
                 found += [(rows[i].as_py(), text, batch.schema.names[index]) for i in bad]
                 good = pc.is_valid(batch.column(index))
@@ -234,7 +236,7 @@ class DatabaseWriter(Writer):
                     refused = [] if already else self._load(session, columns, batch)
             self._rows = done + batch.num_rows - len(refused)
             self._bytes += batch.nbytes
-            found += [(rows[at].as_py(), message, column) for at, message, column in refused]
+            found += [(at if rows is None else rows[at].as_py(), message, column) for at, message, column in refused]
         if not found:
             return None
         found.sort()

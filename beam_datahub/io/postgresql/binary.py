@@ -12,8 +12,8 @@ from beam_datahub.component.database import TableColumn
 from beam_datahub.io.postgresql.arrays import is_usual
 from beam_datahub.kernels.types import JSON, TIMESTAMP, TIMESTAMPTZ
 
-# What COPY is handed at once.
-_CHUNK_ROWS = 65_536
+# What COPY is handed at once: so little that the same memory serves again and again, and no page of it is new.
+_CHUNK_ROWS = 8_192
 # The declared types, without their sizes, whose binary form is that of an Arrow type. A size is the server's to look at.
 _SAME: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),

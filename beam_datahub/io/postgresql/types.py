@@ -138,8 +138,7 @@ def select_item(column: TableColumn, dialect: Dialect) -> str:
         return f"{name}{detail[4:]} AS {name}, {folded}"
     if detail.startswith("::"):
         return f"{name}{detail} AS {name}"
-    if detail == "numeric":
-        # ADBC spells out binary numerics more slowly than the server does.
+    if detail == "numeric" and not pa.types.is_decimal(column.type):
         return f"{name}::text AS {name}"
     if detail == "shape":
         return f"ST_AsBinary({name}) AS {name}"

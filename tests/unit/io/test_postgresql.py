@@ -115,6 +115,15 @@ def test_what_no_column_can_hold_is_rejected_or_refused_and_never_changed(shop: 
     found = read(shop.source(table="t"))
     assert [str(row["n"]) for row in found.rows] == ["1.50", "None"]
     assert found.reasons == ["type_mismatch"]
+    assert found.rejected[0]["message"] == "'NaN' is not of type DECIMAL(10,2)"
+    numbers = read(shop.source(query="values (0.5::numeric), ('Infinity'), (-12345678.00012), ('-Infinity'), (0), (1e-20)"))
+    assert [str(row["column1"]) for row in numbers.rows] == [
+        "0.50000000000000000000",
+        "-12345678.00012000000000000000",
+        "0E-20",
+        "1E-20",
+    ]
+    assert [each["message"].split()[0] for each in numbers.rejected] == ["'Infinity'", "'-Infinity'"]
     assert read(shop.source(query="select '24:00'::time as t")).reasons == ["type_mismatch"]
     with pytest.raises(UnreadableData, match="several dimensions"):
         value(shop, "array[[1,2],[3,4]]")
