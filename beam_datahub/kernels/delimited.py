@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_datahub.kernels.arrays import numbers
 from beam_datahub.kernels.byte_places import Ranked, count_of, places_of
 
 Offsets = npt.NDArray[np.int64]
@@ -288,12 +289,25 @@ class Records:
         apart = starts[1:] != nexts[:-1]
         firsts = np.concatenate([starts[:1], starts[1:][apart]])
         lasts = np.concatenate([kept[:-1][apart], kept[-1:]])
+        ends = self.nexts[lasts]
+        if (firsts[1:] > ends[:-1]).all() and (np.frombuffer(self.data, np.uint8)[ends - 1] == _LF).all():
+            return _between(self.data, firsts, ends)
         return b"".join(self._run(first, last) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True))
 
     def _run(self, start: int, last: int) -> bytes:
         run = self.data[start : self.nexts[last]]
         # A lone `\r` might join with what comes next to a single line break.
         return run if run.endswith(b"\n") else self.data[start : self.ends[last]] + b"\r\n"
+
+
+def _between(data: bytes, starts: Offsets, ends: Offsets) -> bytes:
+    """The bytes from each start to its end, which are in order, one after the other."""
+    edges = np.empty(2 * len(starts), np.int64)
+    edges[0::2], edges[1::2] = starts, ends
+    # An array of what is wanted and what is not, in turn, of which nothing is copied but what is wanted.
+    turns = pa.Array.from_buffers(pa.large_binary(), len(edges) - 1, [None, pa.py_buffer(edges), pa.py_buffer(data)])
+    wanted = turns.take(numbers(np.arange(0, len(edges), 2)))
+    return bytes(memoryview(wanted.buffers()[2])[: int((ends - starts).sum())])
 
 
 def records_of(data: bytes, dialect: Dialect) -> Records:
@@ -321,6 +335,11 @@ class Lines:
     def __init__(self, data: bytes, *, returns: bool) -> None:
         self._data, self._text, self._returns = data, np.frombuffer(data, np.uint8), returns
         self._breaks = Ranked(self._text, _LF)
+
+    @property
+    def breaks(self) -> int:
+        """How many line breaks there are."""
+        return len(self._breaks)
 
     def __len__(self) -> int:
         return len(self._breaks) + (len(self._data) > 0 and not self._data.endswith(b"\n"))

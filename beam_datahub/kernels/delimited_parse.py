@@ -88,7 +88,11 @@ class Parsed:
             edge = np.array([size], np.int64)
             return Records(self.piece.data, np.zeros(1, np.int64), edge, edge, edge)
         dialect = self.parser.dialect
-        return lines_of(self.piece.data, self.total, dialect) or records_of(self.piece.data, dialect)
+        lines = lines_of(self.piece.data, self.total, dialect)
+        if lines is None:
+            return records_of(self.piece.data, dialect)
+        self.piece.breaks.settle(lines.breaks)
+        return lines
 
     @cached_property
     def gaps(self) -> Gaps | None:

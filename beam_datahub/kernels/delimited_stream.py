@@ -45,9 +45,42 @@ def transcoded(read: Read, encoding: str, errors: str) -> Read:
     return read_utf8
 
 
+class Breaks:
+    """How many line breaks a stream has up to the end of a piece: those of the piece are counted only once they are asked for.
+
+    Holds the piece's data until then; any thread may ask.
+    """
+
+    def __init__(self, data: bytes, before: Breaks | int, own: int | None = None) -> None:
+        self._data, self._before, self._own = data, before, own
+
+    @property
+    def own(self) -> int:
+        """The line breaks of the piece."""
+        found = self._own
+        return self.settle() if found is None else found
+
+    def settle(self, count: int | None = None) -> int:
+        """Count the line breaks of the piece, unless somebody knows them, and let go of its data."""
+        data, own = self._data, self._own
+        if own is None:
+            own = count_lines(data) if count is None else count
+        self._own, self._data = own, b""
+        return own
+
+    @property
+    def before(self) -> int:
+        """The line breaks before the piece."""
+        count, node = 0, self._before
+        while isinstance(node, Breaks):
+            count, node = count + node.own, node._before
+        self._before = count + node
+        return self._before
+
+
 @dataclass(frozen=True)
 class Piece:
-    """Whole records of a stream; `start` is the offset in it, `line` the number of line breaks before.
+    """Whole records of a stream; `start` is the offset in it, `breaks` knows its line breaks and those before.
 
     `overlong` marks one record, or as much as is kept of it, that never ends or is too long: it cannot be parsed.
     """
@@ -55,8 +88,13 @@ class Piece:
     data: bytes
     start: int
     end: int
-    line: int
+    breaks: Breaks
     overlong: str | None = None
+
+    @property
+    def line(self) -> int:
+        """The number of line breaks before the piece."""
+        return self.breaks.before
 
 
 def pieces(
@@ -65,8 +103,9 @@ def pieces(
     """The stream from here on as pieces of about `size` bytes.
 
     A record that is longer than the dialect allows, or whose quote is never closed, is a piece of its own: its first
-    line; reading goes on with the next one.
+    line; reading goes on with the next one. Whoever takes a piece settles its line breaks when it is through with it.
     """
+    before: Breaks | int = line
     kept, step, final = b"", min(first, size), False
     limit = dialect.max_record_bytes
     while kept or not final:
@@ -77,8 +116,9 @@ def pieces(
             if end:
                 # The usual case, with a copy less, or without any.
                 head = b"".join((kept, memoryview(chunk)[:end])) if kept or end < len(chunk) else chunk
-                yield Piece(head, start, start + len(head), line)
-                start, line, kept = start + len(head), line + count_lines(head), chunk[end:]
+                before = Breaks(head, before)
+                yield Piece(head, start, start + len(head), before)
+                start, kept = start + len(head), chunk[end:]
                 del head, chunk
                 continue
             kept = kept + chunk if kept else chunk
@@ -91,8 +131,9 @@ def pieces(
             end, reason = _first_bad(kept, dialect, end, final)
         if end:
             head, kept = kept[:end], kept[end:]
-            yield Piece(head, start, start + end, line)
-            start, line = start + end, line + count_lines(head)
+            before = Breaks(head, before)
+            yield Piece(head, start, start + end, before)
+            start += end
             del head
         if reason is not None:
             ends = Scan(kept, Dialect(quote=None, delimiter=dialect.delimiter), final=final).line_ends
@@ -106,8 +147,9 @@ def pieces(
                 if len(found):
                     ends, kept = found, chunk[int(found[0]) :]
                 length += int(found[0]) if len(found) else len(chunk)
-            yield Piece(shown[:_KEPT_OF_OVERLONG], start, start + length, line, reason)
-            start, line = start + length, line + 1
+            before = Breaks(b"", before, 1)
+            yield Piece(shown[:_KEPT_OF_OVERLONG], start, start + length, before, reason)
+            start += length
 
 
 def _plain_end(chunk: bytes, dialect: Dialect) -> int:

@@ -62,12 +62,15 @@ class Blocks:
             kept = mask(keep)
             table = pa.table([column.filter(kept) for column in table.columns], schema=table.schema)
         told = pa.concat_tables(rejected).sort_by("row") if rejected else None
+        originals = parsed.originals if told is None else _told_ahead(parsed, told["row"].to_pylist())
+        # Counted now, unless that was done on the way, so that the piece's text need not be kept for those that follow.
+        parsed.piece.breaks.settle(None if self._from_start else 0)
         return Block(
             single_batch(table.replace_schema_metadata(None)),
             self._origin(parsed.piece),
             told,
             positions,
-            parsed.originals if told is None else _told_ahead(parsed, told["row"].to_pylist()),
+            originals,
             parsed.lines if self._from_start else None,
             self._drifted,
         )

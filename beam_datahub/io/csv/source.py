@@ -91,6 +91,8 @@ class CsvSource(FileSource):
         tables, size, count = [], 0, 0
         for piece in pieces(stream.read, dialect, 1 << 20, start=head.offset):
             parsed = parser.parse(piece)
+            # Nobody asks for lines here, and data that is not settled is held.
+            piece.breaks.settle(0)
             tables.append(parsed.table)
             size, count = size + piece.end - piece.start, count + parsed.total
             if count >= self.options.sample_rows:

@@ -11,7 +11,7 @@ import pytest
 
 from beam_datahub.kernels.delimited import Dialect
 from beam_datahub.kernels.delimited_parse import Column, Parser
-from beam_datahub.kernels.delimited_stream import Piece
+from beam_datahub.kernels.delimited_stream import Breaks, Piece
 from beam_datahub.kernels.delimited_typed import typed
 from beam_datahub.kernels.types import JSON, TIMESTAMP, TIMESTAMPTZ
 
@@ -247,7 +247,7 @@ def value_of(text: str, kind: pa.DataType, dialect: Dialect, *, as_text: bool) -
     if as_text:
         parser._as_text.add(0)
     data = f'"{text}"\n'.encode() if "," in text or not text.strip() else f"{text}\n".encode()
-    parsed = parser.parse(Piece(data, 0, len(data), 0))
+    parsed = parser.parse(Piece(data, 0, len(data), Breaks(data, 0)))
     if not as_text and parsed.as_text:
         return None
     table, misfits = typed(parsed)
@@ -302,7 +302,9 @@ def test_what_reads_straight_converts_from_text_to_the_same(kind: pa.DataType, p
 )
 def test_a_text_has_this_value(kind: pa.DataType, text: str, value: Any) -> None:
     data = f'"{text}"\n'.encode()
-    parsed = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";")).parse(Piece(data, 0, len(data), 0))
+    parsed = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";")).parse(
+        Piece(data, 0, len(data), Breaks(data, 0))
+    )
     table, misfits = typed(parsed)
     assert (MISFIT if misfits else table.column(0).to_pylist()[0]) == value
 
@@ -313,7 +315,7 @@ def test_a_value_is_read_alike_beside_values_that_are_not_of_the_type(kind: pa.D
     texts = [text for text in alone if text.strip()]
     data = "".join(f'"{text}"\n' if "," in text else f"{text}\n" for text in [*texts, "no value", *texts]).encode()
     parser = Parser(["a"], [Column(pa.field("a", kind), 0)], Dialect(delimiter=";"))
-    table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)))
+    table, misfits = typed(parser.parse(Piece(data, 0, len(data), Breaks(data, 0))))
     odd = set(misfits[0].rows.tolist())
     column = table.column(0)
     values = column.to_pylist() if pa.types.is_decimal(kind) else column.cast(pa.string()).to_pylist()
@@ -332,7 +334,7 @@ def test_an_odd_value_is_read_alike_when_it_comes_again(kind: pa.DataType) -> No
         alone = value_of(text, kind, dialect, as_text=True)
         data = f"{good}\n{text}\nno value\n{good}\n{text}\n".encode()
         for _ in range(2):
-            table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)))
+            table, misfits = typed(parser.parse(Piece(data, 0, len(data), Breaks(data, 0))))
             odd = dict(zip(misfits[0].rows.tolist(), misfits[0].values.to_pylist(), strict=True))
             column = table.column(0)
             values = column.to_pylist() if pa.types.is_decimal(kind) else column.cast(pa.string()).to_pylist()
@@ -348,7 +350,7 @@ def test_a_column_of_many_odd_values_is_read_all_the_same() -> None:
     parser = Parser(["a"], [Column(pa.field("a", pa.int64()), 0)], Dialect())
     for start in (0, 50, 100):
         data = "".join(f"{n}\nno {n}\n" for n in range(start, start + 50)).encode()
-        table, misfits = typed(parser.parse(Piece(data, 0, len(data), 0)))
+        table, misfits = typed(parser.parse(Piece(data, 0, len(data), Breaks(data, 0))))
         assert misfits[0].values.to_pylist() == [f"no {n}" for n in range(start, start + 50)]
         assert table.column(0).to_pylist() == [value for n in range(start, start + 50) for value in (n, None)]
     assert not parser.odd_texts["0"]
