@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from beam_datahub.component.files import DataFile, FileSource, record_batch, ref
 from beam_datahub.component.registry import register
 from beam_datahub.component.source import Block, Discovery, Drift, Origin, ReadRequest, Relation, Split
 from beam_datahub.errors import LossyWrite, TargetUnusable, UnreadableData
+from beam_datahub.kernels.arrays import numbers
 from beam_datahub.kernels.parquet_relation import portions, readable, selection
 from beam_datahub.kernels.read_ahead import read_ahead
 from beam_datahub.kernels.types import canonical, sql_type
@@ -28,7 +30,7 @@ from beam_datahub.kernels.types import canonical, sql_type
 # Rows of a row group: what readers such as DuckDB scan per thread.
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 64 * 1024 * 1024
-# A text column gets a dictionary when so few of its values differ; for others it costs time and saves nothing.
+# A column gets a dictionary when so few of its values differ; for others it costs time and saves nothing.
 _DICTIONARY_SHARE = 0.1
 _SAMPLE_ROWS = 10_000
 # As many batches as a query reads at once, so that each core has row groups of its own.
@@ -306,10 +308,16 @@ class _ParquetEncoder(Encoder):
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:
-    """Whether few of a text column's values differ, by its first rows."""
-    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+    """Whether few of a column's values differ: of a text by its first rows, of a number or a time by rows from all over."""
+    t = pa.types
+    if t.is_string(column.type) or t.is_binary(column.type):
+        some = column.slice(0, _SAMPLE_ROWS)
+    elif t.is_integer(column.type) or t.is_date(column.type) or t.is_timestamp(column.type):
+        # Numbers that rise slowly begin with many that are equal; a dictionary of all would be larger than they are.
+        places = np.linspace(0, len(column) - 1, min(len(column), _SAMPLE_ROWS))
+        some = column.take(numbers(places.astype(np.int64)))
+    else:
         return False
-    some = column.slice(0, _SAMPLE_ROWS)
     return bool(pc.count_distinct(some).as_py() <= max(1, len(some) * _DICTIONARY_SHARE))
 
 

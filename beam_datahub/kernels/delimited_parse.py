@@ -83,14 +83,12 @@ class Parsed:
     @cached_property
     def records(self) -> Records | Lines:
         """The records of the piece, by position."""
+        data = self.piece.data
         if self.piece.overlong is not None:
-            size = len(self.piece.data)
-            edge = np.array([size], np.int64)
-            return Records(self.piece.data, np.zeros(1, np.int64), edge, edge, edge)
-        dialect = self.parser.dialect
-        lines = lines_of(self.piece.data, self.total, dialect)
-        if lines is None:
-            return records_of(self.piece.data, dialect)
+            edge = np.array([len(data)], np.int64)
+            return Records(data, np.zeros(1, np.int64), edge, edge, edge)
+        if (lines := lines_of(data, self.total, self.parser.dialect)) is None:
+            return records_of(data, self.parser.dialect)
         self.piece.breaks.settle(lines.breaks)
         return lines
 
@@ -256,7 +254,7 @@ class Parser:
         mends = [row for row in odd if self.dialect.ragged != "reject" and (self.dialect.ragged == "fit" or row[2] < width)]
         mended = {number for number, _, _ in mends}
         refused = [
-            Refused(number, "ragged", f"expected {_fields(width)}, found {found}", text.rstrip("\r\n"))
+            Refused(number, "ragged", f"expected {width} field{'s' * (width != 1)}, found {found}", text.rstrip("\r\n"))
             for number, text, found in odd
             if number not in mended
         ]
@@ -397,7 +395,3 @@ def _is_number(data_type: pa.DataType) -> bool:
 
 def _is_text(array: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_string(array.type))
-
-
-def _fields(count: int) -> str:
-    return f"{count} field{'s' * (count != 1)}"

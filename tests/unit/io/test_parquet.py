@@ -147,6 +147,28 @@ def test_row_groups_are_full_however_many_rows_come_at_once(tmp_path: Path) -> N
     assert found.read()["a"].to_pylist() == list(range(7300))
 
 
+def test_only_columns_whose_values_repeat_get_a_dictionary(tmp_path: Path) -> None:
+    count = 50_000
+    days = pa.array([n % 700 for n in range(count)], pa.int32()).cast(pa.date32())
+    table = pa.table(
+        {
+            "day": days,
+            "at": days.cast(pa.timestamp("us")),
+            "few": pa.array([None if n % 3 else n % 9 for n in range(count)], pa.int64()),
+            "country": ["de", "fr"] * (count // 2),
+            "id": range(count),
+            "rising": [n // 20 for n in range(count)],
+            "none": pa.nulls(count, pa.int32()),
+        }
+    )
+    path = str(tmp_path / "out.parquet")
+    write(sink("parquet", path), table)
+    group = pq.read_metadata(path).row_group(0)
+    encoded = {group.column(i).path_in_schema for i in range(group.num_columns) if group.column(i).has_dictionary_page}
+    assert encoded == {"day", "at", "few", "country", "none"}
+    assert pq.read_table(path).equals(table)
+
+
 def test_a_file_with_other_columns_is_not_appended_to(tmp_path: Path) -> None:
     write(sink("parquet", str(tmp_path / "x.parquet")), pa.table({"a": [1]}), run="one")
     with pytest.raises(TargetUnusable, match="other columns"):
