@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from beam_datahub.component.client_tls import client_context
 from beam_datahub.component.config import Config
 from beam_datahub.component.database_tls import handshake_hint
 from beam_datahub.component.dataset import DatasetName
@@ -156,6 +157,9 @@ def _client(connection: MongodbConnection) -> MongoClient[Documents]:
             _clients.clear()
             _owner = os.getpid()
         if connection not in _clients:
+            if connection.tls_ca or connection.tls_certificate:
+                # The client reads these files itself, and says less of what is wrong with them.
+                client_context(connection.tls_ca, connection.tls_certificate, None)
             try:
                 _clients[connection] = pymongo.MongoClient(**connection.settings())
             except (pymongo.errors.ConfigurationError, pymongo.errors.InvalidURI, ValueError, OSError) as error:
@@ -222,7 +226,9 @@ def meaning(error: Exception, refused: type[ConnectorError] = ConnectorError) ->
             kind = Transient
         return kind(text, hint=hint)
     if isinstance(error, errors.ConnectionFailure):
-        return Transient(text)
+        # The client watches its servers, and breaks off what waits for one that has stopped answering.
+        gone = text == "operation cancelled"
+        return Transient("the server has stopped answering" if gone else text)
     if isinstance(error, errors.ConfigurationError | errors.InvalidName):
         return InvalidValue(text)
     return refused(text)
