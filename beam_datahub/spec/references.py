@@ -105,7 +105,9 @@ class References:
         elif kind == "param":
             if name in self._parameters:
                 return self._parameters[name]
-            self._report(UnknownName("parameter", name, self._parameters), keys)
+            unknown = UnknownName("parameter", name, self._parameters)
+            unknown.hint = unknown.hint or f"declare it: `parameters: {{{name}: {{type: string}}}}`"
+            self._report(unknown, keys)
         elif kind == "env":
             if name in self._environment:
                 return self._environment[name]

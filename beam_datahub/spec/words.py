@@ -136,12 +136,25 @@ def _keys(detail: ErrorDetails, raw: Any) -> Keys:
     return tuple(keys)
 
 
+_INSTEAD_OF_TEXTS = {
+    "source": "such as `{connector: csv, connection: {path: data/*.csv}}`",
+    "destination": "such as `{connector: parquet, connection: {path: out/orders}}`",
+    "contract": "such as `{columns: freeze, types: freeze}`",
+}
+# What a spec does not say, although others' files do.
+_NOT_IN_SPECS = {
+    "schedule": "a spec does not say when it runs: have cron, a scheduler or a Kubernetes CronJob call `beam-datahub run`",
+}
+
+
 def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], beside: Iterable[str]) -> SpecError:
     detail = details[0]
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         names = _names(model, detail["loc"][:-1])
         unknown = UnknownName("option", str(keys[-1]), [*names, *beside] if len(keys) == 1 else names)
+        if len(keys) == 1 and "transformations" in names and unknown.name in _NOT_IN_SPECS:
+            unknown.hint = _NOT_IN_SPECS[unknown.name]
         if "config" in names and nearest(unknown.name, unknown.candidates) is None:
             unknown.hint = f"the options of a transformation stand under `config`; here stand: {', '.join(unknown.candidates)}"
         return unknown
@@ -164,6 +177,8 @@ def _error(model: type[BaseModel], keys: Keys, details: list[ErrorDetails], besi
         hint = f"write `[{value}]`"
     if hint is None and isinstance(value, Mapping) and wanted == ["a list"]:
         hint = "begin each entry with a dash: `- key: value`"
+    if hint is None and isinstance(value, str) and wanted == ["a mapping (key: value)"]:
+        hint = _INSTEAD_OF_TEXTS.get(str(keys[-1]))
     if hint is None and isinstance(value, list) and wanted == ["a mapping (key: value)"]:
         hint = _INSTEAD_OF_LISTS.get(str(keys[-1]), "leave out the dashes: `key: value`")
     if hint is None and value is None and isinstance(keys[-1], int) and "text" in wanted:

@@ -81,6 +81,10 @@ def test_the_places_of_keys_are_told() -> None:
     assert "stand under `config`" in told(step)
     assert "dash" in told(source + "transformations: {id: x, type: filtering}\n" + ENDS)
     assert told(source + ENDS + "tests: [{name: t, given: {}, expect: {jsonl: all}}]\n") == "write `[all]`"
+    assert "connection: {path: data/*.csv}" in told("name: a\nsource: a.csv\n" + ENDS)
+    assert "columns: freeze" in told("name: a\nsource: {connector: csv, connection: {path: a.csv}, contract: freeze}\n" + ENDS)
+    assert "declare it" in told("name: a\nsource: {connector: csv, connection: {path: '${param.file}'}}\n" + ENDS)
+    assert "cron" in told(source + ENDS + "schedule: '*/15 * * * *'\n")
     assert "`destinations`" in told(source + "destination:\n  - {connector: jsonl}\n")
     assert "name each" in told("name: a\nsources:\n  - {connector: csv}\n" + ENDS)
     assert "below each other" in told("name: a\nsource:\n  connector: csv\n connection: {path: a.csv}\n" + ENDS)
