@@ -178,7 +178,7 @@ def sure_rows(dialect: Dialect, columns: Sequence[TableColumn], batch: pa.Record
     except RowsRefused:
         return None
     rows = max(1, part_bytes * batch.num_rows // max(1, 2 * batch.nbytes))
-    return SureRows(given, load_columns(dialect, columns, given), letters_of(given), rows)
+    return SureRows(given, load_columns(dialect, columns, given), letters_of(batch, given), rows)
 
 
 def _fits(array: pa.Array, kind: pa.DataType, column: TableColumn) -> bool:

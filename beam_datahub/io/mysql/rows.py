@@ -147,11 +147,16 @@ def load_statement(dialect: Dialect, table: str, file: str, columns: str, letter
     return f"LOAD DATA LOCAL INFILE {dialect.literal(file)} INTO TABLE {table} CHARACTER SET {letters} {columns}"
 
 
-def letters_of(given: Sequence[pa.Array]) -> str:
-    """The character set in which the server is to read the rows: byte by byte where each letter is one."""
-    texts = (array for array in given if pa.types.is_string(array.type))
-    plain = all(pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False for array in texts)
-    return "latin1" if plain else "utf8mb4"
+def letters_of(batch: pa.RecordBatch, given: Sequence[pa.Array]) -> str:
+    """The character set in which the server is to read the rows of a batch: byte by byte where each letter is one."""
+    t = pa.types
+    # The texts of numbers and moments have no others.
+    texts = (
+        array
+        for array, field in zip(given, batch.schema, strict=True)
+        if t.is_string(array.type) and not (t.is_primitive(field.type) or t.is_decimal(field.type))
+    )
+    return "latin1" if all(_bytes(array).isascii() for array in texts) else "utf8mb4"
 
 
 def load_texts(given: Sequence[pa.Array], most_rows: int = _CHUNK_ROWS) -> Iterator[memoryview]:
@@ -190,13 +195,17 @@ def _escaped(array: pa.Array) -> pa.Array:
 
 def _is_special(array: pa.Array) -> bool:
     """Whether any of the texts may have a character that means something else there."""
+    whole = _bytes(array)
+    return any(each in whole for each in (b"\\", b"\t", b"\n"))
+
+
+def _bytes(array: pa.Array) -> bytes:
+    """All texts in one: looking at each takes longer than writing it."""
     _, places, data = array.buffers()
     if data is None or not len(array):
-        return False
+        return b""
     ends = memoryview(places).cast("i")
-    # All of them at once: looking at each takes longer than writing it.
-    whole = bytes(memoryview(data)[ends[array.offset] : ends[array.offset + len(array)]])
-    return any(each in whole for each in (b"\\", b"\t", b"\n"))
+    return bytes(memoryview(data)[ends[array.offset] : ends[array.offset + len(array)]])
 
 
 def insert_rows(given: Sequence[pa.Array]) -> list[tuple[Any, ...]]:

@@ -227,7 +227,7 @@ class MysqlSession(Session):
             try:
                 if self._infile:
                     said = load_columns(self.dialect, columns, given)
-                    self._load_texts(table, load_texts(given), said, letters_of(given))
+                    self._load_texts(table, load_texts(given), said, letters_of(batch, given))
                 else:
                     names = self.dialect.names([column.name for column in columns])
                     values = ", ".join(["%s"] * len(columns))
