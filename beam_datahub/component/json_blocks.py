@@ -35,23 +35,24 @@ class JsonReader:
             refuse_unknown=request.contract.columns == Drift.DISCARD_ROW,
         )
         self._looked = False
+        self._some: bytes | None = None
 
-    def look_again(self) -> None:
-        """Look for keys that the schema does not know in the next block as well."""
-        self._looked = False
+    def look_again(self, some: bytes | None = None) -> None:
+        """Look for keys that the schema does not know in the next block as well, or just in `some` of its lines."""
+        self._looked, self._some = False, some
 
     def blocks(self, lines: Iterable[Lines], *, ranges: bool = True) -> Iterator[Block]:
         """The blocks of all lines. `ranges`: offsets and line numbers are those of the file."""
         request, looked_at = self._request, self._looked_at(lines)
         if request.threads < 2 or request.limit is not None:
-            for some, look in looked_at:
-                yield self._block(some, ranges, look)
+            for some, searched in looked_at:
+                yield self._block(some, ranges, searched)
             return
         # Each block is parsed by one thread: cut among several, its parts would have to be put together again.
         yield from read_ahead(looked_at, lambda each: self._block(each[0], ranges, each[1]), threads=request.threads)
 
-    def _looked_at(self, lines: Iterable[Lines]) -> Iterator[tuple[Lines, bool]]:
-        """Blocks, and whether to search each for keys that the schema does not know: the first one and where `look_again` was
+    def _looked_at(self, lines: Iterable[Lines]) -> Iterator[tuple[Lines, bytes | None]]:
+        """Blocks, and what of each to search for keys that the schema does not know: the first one and where `look_again` was
         said, or all where such keys are forbidden.
         """
         columns = self._contract.columns
@@ -59,16 +60,17 @@ class JsonReader:
             look = columns == Drift.FREEZE or (columns != Drift.DISCARD_ROW and not self._looked)
             look = look and not some.overlong
             self._looked = self._looked or look
-            yield some, look
+            part, self._some = None if columns == Drift.FREEZE else self._some, None
+            yield some, (part or some.data) if look else None
 
-    def _block(self, lines: Lines, ranges: bool, look: bool) -> Block:
+    def _block(self, lines: Lines, ranges: bool, searched: bytes | None) -> Block:
         origin = Origin(self._path, lines.start, lines.end) if ranges else Origin(self._path, first_row=lines.start)
         schema = self._request.projected
         if lines.overlong:
             refused = rejections([0], "malformed", f"the record is longer than {self._longest} bytes")
             head = lines.data.decode(errors="replace") + "…"
             return Block(_empty(schema), origin, refused, pa.array([], pa.int64()), lambda _: [head], lambda _: [lines.line])
-        drifted = self._strangers(lines) if look else ()
+        drifted = self._strangers(searched) if searched is not None else ()
         parsed = self._parser.parse(lines.data)
         columns, positions, rejected = self._judged(parsed)
         rows = len(parsed.lines) if positions is None else len(positions)
@@ -103,9 +105,9 @@ class JsonReader:
         rejected = pa.concat_tables([parsed.rejected, misfits]).sort_by("row")
         return [column.filter(fine) for column in parsed.columns], positions.filter(fine), rejected
 
-    def _strangers(self, lines: Lines) -> tuple[str, ...]:
+    def _strangers(self, data: bytes) -> tuple[str, ...]:
         """Keys that the schema does not know."""
-        found = self._parser.strangers(lines.data)
+        found = self._parser.strangers(data)
         if found and self._contract.columns == Drift.FREEZE:
             raise SchemaDrift(
                 f"'{self._path}' has the key '{found[0]}', which the schema does not have",

@@ -32,6 +32,8 @@ from beam_datahub.schemas.document import Format
 _ASK_AGAIN_SECONDS = 10.0
 # How often messages of JSON are looked at for fields that the schema does not know.
 _LOOK_EVERY_SECONDS = 1.0
+# Behind the first ones, at about so many of those that come together.
+_LOOK_AT = 5_000
 # Why a message is rejected: the reason, the message, and the column at fault.
 Bad = tuple[str, str, str | None]
 
@@ -70,9 +72,10 @@ class JsonDecoder(Decoder):
 
     def decode(self, values: list[bytes | None]) -> Decoded:
         if (now := time.monotonic()) >= self._next_look:
-            # Messages go on, and what they have may change.
-            self._next_look = now + _LOOK_EVERY_SECONDS
-            self._reader.look_again()
+            # Messages go on, and what they have may change. To look at all of a backlog would take as long as to parse it.
+            first, self._next_look = not self._next_look, now + _LOOK_EVERY_SECONDS
+            step = -(-len(values) // _LOOK_AT)
+            self._reader.look_again(None if first or step < 2 else lines_of(values[::step]))
         data = lines_of(values)
         block = next(iter(self._reader.blocks([Lines(data, 0, len(data), None)])))
         return Decoded(block.batch, block.positions, block.rejected, lambda i: shown(values[i]), block.drifted)
@@ -91,10 +94,9 @@ def lines_of(values: Sequence[bytes | None]) -> bytes:
 
 
 def _has_blank(values: Sequence[bytes | None]) -> bool:
-    # Most values are objects; only what is short can be blank.
-    return any(value is not None and len(value) < 2 for value in values) or any(
-        value is not None and value[:1].isspace() and not value.strip() for value in values
-    )
+    if not all(values):
+        return b"" in values or any(map(bytes.isspace, filter(None, values)))
+    return any(map(bytes.isspace, values))  # type: ignore[arg-type]
 
 
 def _line(value: bytes | None) -> bytes:

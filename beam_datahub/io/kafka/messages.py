@@ -44,8 +44,14 @@ class Messages:
     @classmethod
     def of(cls, topic: str, partition: int, raw: Sequence[Any]) -> Messages:
         """Messages as the client library gives them."""
-        values = [message.value() for message in raw]
-        offsets = np.fromiter((message.offset() for message in raw), np.int64, len(raw))
+        from confluent_kafka import Message
+
+        values = list(map(Message.value, raw))
+        first, last = (int(raw[i].offset()) for i in (0, -1))
+        if last - first == len(raw) - 1:
+            # They rise: where none is left out they follow one another.
+            return cls(topic, partition, raw, values, np.arange(first, last + 1, dtype=np.int64))
+        offsets = np.fromiter(map(Message.offset, raw), np.int64, len(raw))
         return cls(topic, partition, raw, values, offsets)
 
     @property

@@ -255,7 +255,11 @@ class _Reading:
 
     def _too_long(self, messages: Messages) -> pa.Table | None:
         limit = int(self._options.max_record_bytes)
-        rows = [i for i, value in enumerate(messages.values) if value is not None and len(value) > limit]
+        values = messages.values
+        filled = values if all(values) else [value for value in values if value]
+        if max(map(len, filled), default=0) <= limit:  # type: ignore[arg-type]
+            return None
+        rows = [i for i, value in enumerate(values) if value is not None and len(value) > limit]
         return rejections(rows, "malformed", f"the record is longer than {limit} bytes") if rows else None
 
 
