@@ -23,7 +23,7 @@ from beam_datahub.compiler.dofns import REPORT, KernelOptions, RunStage, _global
 from beam_datahub.compiler.followers import FOLLOWERS, Held
 from beam_datahub.compiler.plan import Stage
 from beam_datahub.compiler.stream_control import ControlFile
-from beam_datahub.compiler.tickets import AGAIN, Stretch
+from beam_datahub.compiler.tickets import AGAIN, Stretch, bounded
 from beam_datahub.component.failure import carried, placed
 from beam_datahub.component.source import Block, Follower, Partition
 from beam_datahub.kernels.windows import FIRST, LAST
@@ -155,6 +155,7 @@ class FollowStage(RunStage):
     def __init__(self, work: StreamWork, stage: Stage, identity: Identity, kernel: KernelOptions, **how: Any) -> None:
         super().__init__(stage, identity, kernel, **how)
         self._work = work
+        self._bound = FIRST
 
     def process(
         self,
@@ -181,7 +182,7 @@ class FollowStage(RunStage):
                 tracker.try_claim(_End())
                 FOLLOWERS.drop(key)
             else:
-                _tell(watermark, FOLLOWERS.lowest(key))
+                _tell(watermark, key, FOLLOWERS.lowest(key))
                 _defer(tracker, _PAUSE_SECONDS)
             return
         here = tracker.current_restriction()
@@ -197,6 +198,7 @@ class FollowStage(RunStage):
             # What was read before this turn is with the engine by now; what is read in it may not be. Of what is read again
             # nothing may come too late for a window that was open.
             lowest = FOLLOWERS.lowest(key, MIN_TIMESTAMP if again else held.watermark)
+            self._bound = FOLLOWERS.furthest(key, max(held.watermark, watermark.current_watermark())).micros
             with placed(read.place):
                 held.tell(told)
             ticket = f"{source_id}/{partition.name}/{uuid.uuid4().hex[:12]}"
@@ -234,8 +236,13 @@ class FollowStage(RunStage):
                 facts |= {"due": _micros(held.due), "owes": held.follower.owes}
                 facts |= {"source": source_id, "partition": partition.name}
                 yield beam.pvalue.TaggedOutput(REPORT, _global((FOLLOWING, json.dumps(facts))))
-            _tell(watermark, lowest)
+            _tell(watermark, key, lowest)
             _defer(tracker)
+
+    def stamp(self, outputs: Iterator[Any]) -> Iterator[Any]:
+        """Batches with their ticket, and with how far the watermark can be when they come to windows."""
+        for each in super().stamp(outputs):
+            yield bounded(each, self._bound) if isinstance(each, pa.RecordBatch) else each
 
     def _shown(self, block: Block) -> Block:
         """A block without the column that was read for its time alone."""
@@ -291,11 +298,13 @@ def _micros(mark: Timestamp) -> int | None:
     return None if mark == MIN_TIMESTAMP else int(mark.micros)
 
 
-def _tell(watermark: Any, reached: Timestamp) -> None:
+def _tell(watermark: Any, key: tuple[str, str, str], reached: Timestamp) -> None:
     """Tell the engine how far the watermark is; one that may leave alone what stands behind a watermark that never moves."""
     now = watermark.current_watermark()
     if reached > now or now < _BEGUN:
-        watermark.set_watermark(reached if reached > now else now + Duration(micros=1000))
+        mark = reached if reached > now else now + Duration(micros=1000)
+        FOLLOWERS.tell(key, mark)
+        watermark.set_watermark(mark)
 
 
 def _timed(output: Any, moment: Timestamp) -> Any:

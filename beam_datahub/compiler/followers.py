@@ -49,6 +49,8 @@ class Followers:
         self._used = 0
         # By attempt and source up to where all is with the engine, partition by partition.
         self._marks: dict[tuple[str, str], dict[str, Timestamp]] = {}
+        # By attempt and source how far an engine was told that all is there.
+        self._told: dict[tuple[str, str], Timestamp] = {}
 
     @contextmanager
     def lent(self, key: tuple[str, str, str], position: Any, made: Callable[[], Follower]) -> Iterator[Held]:
@@ -105,6 +107,16 @@ class Followers:
         with self._lock:
             return min([mark, *(each for (name, _), marks in self._marks.items() if name == attempt for each in marks.values())])
 
+    def tell(self, key: tuple[str, str, str], mark: Timestamp) -> None:
+        """An engine is told that all of a source is there up to a moment."""
+        with self._lock:
+            self._told[key[:2]] = max(mark, self._told.get(key[:2], MIN_TIMESTAMP))
+
+    def furthest(self, key: tuple[str, str, str], mark: Timestamp) -> Timestamp:
+        """How far the engine's watermark of a source can be until the partition is moved beyond `mark`, where it is now."""
+        with self._lock:
+            return max(mark, self._told.get(key[:2], MIN_TIMESTAMP))
+
     def share(self) -> int:
         """How many partitions share this process."""
         with self._lock:
@@ -140,6 +152,7 @@ class Followers:
             names = [key for key in self._held if key[0] == attempt]
             found = [(key, self._held.pop(key)) for key in names]
             self._marks = {each: marks for each, marks in self._marks.items() if each[0] != attempt}
+            self._told = {each: mark for each, mark in self._told.items() if each[0] != attempt}
         for (_, source, partition), each in found:
             with suppress(Exception):
                 if each.follower.owes:

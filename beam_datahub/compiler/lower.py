@@ -273,10 +273,14 @@ def _windows(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Bu
     """A shuffle of a stream: rows wait in their shards until their windows are complete."""
     shards, parts = lowering.since.shards(node.id, lowering.shards if shuffle.exchanges[0].keys else 1), []
     sources = [plan.node(reference).schema for reference in node.inputs]
+    since = tuple(lowering.since.since(node.id, shard) for shard in range(shards))
+    window = shuffle.windowing.window if shuffle.windowing is not None else None
     entries = []
     for side, (reference, exchange) in enumerate(zip(node.inputs, shuffle.exchanges, strict=True)):
         part = _part(built, node.step, f"{node.id}#split{side}")
-        dofn = SplitByKey(node.id, exchange, side, sources[side], shards, lowering.kernel, streams=True)
+        dofn = SplitByKey(
+            node.id, exchange, side, sources[side], shards, lowering.kernel, streams=True, window=window, since=max(since)
+        )
         outputs = built.batches[reference] | f"{node.id}/by key {side}" >> _tagged(dofn, _Sharded, {REPORT: _Reports})
         _link(built, reference, part)
         parts.append(outputs["out"])
@@ -295,7 +299,7 @@ def _windows(node: Node, shuffle: Shuffle, plan: Plan, pipeline: Any, built: _Bu
         lowering.kernel,
         depth,
         simulated=simulated,
-        since=tuple(lowering.since.since(node.id, shard) for shard in range(shards)),
+        since=since,
         nearby=lowering.nearby,
     )
     met = tuple(parts) | f"{node.id}/sides" >> beam.Flatten()

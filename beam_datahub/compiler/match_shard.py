@@ -46,8 +46,8 @@ class MatchShard(WindowShard):
         ]
         return rejections(rows.cast(pa.int64()), "late", texts)
 
-    def taken(self, table: pa.Table, side: int, facts: Facts, session: KernelSession) -> pa.RecordBatch:
-        """Rows that came, none of them late, as they are held; `facts` tell of them."""
+    def taken(self, table: pa.Table, side: int, facts: Facts, session: KernelSession, *, reduced: bool = False) -> pa.RecordBatch:
+        """Rows that came, none of them late, as they are held, never reduced; `facts` tell of them."""
         facts.held += table.num_rows
         self._note(table, side, facts)
         return sided(conform(table, self._exchanges[side].schema), side)

@@ -12,19 +12,21 @@ import apache_beam as beam
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions, _global
 from beam_datahub.compiler.plan import Exchange, Shuffle
 from beam_datahub.compiler.rows import ROW, engine_words
-from beam_datahub.compiler.tickets import stamped, ticket_of
+from beam_datahub.compiler.tickets import bound_of, is_again, stamped, ticket_of
 from beam_datahub.component.failure import carried
 from beam_datahub.component.progress import PROGRESS
 from beam_datahub.component.source import BATCH_BYTES
 from beam_datahub.errors import Interrupted, StepFailed
 from beam_datahub.kernels.session import KernelSession, conform, single_batch
-from beam_datahub.kernels.types import HIDDEN, empty_table
+from beam_datahub.kernels.types import HIDDEN, empty_table, quoted
+from beam_datahub.kernels.windows import END, FIRST, Window
 
-_SIDE = b"beam_datahub.side"
+_SIDE, _REDUCED = b"beam_datahub.side", b"beam_datahub.reduced"
 _SHARD = f"{HIDDEN}shard"
 _ROW_FIELD = pa.field(ROW, pa.int64())
 # Rows are gathered to this many bytes before they are split, so that the pieces of a shard are not tiny.
@@ -94,7 +96,9 @@ def _broken(step: str) -> Iterator[None]:
 class SplitByKey(KernelDoFn):
     """Runs the `before` query of an exchange over the bundle, if it has one, and splits rows by the hash of their keys.
 
-    `streams`: rows go on one batch at a time, just as they come, and without `before`.
+    `streams`: rows go on one batch at a time to the `window` that they wait for. `before` reduces only those of them that are
+    certainly not late for it; the others go on just as they came, for each that is late is rejected. Windows may be over up to
+    `since`.
     """
 
     def __init__(
@@ -107,9 +111,12 @@ class SplitByKey(KernelDoFn):
         kernel: KernelOptions,
         *,
         streams: bool = False,
+        window: Window | None = None,
+        since: int = FIRST,
     ) -> None:
         super().__init__(kernel)
-        self._streams = streams
+        self._streams, self._since = streams, since
+        self._reduces = window is not None and _reduces(window, exchange, source)
         self._step, self._exchange, self._side, self._input, self._shards = step, exchange, side, source, shards
         self._pump: _Pump | None = None
         self._held: list[pa.RecordBatch] = []
@@ -123,14 +130,17 @@ class SplitByKey(KernelDoFn):
 
     @carried
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        ticket = ticket_of(batch)
+        ticket, bound = ticket_of(batch), bound_of(batch)
         if batch.schema.names != self._input.names or batch.schema.metadata:
             batch = single_batch(conform(pa.Table.from_batches([batch]).select(self._input.names), self._input))
         if self._streams:
             yield from self.turn(ticket)
-            self.enter(f"{self._step}#split{self._side}", in_=batch.num_rows, out=batch.num_rows)
-            for shard, part in self._split(pa.Table.from_batches([batch])):
-                yield (shard, part if ticket is None else stamped(part, ticket))
+            if bound is not None:
+                # Nothing that is read again comes too late.
+                bound = FIRST if is_again(ticket) else max(bound, self._since)
+            for table, reduced in self._reduced(batch, bound if self._reduces else None):
+                for shard, part in self._split(table, reduced=reduced):
+                    yield (shard, part if ticket is None else stamped(part, ticket))
             return
         if self._exchange.before is not None:
             if self._pump is None:
@@ -145,13 +155,30 @@ class SplitByKey(KernelDoFn):
         if self._bytes >= _GATHER_BYTES:
             yield from self._split(self._take())
 
+    def _reduced(self, batch: pa.RecordBatch, bound: int | None) -> Iterator[tuple[pa.Table, bool]]:
+        """Rows of a stream, those whose windows end behind `bound` reduced; and whether they are."""
+        rows, merged = pa.Table.from_batches([batch]), 0
+        sure = None if bound is None else pc.greater(batch[END].cast(pa.int64()), pa.scalar(bound, pa.int64()))
+        if sure is not None and pc.any(sure).as_py():
+            with _broken(self._step):
+                all_sure = pc.all(sure).as_py()
+                self.session().put("input", rows if all_sure else rows.filter(sure))
+                found = conform(self.session().fetch(str(self._exchange.before)), self._exchange.schema)
+                self.session().drop("input")
+            rows = rows.slice(0, 0) if all_sure else rows.filter(pc.invert(sure))
+            merged = batch.num_rows - rows.num_rows - found.num_rows
+            yield found, True
+        self.enter(f"{self._step}#split{self._side}", in_=batch.num_rows, out=batch.num_rows - merged, merged=merged)
+        if rows.num_rows:
+            yield rows, False
+
     def _take(self) -> pa.Table:
         table = pa.Table.from_batches(self._held, self._input)
         self._held, self._bytes = [], 0
         return table
 
-    def _split(self, table: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
-        table = table.replace_schema_metadata({_SIDE: str(self._side).encode()})
+    def _split(self, table: pa.Table, *, reduced: bool = False) -> Iterator[tuple[int, pa.RecordBatch]]:
+        table = table.replace_schema_metadata({_SIDE: str(self._side).encode(), **({_REDUCED: b"1"} if reduced else {})})
         keys = self._exchange.keys
         if not keys or self._shards == 1:
             for batch in table.combine_chunks().to_batches():
@@ -195,6 +222,21 @@ class SplitByKey(KernelDoFn):
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.cancel()
+
+
+def _reduces(window: Window, exchange: Exchange, source: pa.Schema) -> bool:
+    """Whether rows may be reduced before they come to their windows: where these are known by then, where nobody counts the
+    rows that wait, and where what is reduced meets the rows of its key that are not.
+    """
+    kinds = {quoted(field.name): field.type for field in source}
+    same = all(kinds.get(quoted(each.name)) == each.type for each in exchange.schema if quoted(each.name) in exchange.keys)
+    by_time = window.kind in ("fixed", "sliding", "calendar") and (window.early is None or window.early.rows is None)
+    return exchange.before is not None and by_time and same and {END} <= {*exchange.schema.names} & {*source.names}
+
+
+def is_reduced(batch: pa.RecordBatch) -> bool:
+    """Whether the rows of a stream were reduced before they came to their windows."""
+    return _REDUCED in (batch.schema.metadata or {})
 
 
 class _Matched:

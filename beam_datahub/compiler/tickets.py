@@ -16,6 +16,7 @@ import pyarrow as pa
 
 TICKETED = "ticket"
 _TICKET = b"beam_datahub.ticket"
+_BOUND = b"beam_datahub.bound"
 # The ticket of all results that were published before, and how those begin of what is read again.
 AGAIN = "again"
 
@@ -48,6 +49,17 @@ def ticket_of(batch: pa.RecordBatch) -> str | None:
     """The ticket that a batch carries; None outside of streams, and behind what has no single origin any more."""
     found = (batch.schema.metadata or {}).get(_TICKET)
     return None if found is None else found.decode()
+
+
+def bounded(batch: pa.RecordBatch, bound: int) -> pa.RecordBatch:
+    """A batch that says how far the watermark can be where it waits for windows (microseconds): what ends later is not late."""
+    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), _BOUND: str(bound).encode()})
+
+
+def bound_of(batch: pa.RecordBatch) -> int | None:
+    """The bound that a batch carries; None where nothing is known."""
+    found = (batch.schema.metadata or {}).get(_BOUND)
+    return None if found is None else int(found)
 
 
 def is_again(ticket: str | None) -> bool:

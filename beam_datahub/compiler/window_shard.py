@@ -25,6 +25,7 @@ from beam_datahub.kernels.windows import EARLY, END, FIRST, INDEX, LATE, ON_TIME
 PANES, PASSED = f"{HIDDEN}panes", f"{HIDDEN}passed"
 _STATE = (pa.field(PANES, pa.int32()), pa.field(PASSED, pa.bool_()))
 _SIDE = b"beam_datahub.side"
+_NAMES = ("input", "other")
 # From so many held rows on, states of the same window and key are made one.
 _COMPACT_ROWS = 200_000
 
@@ -89,6 +90,8 @@ class WindowShard:
         self.window = shuffle.windowing.window
         self._numbered = shuffle.windowing.numbered
         self._keys = [exchange.keys for exchange in shuffle.exchanges]
+        # Each window has one result, and is over with it: no row that is held had part in one.
+        self._once = not (self.window.merges or self.window.lateness or self.window.early or self._numbered)
 
     def late(self, table: pa.Table, clock: int, side: int = 0) -> pa.Table:
         """The rejections of rows whose windows are over when event time has passed `clock`; of a session's rows, those that lie
@@ -106,8 +109,10 @@ class WindowShard:
         ]
         return rejections(rows.cast(pa.int64()), "late", texts)
 
-    def taken(self, table: pa.Table, side: int, facts: Facts, session: KernelSession) -> pa.RecordBatch:
-        """Rows that came, none of them late, in the form in which they are held; `facts` tell of them."""
+    def taken(self, table: pa.Table, side: int, facts: Facts, session: KernelSession, *, reduced: bool = False) -> pa.RecordBatch:
+        """Rows that came, none of them late, in the form in which they are held, which those that are `reduced` have already;
+        `facts` tell of them.
+        """
         ends = table[END].combine_chunks().cast(pa.int64())
         over = pc.less_equal(ends, pa.scalar(facts.clock, pa.int64()))
         belated = pc.sum(over, min_count=0).as_py()
@@ -119,7 +124,7 @@ class WindowShard:
         begins = pc.min(table[START].cast(pa.int64())).as_py()
         facts.oldest = begins if facts.oldest is None else min(begins, facts.oldest)
         exchange = self._shuffle.exchanges[side]
-        if exchange.before is not None:
+        if exchange.before is not None and not reduced:
             session.put("input", table)
             table = conform(session.fetch(exchange.before), exchange.schema)
             session.drop("input")
@@ -156,6 +161,8 @@ class WindowShard:
     ) -> Given:
         """The results of windows that are complete, and `early` and `late` ones of those with fresh rows, where asked for."""
         tables = self._tables(held)
+        if self._once and not (early or late):
+            return self._given_once(tables, facts, session)
         for side, table in enumerate(tables):
             session.put(f"held{side}", table.append_column(ROW, pa.array(np.arange(table.num_rows), pa.int64())))
         clock, lateness = facts.clock, self.window.lateness
@@ -171,8 +178,7 @@ class WindowShard:
         for name in ("windows", *(f"held{side}" for side in range(len(tables)))):
             session.drop(name)
         kept = tuple(batch for batch in kept if batch.num_rows)
-        facts.held = sum(batch.num_rows for batch in kept)
-        facts.oldest = min((pc.min(batch[START].cast(pa.int64())).as_py() for batch in kept), default=None)
+        _tell_of(kept, facts)
         fresh = pa.concat_tables([pa.table({END: b[END], PANES: b[PANES]}) for b in kept]) if kept else None
         ends = (
             fresh.filter(pc.equal(fresh[PANES], 0))[END].cast(pa.int64())
@@ -186,6 +192,24 @@ class WindowShard:
         if late:
             facts.belated = 0
         return Given(results, kept, None if due is None else int(str(due)))
+
+    def _given_once(self, tables: Sequence[pa.Table], facts: Facts, session: KernelSession) -> Given:
+        """The same for windows that have one result each, which takes no query but the one that makes it."""
+        over = [pc.less_equal(_micros(table, END), pa.scalar(facts.clock, pa.int64())) for table in tables]
+        results = None
+        if any(pc.any(each).as_py() for each in over):
+            for name, table, mine, exchange in zip(_NAMES, tables, over, self._shuffle.exchanges, strict=False):
+                due = table.filter(mine).select(exchange.schema.names)
+                session.put(name, due.append_column(ROW, pa.array(np.arange(due.num_rows), pa.int64())))
+            results = conform(session.fetch(self._shuffle.after).select(self._shuffle.schema.names), self._shuffle.schema)
+            for name in _NAMES[: len(tables)]:
+                session.drop(name)
+        rest = [(side, table.filter(pc.invert(mine))) for side, (table, mine) in enumerate(zip(tables, over, strict=True))]
+        kept = tuple(sided(table, side) for side, table in rest if table.num_rows)
+        _tell_of(kept, facts)
+        if not kept:
+            facts.fresh = facts.belated = 0
+        return Given(results, kept, min((pc.min(_micros(batch, END)).as_py() for batch in kept), default=None))
 
     def _tables(self, held: Sequence[pa.RecordBatch]) -> list[pa.Table]:
         tables = []
@@ -218,12 +242,11 @@ class WindowShard:
         return f"held{side} h JOIN {self._merged(side)} m ON h.{ROW} = m.{ROW} JOIN windows w ON {on}{same}"
 
     def _results(self, session: KernelSession) -> pa.Table:
-        names = ("input", "other")
         for side, exchange in enumerate(self._shuffle.exchanges):
             columns = ", ".join(f'h."{name}"' for name in (*exchange.schema.names, ROW))
             sql = f"SELECT {columns} FROM {self._placed(side)} WHERE w.timing IS NOT NULL AND {self._concerned(side)}"
             schema = pa.schema([*exchange.schema, pa.field(ROW, pa.int64())])
-            session.put(names[side], conform(session.fetch(sql), schema))
+            session.put(_NAMES[side], conform(session.fetch(sql), schema))
         after = self._shuffle.after
         if self._numbered:
             same = "".join(
@@ -235,7 +258,7 @@ class WindowShard:
             )
         found = session.fetch(after).select(self._shuffle.schema.names)
         for side in range(len(self._keys)):
-            session.drop(names[side])
+            session.drop(_NAMES[side])
         return conform(found, self._shuffle.schema)
 
     def _concerned(self, side: int) -> str:
@@ -261,6 +284,16 @@ class WindowShard:
         first = f" QUALIFY w.timing IS NULL OR row_number() OVER (PARTITION BY w.{START}, w.{END}) = 1"
         sql = f"SELECT {columns}, {panes}, {passed} FROM {self._placed(side)} WHERE NOT w.over"
         return conform(session.fetch(sql + ("" if self.window.accumulate else first)), pa.schema([*schema, *_STATE]))
+
+
+def _micros(rows: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
+    column = rows[name]
+    return (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).cast(pa.int64())
+
+
+def _tell_of(kept: Sequence[pa.RecordBatch], facts: Facts) -> None:
+    facts.held = sum(batch.num_rows for batch in kept)
+    facts.oldest = min((pc.min(_micros(batch, START)).as_py() for batch in kept), default=None)
 
 
 def _of(alias: str, key: str) -> str:

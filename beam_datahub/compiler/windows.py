@@ -26,7 +26,7 @@ from beam_datahub.compiler.dofns import KernelDoFn, KernelOptions
 from beam_datahub.compiler.match_shard import MatchShard
 from beam_datahub.compiler.plan import Node, Plan, Shuffle
 from beam_datahub.compiler.settled import SHARD, VOID
-from beam_datahub.compiler.shuffle import _broken
+from beam_datahub.compiler.shuffle import _broken, is_reduced
 from beam_datahub.compiler.tickets import AGAIN, is_again, stamped, ticket_of
 from beam_datahub.compiler.window_shard import Facts, WindowShard, side_of, sided
 from beam_datahub.component.coder import StateCoder
@@ -150,12 +150,14 @@ class WindowRows(KernelDoFn):
         yield from self.report()
 
     def _taken(self, batch: pa.RecordBatch, now: Facts, held: Any, soon: Any) -> Iterator[Any]:
-        side, window = side_of(batch), self._shard.window
-        schema = self._source[side]
+        side, window, reduced = side_of(batch), self._shard.window, is_reduced(batch)
+        schema = self._shuffle.exchanges[side].schema if reduced else self._source[side]
         table = conform(pa.Table.from_batches([batch]).select(schema.names), schema)
         ticket = ticket_of(batch)
         yield from self.turn(ticket)
         late = self._shard.late(table, FIRST if is_again(ticket) else max(now.clock, self._since[now.shard]), side)
+        if late.num_rows and reduced:
+            raise ValueError("the watermark has passed what an engine was told")
         if late.num_rows:
             shown = _with_windows_shown(table) if window.kind != "match" else table.drop_columns([START, END])
             letter = letters(self._identity, self._step.split("#")[0], late, Provenance(), table=shown, session=self.session())
@@ -166,7 +168,7 @@ class WindowRows(KernelDoFn):
         if not table.num_rows:
             return
         with _broken(self._step):
-            fresh = self._shard.taken(table, side, now, self.session())
+            fresh = self._shard.taken(table, side, now, self.session(), reduced=reduced)
             # Told with the ticket of the rows: it is not through before it is known that they wait.
             self._stands(now, latest=int(pc.max(table[END].cast(pa.int64())).as_py()))
         early = window.early is not None and window.early.rows is not None and now.fresh >= window.early.rows

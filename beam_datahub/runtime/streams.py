@@ -214,7 +214,7 @@ class _Stream:
             identity=Identity(request.run_id, self._plan.name, sealed=bool(self._plan.metadata.get("sealed"))),
             report_path="",
             kernel=_kernel(request, in_process=in_process),
-            shards=request.options.shards or engine(request.engine).shards,
+            shards=request.options.shards or engine(request.engine).stream_shards,
             reshuffle_splits=not in_process,
             budget=_budget(self._plan),
             stream=StreamLowering(self._partitions, work, place.reports),

@@ -62,14 +62,16 @@ class Readiness:
 
 
 class Engine(ABC):
-    """An engine. `shards`: into how many parts it splits a shuffle unless told otherwise; `in_process`: its workers share the
-    launcher's memory; `streams`: it runs pipelines that have no end, with Beam's `stream_options`; `master_option`: Beam's option
-    that names its cluster. `preset` are options that a profile of the user's gives, before those of a run.
+    """An engine. `shards`: into how many parts it splits a shuffle unless told otherwise, and `stream_shards` that of a stream;
+    `in_process`: its workers share the launcher's memory; `streams`: it runs pipelines that have no end, with Beam's
+    `stream_options`; `master_option`: Beam's option that names its cluster. `preset` are options that a profile of the user's
+    gives, before those of a run.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     shards: ClassVar[int] = 8
+    stream_shards: ClassVar[int] = 8
     in_process: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     stream_options: ClassVar[tuple[str, ...]] = ()

@@ -25,6 +25,8 @@ class Prism(PortableEngine):
     name = "prism"
     summary = "Beam's portable local runner, with workers beside the launcher"
     streams = True
+    # Its workers are threads of one process: parts that no core has time for only cost bundles, timers and state.
+    stream_shards = min(8, os.cpu_count() or 1)
     # Splitting a slow bundle, it gives the rest to another while the same key's state is still being written, which is then lost.
     stream_options = ("--experiments=prism_disable_sdf_split",)
     cannot = ("data that outgrows the memory", "more than one machine")

@@ -13,10 +13,12 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_datahub.compiler.dead_letter import Identity
 from beam_datahub.compiler.dofns import REJECTED, REPORT, KernelOptions
+from beam_datahub.compiler.followers import Followers
 from beam_datahub.compiler.plan import Shuffle, Stage
 from beam_datahub.compiler.settled import SHARD, VOID
+from beam_datahub.compiler.shuffle import SplitByKey
 from beam_datahub.compiler.stage import StageRunner
-from beam_datahub.compiler.tickets import opened, stamped, ticket_of
+from beam_datahub.compiler.tickets import bounded, opened, stamped, ticket_of
 from beam_datahub.compiler.window_shard import sided
 from beam_datahub.compiler.windows import WindowRows
 from beam_datahub.kernels.session import KernelSession
@@ -62,7 +64,12 @@ class Shard:
         before = FIRST if since is None else micros(since)
         self._rows = WindowRows("step", shuffle, self._source, Identity("run", "i"), KernelOptions(threads=1), since=(before,))
         self._rows.start_bundle()
+        exchange, windowing = shuffle.exchanges[0], shuffle.windowing
+        assert windowing is not None
+        how: Any = {"streams": True, "window": windowing.window, "since": before}
+        self._split = SplitByKey("step", exchange, 0, self._source[0], 1, KernelOptions(threads=1), **how)
         self._held, self._facts = Bag(), Cell()
+        self.came: list[int] = []
         self.published: list[int] = []
         self.again: list[int] = []
         self.late = 0
@@ -72,6 +79,19 @@ class Shard:
         """Rows that were read under a ticket."""
         batch = stamped(sided(self._front.run(as_table(rows), self._session).table, 0), ticket)
         self._take(self._rows.process((0, batch), self._held, self._facts, self._facts, self._facts))
+
+    def read(self, ticket: str, second: int, *rows: Row) -> dict[str, int]:
+        """Rows that a worker read while the watermark was at most at a second; gives what it enters in the books."""
+        batch = stamped(sided(self._front.run(as_table(rows), self._session).table, 0), ticket)
+        self._split.start_bundle()
+        found = list(self._split.process(bounded(batch, micros(second))))
+        ((_, report),) = [each.value.value for each in self._split.finish_bundle()]
+        for each in found:
+            if isinstance(each, tuple):
+                self.came.append(each[1].num_rows)
+                self._take(self._rows.process(each, self._held, self._facts, self._facts, self._facts))
+        (books,) = [json.loads(body) for _, body in opened(report)[1]]
+        return dict(books["step#split0"])
 
     def pass_to(self, second: int) -> None:
         """The watermark passes a point."""
@@ -133,6 +153,44 @@ def test_a_window_that_still_takes_late_rows_counts_what_was_read_before(session
     shard.come("in/0/y", *rows(20))
     shard.pass_to(70)
     assert (shard.late, shard.again, shard.published) == (0, [], [2])
+
+
+def test_rows_that_cannot_be_late_come_to_their_windows_reduced_and_late_ones_as_they_were(session: KernelSession) -> None:
+    shard = Shard(session, MINUTES, since=None)
+    shard.come("in/0/x", *rows(10))
+    shard.pass_to(60)
+    books = shard.read("in/0/y", 60, *rows(20, 70, 71, 72, 130, 30))
+    assert (sorted(shard.came), shard.late) == ([2, 2], 2)
+    assert {term: count for term, count in books.items() if count} == {"in": 6, "out": 4, "merged": 2}
+    shard.pass_to(180)
+    assert shard.published == [1, 3, 1]
+
+
+def test_a_row_is_late_where_its_window_was_over_before_a_restart_though_the_watermark_is_behind(session: KernelSession) -> None:
+    shard = Shard(session, MINUTES, since=60)
+    shard.read("again/in/0/x", 0, *rows(10, 50, 70, 71))
+    assert (shard.came, shard.late) == ([2], 0)
+    shard.read("in/0/y", 0, *rows(20, 80))
+    assert shard.late == 1
+    shard.pass_to(120)
+    assert (shard.again, shard.published) == ([2], [3])
+
+
+def test_where_rows_are_counted_that_wait_for_early_results_all_of_them_come(session: KernelSession) -> None:
+    shard = Shard(session, f"{MINUTES}, early: every 3 rows", since=None)
+    shard.read("in/0/x", 0, *rows(10, 11))
+    shard.read("in/0/y", 0, *rows(12))
+    assert (shard.came, shard.published) == ([2, 1], [3])
+
+
+def test_how_far_an_engine_may_be_outlives_the_follower_that_told() -> None:
+    key, early, later = ("attempt", "orders", "0"), Timestamp(20), Timestamp(50)
+    followers = Followers()
+    followers.tell(("attempt", "orders", "1"), later)
+    followers.tell(key, early)
+    assert followers.furthest(key, early) == later
+    followers.close("attempt", {})
+    assert followers.furthest(key, early) == early
 
 
 def test_a_shard_tells_each_of_its_turns(session: KernelSession) -> None:

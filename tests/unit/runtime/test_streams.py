@@ -414,9 +414,9 @@ def test_windows_keep_all_rows_where_a_batch_takes_long(
     # An engine that gives half of a slow bundle to another one loses what the first wrote of the same key.
     taken = WindowShard.taken
 
-    def slowly(*given: Any) -> Any:
+    def slowly(*given: Any, **how: Any) -> Any:
         time.sleep(0.7)
-        return taken(*given)
+        return taken(*given, **how)
 
     monkeypatch.setattr(WindowShard, "taken", slowly)
     taps.rows = {"a": list(range(0, 110, 2)), "b": list(range(1, 110, 2))}
