@@ -10,13 +10,15 @@ from typing import Any
 from beam_datahub.component.source import Arrival, Block, Follower
 from beam_datahub.errors import UnreadableData
 from beam_datahub.io.kafka.connection import KafkaConnection, Told, kafka, meaning, telling
-from beam_datahub.io.kafka.consuming import AT_ONCE, PASSING, consumer_settings
+from beam_datahub.io.kafka.consuming import PASSING, consumer_settings
 from beam_datahub.io.kafka.offsets import Part, gap
 from beam_datahub.io.kafka.options import KafkaReadOptions
 
 # How long one call to the client waits: soon enough for a batch that is nearly full.
 _WAIT_SECONDS = 0.1
 _MOST = 200_000
+# The client keeps other threads of the process waiting while it makes so many messages, and engines while these wait.
+_AT_ONCE = 2_000
 # Of how many messages the size is asked for, of those that one call gives.
 _ASKED = 1_000
 # How far the client may read ahead; a destination that is slow keeps it at that.
@@ -54,7 +56,7 @@ class KafkaFollower(Follower):
         size = 0
         while not self._is_at_seam():
             left = until - time.monotonic()
-            some, self._kept = self._kept or self._consumer.consume(AT_ONCE, timeout=max(0.0, min(left, _WAIT_SECONDS))), []
+            some, self._kept = self._kept or self._consumer.consume(_AT_ONCE, timeout=max(0.0, min(left, _WAIT_SECONDS))), []
             sound = self._sound(some)
             found += sound
             # To ask all of many messages for their size takes too long.
