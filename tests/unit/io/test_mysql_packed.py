@@ -132,6 +132,19 @@ def test_rows_for_which_the_process_has_no_room_are_packed_in_the_server(
     assert list(scratch.iterdir()) == []
 
 
+def test_of_a_batch_for_which_there_is_no_room_nothing_is_kept(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spool, "most_bytes", Spool._all_bytes + 16)
+    spool = Spool()
+    assert spool.keep("latin1", [memoryview(b"first\n")])
+    assert not spool.keep("latin1", [memoryview(b"second\n"), memoryview(b"third\n")])
+    assert spool.keep("latin1", [memoryview(b"last\n")])
+    spool.close()
+    ((letters, path),) = spool.files
+    assert (letters, Path(path).read_bytes()) == ("latin1", b"first\nlast\n")
+    spool.release()
+    assert list(scratch.iterdir()) == []
+
+
 def test_a_bundle_that_failed_leaves_no_files_and_its_room_is_for_others(shop: System, scratch: Path) -> None:
     shop.run("create table t (id bigint primary key, text varchar(20))")
     sink, request = shop.sink(table="t"), replace(shop.request(LETTERS.schema), stays=True)
