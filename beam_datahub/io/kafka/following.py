@@ -10,7 +10,7 @@ from typing import Any
 from beam_datahub.component.source import Arrival, Block, Follower
 from beam_datahub.errors import UnreadableData
 from beam_datahub.io.kafka.connection import KafkaConnection, Told, kafka, meaning, telling
-from beam_datahub.io.kafka.consuming import PASSING, consumer_settings
+from beam_datahub.io.kafka.consuming import AT_ONCE, PASSING, consumer_settings
 from beam_datahub.io.kafka.offsets import Part, gap
 from beam_datahub.io.kafka.options import KafkaReadOptions
 
@@ -62,7 +62,9 @@ class KafkaFollower(Follower):
             # To ask all of many messages for their size takes too long.
             step = 1 + len(sound) // _ASKED
             size += step * sum(map(len, sound[::step]))
-            if size >= batch_bytes or len(found) >= _MOST or left <= 0:
+            # What is there already is taken even when the time is over: who is behind catches up by it.
+            over = left <= 0 and (len(some) < _AT_ONCE or len(found) >= AT_ONCE)
+            if size >= batch_bytes or len(found) >= _MOST or over:
                 break
         self._refused()
         at_seam = self._is_at_seam()
