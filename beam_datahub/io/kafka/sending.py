@@ -105,6 +105,10 @@ class _Transaction:
                 self._commit()
             except KafkaException as error:
                 self._take_back(error)
+                self._producer.poll(0)
+                if self._failed:
+                    # That a message was refused says more than that the transaction cannot go on.
+                    raise self._refusal() from error
                 raise
             except BaseException:
                 with suppress(KafkaException):
@@ -161,7 +165,10 @@ class _Transaction:
     def _wait(self, seconds: float = 0.5) -> None:
         self._producer.poll(seconds)
         if self._failed:
-            raise meaning(self._failed[0], f"the topic '{self._options.topic}' takes no messages")
+            raise self._refusal()
+
+    def _refusal(self) -> DataHubError:
+        return meaning(self._failed[0], f"the topic '{self._options.topic}' takes no messages")
 
     def _lost(self, error: Any, message: Any) -> None:
         if error is not None and error.name() not in ("_PURGE_QUEUE", "_PURGE_INFLIGHT"):
@@ -177,8 +184,6 @@ class _Transaction:
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > end:
-                    if self._failed:
-                        raise meaning(self._failed[0], f"the topic '{self._options.topic}' takes no messages") from error
                     raise
 
     def _take_back(self, error: Any) -> None:
