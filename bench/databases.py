@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures databases → files, files → databases and merging beside what each system itself has for it, and beside other tools.
 
-Each contestant runs in a process of its own, in turn, several times; the least of the seconds of processor time counts (its own
-and the server's), and of those on the clock. Every answer is checked. The systems' own commands and beam-datahub read and write
-the same CSV files; the one looks at nothing, the other types and checks each value. What a contestant takes for ten rows, or to
-start, is told apart and taken off for the targets. Other tools get fewer rows, because they take long.
+Each contestant runs in a process of its own, in turn, in several rounds; the least of the seconds of processor time counts (its
+own and the server's), and of those on the clock. Every answer is checked. The systems' own commands and beam-datahub read and
+write the same CSV files; the one looks at nothing, the other types and checks each value. What a contestant takes for ten rows,
+or to start, is told apart and taken off for the targets. Other tools get fewer rows, because they take long.
 """
 
 from __future__ import annotations
@@ -77,28 +77,25 @@ class Bench:
         command: list[str],
         check: Callable[[], None],
         before: Callable[[], None] = lambda: None,
-        rounds: int | None = None,
         env: dict[str, str] | None = None,
     ) -> None:
-        """Run a contestant, and keep the least that it took."""
-        found = []
-        for _ in range(rounds or self.rounds):
-            before()
-            server, began = self.server.cpu(), time.perf_counter()
-            process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, env={**(env or os.environ), "BEAM_DATAHUB_NO_RECORD": "1"}, cwd=self.files
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            wall, process.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise subprocess.CalledProcessError(process.returncode, command)
-            # A backend's time is its parent's once it has ended.
-            time.sleep(0.3)
-            own = usage.ru_utime + usage.ru_stime
-            found.append(Spent(own + self.server.cpu() - server, wall, usage.ru_maxrss * 1024))
-            print(f"{self.server.title}, {name}: {found[-1].cpu:.2f} s of processor time, {wall:.2f} s", file=sys.stderr)
+        """Run a contestant, and keep the least that it took so far."""
+        before()
+        server, began = self.server.cpu(), time.perf_counter()
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, env={**(env or os.environ), "BEAM_DATAHUB_NO_RECORD": "1"}, cwd=self.files
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall, process.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        # A backend's time is its parent's once it has ended.
+        time.sleep(0.3)
+        cpu, peak = usage.ru_utime + usage.ru_stime + self.server.cpu() - server, usage.ru_maxrss * 1024
+        print(f"{self.server.title}, {name}: {cpu:.2f} s of processor time, {wall:.2f} s", file=sys.stderr)
         check()
-        self.spent[name] = Spent(min(e.cpu for e in found), min(e.wall for e in found), max(e.peak for e in found))
+        least = self.spent.get(name, Spent(cpu, wall, peak))
+        self.spent[name] = Spent(min(cpu, least.cpu), min(wall, least.wall), max(peak, least.peak))
 
     # checks
 
@@ -165,10 +162,18 @@ class Bench:
         }
 
     def run(self) -> None:
-        """Measure everything."""
+        """Measure everything, in rounds: what a machine has for others changes, and in a round all meet the same."""
+        self.server.prepare(self.rows, self.changed, self.files)
+        ours = self.ours()
+        for _ in range(self.rounds):
+            self.round(ours)
+        if isinstance(self.server, Postgresql):
+            self.peers(self.server)
+
+    def round(self, ours: dict[str, list[str]]) -> None:
+        """Measure each of our commands once, and what the system has itself."""
         server, files = self.server, self.files
-        server.prepare(self.rows, self.changed, files)
-        ours, loaded = self.ours(), self.in_table("loaded", self.rows)
+        loaded = self.in_table("loaded", self.rows)
         own = "psql COPY" if isinstance(server, Postgresql) else "mariadb"
         self.own_read, self.own_load = f"read: {own} to text", f"load: {own if own != 'mariadb' else 'LOAD DATA'} from CSV"
         text = files / "own.csv"
@@ -184,8 +189,6 @@ class Bench:
         self.measure("merge: by hand", server.merging_by_hand(files / "changed.csv"), self.merged, server.merging)
         self.measure(f"merge: {OURS}", ours["merge"], self.merged, server.merging)
         self.measure(f"merge: {OURS}, ten rows", ours["merge ten"], lambda: None, server.merging)
-        if isinstance(server, Postgresql):
-            self.peers(server)
 
     def peers(self, server: Postgresql) -> None:
         """Measure the other tools."""
@@ -220,12 +223,12 @@ class Bench:
 
         self.measure(f"start: {peer.name}", peer.starting(), lambda: None, env=env)
         load = peer.load(peer.environment, server.url, few, "peer")
-        self.measure(f"load: {peer.name}", load, self.in_table("peer", self.few), before, 1, env)
+        self.measure(f"load: {peer.name}", load, self.in_table("peer", self.few), before, env)
         if peer.read is None:
             return
         out = f"{peer.environment.name}.{peer.kind}"
         command = peer.read(peer.environment, server.url, "few", self.files / out)
-        self.measure(f"read: {peer.name} to {peer.kind}", command, self.in_file(out, self.few), rounds=1, env=env)
+        self.measure(f"read: {peer.name} to {peer.kind}", command, self.in_file(out, self.few), env=env)
 
 
 _PLAIN = {
@@ -277,7 +280,7 @@ def main() -> None:
     """Print what was measured, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="rows of PostgreSQL to read and to load")
-    parser.add_argument("--mariadb-rows", type=int, default=500_000, help="rows of MariaDB; none: 0")
+    parser.add_argument("--mariadb-rows", type=int, default=1_500_000, help="rows of MariaDB; none: 0")
     parser.add_argument("--rounds", type=int, default=2, help="how often each contestant runs")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}")
     given = parser.parse_args()
