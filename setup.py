@@ -71,7 +71,7 @@ EXTRAS = {
     "mysql": ["PyMySQL[rsa]>=1.2,<2", "mysql-replication>=1.0.17,<2"],  # the latter reads binary logs
     "postgresql": [
         "psycopg[binary]>=3.2,<4",
-        # The wheels of 1.9 and later are built without optimisation: reading takes them more than twice the time.
+        # The wheels of 1.9 and later take more than twice the time to read, as if built without optimisation.
         "adbc-driver-postgresql>=1.8,<1.9",
         "adbc-driver-manager>=1.8,<2",
         "pgpq>=0.12,<1",  # Arrow in the binary form of COPY

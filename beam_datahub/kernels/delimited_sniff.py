@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from beam_datahub.kernels.delimited import Dialect, Records, count_lines, last_record_end, records_of
+from beam_datahub.kernels.delimited import Dialect, count_lines, last_record_end, records_of
 from beam_datahub.kernels.delimited_values import Wanted, conversion
 from beam_datahub.kernels.session import KernelSession
 from beam_datahub.kernels.types import TIMESTAMP, TIMESTAMPTZ
@@ -68,11 +68,11 @@ def read_head(data: bytes, dialect: Dialect, *, delimiter: str | None, header: H
         return Head(dialect, None, 0, len(data), count_lines(data))
     first = fields_of(records.raw(0), dialect)
     before = 0
-    if header is not False and not skip_rows and (odd := _records_before_header(records, dialect)):
-        before = count_lines(rest[: int(records.nexts[odd - 1])])
-    if header == "auto":
-        sample = [_fields_quickly(records.raw(i), dialect) for i in range(1, min(len(records), _SAMPLE_RECORDS))]
-        header = _is_header(first, sample, dialect.null_words)
+    if header is not False:
+        rows = [_fields_quickly(records.raw(i), dialect) for i in range(min(len(records), _SAMPLE_RECORDS))]
+        if not skip_rows and (odd := _rows_before_header(rows, dialect)):
+            before = count_lines(rest[: int(records.nexts[odd - 1])])
+        header = header is True or _is_header(first, rows[1:], dialect.null_words)
     if not header:
         return Head(dialect, None, len(first), skipped, count_lines(data[:skipped]), before)
     names = tuple(name if name.strip() else f"column{i}" for i, name in enumerate(first))
@@ -82,9 +82,8 @@ def read_head(data: bytes, dialect: Dialect, *, delimiter: str | None, header: H
     return Head(dialect, names, len(first), offset, count_lines(data[:offset]), before)
 
 
-def _records_before_header(records: Records, dialect: Dialect) -> int:
-    """How many records with few fields stand before one that looks like a header of those that follow; 0: there is no such."""
-    rows = [_fields_quickly(records.raw(i), dialect) for i in range(min(len(records), _SAMPLE_RECORDS))]
+def _rows_before_header(rows: list[list[str]], dialect: Dialect) -> int:
+    """How many rows with few fields stand before one that looks like a header of those that follow; 0: there is no such."""
     width = Counter(map(len, rows[1:])).most_common(1)[0][0] if len(rows) > 2 else 0
     odd = next((i for i, row in enumerate(rows) if len(row) == width), 0)
     if not 0 < odd <= _MOST_BEFORE or width < 2 or any(len(row) > max(1, width - 2) for row in rows[:odd]):

@@ -19,8 +19,6 @@ _WAIT_SECONDS = 0.1
 _MOST = 200_000
 # The client keeps other threads of the process waiting while it makes so many messages, and engines while these wait.
 _AT_ONCE = 2_000
-# Of how many messages the size is asked for, of those that one call gives.
-_ASKED = 1_000
 # How far the client may read ahead; a destination that is slow keeps it at that.
 _AHEAD_KIB = 32 * 1024
 
@@ -59,9 +57,7 @@ class KafkaFollower(Follower):
             some, self._kept = self._kept or self._consumer.consume(_AT_ONCE, timeout=max(0.0, min(left, _WAIT_SECONDS))), []
             sound = self._sound(some)
             found += sound
-            # To ask all of many messages for their size takes too long.
-            step = 1 + len(sound) // _ASKED
-            size += step * sum(map(len, sound[::step]))
+            size += sum(map(len, sound))
             # What is there already is taken even when the time is over: who is behind catches up by it.
             over = left <= 0 and (len(some) < _AT_ONCE or len(found) >= AT_ONCE)
             if size >= batch_bytes or len(found) >= _MOST or over:
